@@ -1,0 +1,39 @@
+# Two commands do all: `make demo` runs the main job, `make test` runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check bench-gateway lock clean
+
+# ARGS go to `pilotage demo`, e.g. make demo ARGS="--no-serve --json"
+demo: $(READY)
+	@$(BIN)/pilotage demo $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+# All that CI runs.
+check: $(READY)
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench-gateway: $(READY)
+	@$(BIN)/python bench/gateway.py $(ARGS)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@echo "making .venv (once) ..." >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/installer.txt >&2
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt requirements/installer.txt >&2
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . >&2
+	@touch $(READY)
+
+# Renew the lock files; they name no host.
+lock:
+	requirements/lock.sh
+
+clean:
+	rm -rf .venv .pilotage

@@ -1,0 +1,1 @@
+"""Evidence: dated, expiring facts about a subject digest, made by collectors."""

@@ -1,0 +1,40 @@
+"""One piece of evidence, and the state it is in at a moment."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = ["Evidence", "State", "state"]
+
+State = Literal["fresh", "stale", "missing", "failed", "invalidated", "waived"]
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact about `subject` (a digest). `grade` is the evidence class E0-E4 of the readiness model.
+
+    `collected` and `expires` are Unix microseconds; `expires` 0 means it lives as long as its subject. `producer` is
+    a tool with its version, or a person's id. `artefact` is the digest of the raw result, if one is kept.
+    """
+
+    id: str
+    check: str
+    subject: str
+    grade: Literal["E0", "E1", "E2", "E3", "E4"]
+    method: Literal["TEST", "EXAMINE", "INTERVIEW"]
+    producer: str
+    collected: int
+    expires: int
+    passed: bool
+    figures: dict[str, Any] = {}
+    artefact: str = ""
+
+
+def state(evidence: Evidence | None, at: int) -> State:
+    """The state at a moment (Unix microseconds): missing, failed, stale when past its expiry, else fresh."""
+    if evidence is None:
+        return "missing"
+    if not evidence.passed:
+        return "failed"
+    return "stale" if evidence.expires and at >= evidence.expires else "fresh"

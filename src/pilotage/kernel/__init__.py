@@ -1,0 +1,1 @@
+"""Pure ground floor: identifiers, clock, digests, canonical JSON."""

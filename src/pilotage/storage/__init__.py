@@ -1,0 +1,1 @@
+"""State: the home folder, SQL databases, content-addressed objects, the outbox of events."""

@@ -1,0 +1,1 @@
+"""AI systems, the unit of governance, as declared in `pilotage.yaml`."""
