@@ -1,0 +1,1 @@
+"""Monitors: verdicts on windows of sealed counts against the reference."""
