@@ -1,0 +1,139 @@
+"""Data keys: one for each subject, one for each system and day; wrapped by the master, gone for ever once deleted.
+
+A key row is found by a keyed hash of what it is for, so the table names nobody. The pseudonym of a subject is made with
+the subject's own key: when that is destroyed, nobody can link the person to it again, not even by trying all names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection, Row, Table
+
+from pilotage.errors import IntegrityError, NotFound
+from pilotage.ledger import store
+from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.segments import SealedPayload
+from pilotage.ledger.tables import day_keys, subject_keys
+
+__all__ = ["DataKey", "KeyCabinet", "KeyNeeds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataKey:
+    """An opened data key. `pseudonym` is empty for a system-day key; `row` is what to insert if it is new."""
+
+    key_id: str
+    aead: AESGCM = field(repr=False)
+    pseudonym: str = ""
+    row: dict[str, object] | None = field(default=None, repr=False)
+
+    def seal(self, id_: str, origin: str, secret: bytes) -> SealedPayload:
+        """Encrypt `salt ‖ payload` under a random nonce, bound to the leaf's id."""
+        nonce = os.urandom(12)
+        ciphertext = self.aead.encrypt(nonce, secret, id_.encode())
+        return SealedPayload(id=id_, origin=origin, key_id=self.key_id, nonce=nonce, ciphertext=ciphertext)
+
+    def open(self, sealed: SealedPayload) -> bytes:
+        """Decrypt `salt ‖ payload`. Raises IntegrityError when the bytes, the id or the key are not those sealed."""
+        try:
+            return self.aead.decrypt(sealed.nonce, sealed.ciphertext, sealed.id.encode())
+        except InvalidTag:
+            raise IntegrityError(
+                f"the payload of {sealed.id} does not decrypt under its key",
+                mend="restore its segment from a backup; `pilotage audit verify` names every place",
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyNeeds:
+    """What a batch needs keys for: subjects, and (system, day) of payloads without a subject."""
+
+    subjects: frozenset[str]
+    days: frozenset[tuple[str, str]]
+
+
+class KeyCabinet:
+    """Finds, makes and opens data keys with a keyring. Holds no data key itself: each batch asks the database."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._wrapping = AESGCM(keyring.secret("data-key-wrapping"))
+        self._lookup_key = keyring.secret("data-key-lookup")
+        self.mask_key = keyring.secret("segment-key-id-mask")
+
+    def subject_lookup(self, subject: str) -> str:
+        """The keyed hash by which a subject's key row is found."""
+        return self._hash(b"subject", subject.encode())
+
+    def day_lookup(self, system: str, day: str) -> str:
+        """The keyed hash by which a system-day's key row is found."""
+        return self._hash(b"day", f"{day} {system}".encode())
+
+    def gather(
+        self, connection: Connection, needs: KeyNeeds, now: int
+    ) -> tuple[dict[str, DataKey], dict[tuple[str, str], DataKey]]:
+        """The keys of subjects and of system-days; those that are missing are made, with a `row` yet to insert."""
+        subjects = {self.subject_lookup(subject): subject for subject in needs.subjects}
+        days = {self.day_lookup(*day): day for day in needs.days}
+        of_subjects = self._find_or_make(connection, subject_keys, subjects, now, named=True)
+        of_days = self._find_or_make(connection, day_keys, days, now, named=False)
+        return (
+            {subjects[lookup]: key for lookup, key in of_subjects.items()},
+            {days[lookup]: key for lookup, key in of_days.items()},
+        )
+
+    def find_subject(self, connection: Connection, subject: str) -> DataKey | None:
+        """The key of a subject, or None: never seen, or erased."""
+        lookup = self.subject_lookup(subject)
+        row = store.find_keys(connection, subject_keys, [lookup]).get(lookup)
+        return None if row is None else self._unwrap(row, named=True)
+
+    def find(self, connection: Connection, key_id: str) -> DataKey:
+        """The key of an id. Raises NotFound when it was destroyed."""
+        row = store.find_key(connection, key_id)
+        if row is None:
+            raise NotFound("the data key was destroyed", got=key_id, mend="nothing can: the payload was erased")
+        return self.open_row(row)
+
+    def open_row(self, row: Row[tuple[object, ...]]) -> DataKey:
+        """The key in a row of `subject_keys` or `day_keys`, with the pseudonym it would give a subject."""
+        return self._unwrap(row, named=True)
+
+    def _find_or_make(
+        self, connection: Connection, table: Table, lookups: Iterable[str], now: int, *, named: bool
+    ) -> dict[str, DataKey]:
+        lookups = list(lookups)
+        rows = store.find_keys(connection, table, lookups)
+        return {
+            lookup: self._unwrap(rows[lookup], named=named) if lookup in rows else self._make(lookup, now, named=named)
+            for lookup in lookups
+        }
+
+    def _make(self, lookup: str, now: int, *, named: bool) -> DataKey:
+        key, key_id, nonce = os.urandom(32), os.urandom(16).hex(), os.urandom(12)
+        wrapped = nonce + self._wrapping.encrypt(nonce, key, (key_id + lookup).encode())
+        row = {"key_id": key_id, "lookup": lookup, "wrapped": wrapped, "created": now}
+        return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "", row=row)
+
+    def _unwrap(self, row: Row[tuple[object, ...]], *, named: bool) -> DataKey:
+        wrapped, key_id, lookup = bytes(row.wrapped), str(row.key_id), str(row.lookup)
+        try:
+            key = self._wrapping.decrypt(wrapped[:12], wrapped[12:], (key_id + lookup).encode())
+        except InvalidTag:
+            raise IntegrityError(
+                f"the data key {key_id} does not unwrap under this keyring",
+                mend="bring the keyring it was made with, or restore the keys from a backup",
+            ) from None
+        return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "")
+
+    def _hash(self, purpose: bytes, value: bytes) -> str:
+        return hashlib.blake2b(value, digest_size=32, key=self._lookup_key, person=purpose).hexdigest()
+
+
+def _pseudonym(key: bytes, lookup: str) -> str:
+    return hashlib.blake2b(lookup.encode(), digest_size=16, key=key, person=b"pseudonym").hexdigest()

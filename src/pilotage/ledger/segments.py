@@ -1,0 +1,163 @@
+"""Payload segments: one immutable file for each system and day of a sealed batch, encrypted record by record.
+
+    file    magic "PLTSEG1\\n", then records
+    record  uint32 length of the rest · uint8 length + id · uint8 length + origin · masked key id 16 · nonce 12 · secret
+
+The secret is AES-256-GCM of `salt ‖ payload` with the id as associated data. The key id is masked with the master's
+secret, so that the index can be rebuilt, but a file alone does not tell which records are of one person.
+The batch leaf commits to each file's digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pilotage.errors import IntegrityError
+from pilotage.kernel.digests import digest
+from pilotage.ledger.record import Segment
+from pilotage.storage.objects import write_durably
+
+__all__ = [
+    "MAGIC",
+    "SealedPayload",
+    "SegmentBuilder",
+    "iterate_segment",
+    "make_folders",
+    "mask",
+    "read_payload",
+    "segment_path",
+]
+
+MAGIC = b"PLTSEG1\n"
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedPayload:
+    """One encrypted payload as it lies in a segment. `origin` is the journal file it came from, or `outbox`."""
+
+    id: str
+    origin: str
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes
+
+
+def segment_path(system: str, day: str, batch: str) -> str:
+    """The path of a segment under the ledger folder: `segments/<system>/<day>/<batch>.seg`; `_` for no system."""
+    folder = quote(system, safe="").replace(".", "%2E")[:200] or "_"
+    return f"segments/{folder}/{day}/{batch}.seg"
+
+
+class SegmentBuilder:
+    """Collects the payloads of one segment in memory, then writes the file durably."""
+
+    def __init__(self, path: str, mask_key: bytes) -> None:
+        self.path = path
+        self._mask_key = mask_key
+        self._pieces = [MAGIC]
+        self._size = len(MAGIC)
+        self._records = 0
+
+    def add(self, payload: SealedPayload) -> tuple[int, int]:
+        """Take a payload; its (offset, length) in the file."""
+        id_, origin = payload.id.encode(), payload.origin.encode()
+        masked = mask(payload.key_id, payload.nonce, self._mask_key)
+        body = b"%c%b%c%b%b%b%b" % (len(id_), id_, len(origin), origin, masked, payload.nonce, payload.ciphertext)
+        record = _LENGTH.pack(len(body)) + body
+        offset = self._size
+        self._pieces.append(record)
+        self._size += len(record)
+        self._records += 1
+        return offset, len(record)
+
+    def write(self, folder: Path) -> Segment:
+        """Write the file under the ledger folder, synced with every folder on its way; for the batch leaf."""
+        content = b"".join(self._pieces)
+        target = folder / self.path
+        make_folders(target.parent)
+        write_durably(target, content)
+        return Segment(path=self.path, digest=digest(content), records=self._records)
+
+
+def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:
+    """16 bytes: a key id (32 hexadecimal digits) under a key stream of the nonce; masking twice gives the id again."""
+    stream = hashlib.blake2b(nonce, digest_size=16, key=mask_key).digest()
+    return (int.from_bytes(bytes.fromhex(key_id)) ^ int.from_bytes(stream)).to_bytes(16)
+
+
+def read_payload(folder: Path, path: str, offset: int, length: int, mask_key: bytes) -> SealedPayload:
+    """One payload of a segment under the ledger folder. Raises IntegrityError when it is not there or not whole."""
+    file = folder / path
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            record = opened.read(length)
+    except OSError as error:
+        raise _broken(file, offset, f"unreadable: {error.strerror}") from error
+    return _parse(file, offset, record, mask_key)
+
+
+def iterate_segment(file: Path, mask_key: bytes) -> list[tuple[int, int, SealedPayload]]:
+    """Every (offset, length, payload) of a segment file. Raises IntegrityError naming the file and offset."""
+    content = file.read_bytes()
+    if not content.startswith(MAGIC):
+        raise _broken(file, 0, "no segment header")
+    found, offset = [], len(MAGIC)
+    while offset < len(content):
+        if offset + _LENGTH.size > len(content):
+            raise _broken(file, offset, "a cut record")
+        end = offset + _LENGTH.size + _LENGTH.unpack_from(content, offset)[0]
+        found.append((offset, end - offset, _parse(file, offset, content[offset:end], mask_key)))
+        offset = end
+    return found
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it, each synced into its parent: a power cut cannot lose the entry."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    parent = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def _parse(file: Path, offset: int, record: bytes, mask_key: bytes) -> SealedPayload:
+    try:
+        if _LENGTH.unpack_from(record)[0] != len(record) - _LENGTH.size:
+            raise ValueError("length")
+        at = _LENGTH.size
+        id_ = record[at + 1 : at + 1 + record[at]]
+        at += 1 + record[at]
+        origin = record[at + 1 : at + 1 + record[at]]
+        at += 1 + record[at]
+        masked, nonce, ciphertext = record[at : at + 16], record[at + 16 : at + 28], record[at + 28 :]
+        if len(ciphertext) < 16:
+            raise ValueError("ciphertext")
+        return SealedPayload(
+            id=id_.decode(),
+            origin=origin.decode(),
+            key_id=mask(masked.hex(), nonce, mask_key).hex(),
+            nonce=nonce,
+            ciphertext=ciphertext,
+        )
+    except (struct.error, IndexError, ValueError) as error:
+        raise _broken(file, offset, "a broken record") from error
+
+
+def _broken(file: Path, offset: int, got: str) -> IntegrityError:
+    return IntegrityError(
+        f"payload segment {file} at offset {offset} cannot be read",
+        got=got,
+        expected="a record as sealed",
+        mend="restore the file from a backup; `pilotage audit verify` names every other place",
+    )

@@ -1,0 +1,308 @@
+"""The SQL of the ledger: every statement on its tables, each in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.exc import IntegrityError as NotUnique
+
+from pilotage.ledger.tables import (
+    ERASED,
+    consumed,
+    day_keys,
+    decisions,
+    erased_keys,
+    events,
+    heads,
+    held_frames,
+    lease,
+    legal_holds,
+    pending_entries,
+    profile_counts,
+    scheduled_erasures,
+    segments,
+    subject_keys,
+)
+
+__all__ = [
+    "Rows",
+    "active_holds",
+    "add_rows",
+    "all_heads",
+    "answer_quantile",
+    "count_outcomes",
+    "count_seconds",
+    "decisions_of_key",
+    "destroy_key",
+    "drop_entries",
+    "drop_held",
+    "drop_scheduled",
+    "due_erasures",
+    "find_counts",
+    "find_decisions",
+    "find_events",
+    "find_key",
+    "find_keys",
+    "find_row",
+    "forget_positions",
+    "grant_lease",
+    "held",
+    "known_segments",
+    "last_head",
+    "lease_row",
+    "positions",
+    "release_hold_row",
+    "renew_lease",
+    "save_positions",
+    "sealed_ids",
+    "stream_rows",
+    "waiting_entries",
+]
+
+Rows = list[dict[str, Any]]
+
+
+def _chunks(values: Iterable[str], size: int = 500) -> Iterator[list[str]]:
+    items = list(values)
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def add_rows(connection: Connection, table: Table, rows: Rows) -> None:
+    """Insert rows; none is fine."""
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+# The lease.
+
+
+def lease_row(connection: Connection, name: str) -> Row[Any] | None:
+    """The lease's row, locked until the transaction ends."""
+    return connection.execute(select(lease).where(lease.c.name == name).with_for_update()).first()
+
+
+def grant_lease(
+    connection: Connection, name: str, holder: str, *, expires: int, previous: Row[Any] | None
+) -> int | None:
+    """Give the lease to a holder under the next epoch; None when another was quicker."""
+    if previous is None:
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(lease).values(name=name, holder=holder, epoch=1, expires=expires))
+        except NotUnique:
+            return None
+        return 1
+    epoch = int(previous.epoch) + 1
+    change = update(lease).where(lease.c.name == name, lease.c.epoch == previous.epoch)
+    changed = connection.execute(change.values(holder=holder, epoch=epoch, expires=expires))
+    return epoch if changed.rowcount == 1 else None
+
+
+def renew_lease(connection: Connection, name: str, holder: str, epoch: int, *, expires: int) -> bool:
+    """Move the lease's end if this holder has it under this epoch."""
+    mine = (lease.c.name == name, lease.c.holder == holder, lease.c.epoch == epoch)
+    return connection.execute(update(lease).where(*mine).values(expires=expires)).rowcount == 1
+
+
+# Heads and what waits to be published.
+
+
+def last_head(connection: Connection) -> Row[Any] | None:
+    """The newest head."""
+    return connection.execute(select(heads).order_by(heads.c.size.desc()).limit(1)).first()
+
+
+def all_heads(connection: Connection) -> Sequence[Row[Any]]:
+    """Every head, the oldest first."""
+    return connection.execute(select(heads).order_by(heads.c.size)).all()
+
+
+def waiting_entries(connection: Connection) -> Sequence[Row[Any]]:
+    """Entries committed but perhaps not yet published, by leaf."""
+    return connection.execute(select(pending_entries).order_by(pending_entries.c.leaf)).all()
+
+
+def drop_entries(connection: Connection, size: int) -> None:
+    """Forget pending entries of a tree of `size` leaves that was published."""
+    connection.execute(delete(pending_entries).where(pending_entries.c.leaf < size))
+
+
+def known_segments(connection: Connection, paths: list[str]) -> set[str]:
+    """Which of these segments were committed."""
+    return set(connection.execute(select(segments.c.path).where(segments.c.path.in_(paths))).scalars())
+
+
+# The index.
+
+
+def sealed_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Which of these ids are leaves already."""
+    found: set[str] = set()
+    for chunk in _chunks(ids):
+        both = union_all(
+            select(decisions.c.id).where(decisions.c.id.in_(chunk)), select(events.c.id).where(events.c.id.in_(chunk))
+        )
+        found.update(connection.execute(both).scalars())
+    return found
+
+
+def find_decisions(connection: Connection, where: list[ColumnElement[bool]], limit: int) -> Sequence[Row[Any]]:
+    """Index rows, the newest leaf first."""
+    query = select(decisions).where(*where).order_by(decisions.c.leaf.desc()).limit(limit)
+    return connection.execute(query).all()
+
+
+def find_row(connection: Connection, table: Table, id_: str) -> Row[Any] | None:
+    """The index row of a decision or an event."""
+    return connection.execute(select(table).where(table.c.id == id_)).first()
+
+
+def find_events(connection: Connection, kind: str, system: str, limit: int) -> Sequence[Row[Any]]:
+    """Events, the newest leaf first; empty kind or system stands for all."""
+    query = select(events).order_by(events.c.leaf.desc()).limit(limit)
+    if kind:
+        query = query.where(events.c.kind == kind)
+    if system:
+        query = query.where(events.c.system == system)
+    return connection.execute(query).all()
+
+
+def count_outcomes(connection: Connection, where: list[ColumnElement[bool]]) -> Sequence[Row[Any]]:
+    """(outcome, decisions, faults) of live decisions."""
+    query = select(decisions.c.outcome, func.count(), func.sum(decisions.c.faults)).where(*where)
+    return connection.execute(query.group_by(decisions.c.outcome)).all()
+
+
+def count_seconds(connection: Connection, where: list[ColumnElement[bool]], seconds: int) -> Sequence[Row[Any]]:
+    """(Unix second, decisions), the newest `seconds` that had any, the oldest first."""
+    second = (decisions.c.at // 1_000_000).label("second")
+    query = select(second, func.count().label("n")).where(*where).group_by(second).order_by(second.desc())
+    return list(reversed(connection.execute(query.limit(seconds)).all()))
+
+
+def answer_quantile(connection: Connection, where: list[ColumnElement[bool]], rank: int) -> int:
+    """The `answer_us` at a rank (0 the smallest)."""
+    query = select(decisions.c.answer_us).where(*where).order_by(decisions.c.answer_us).offset(rank).limit(1)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def find_counts(connection: Connection, where: list[ColumnElement[bool]]) -> Sequence[Row[Any]]:
+    """Profile counts, the oldest first."""
+    order = (profile_counts.c.from_at, profile_counts.c.batch)
+    return connection.execute(select(profile_counts).where(*where).order_by(*order)).all()
+
+
+def stream_rows(connection: Connection, query: Select[Any], size: int = 2_000) -> Iterator[Row[Any]]:
+    """Rows of a large query in pieces, for verification."""
+    yield from connection.execution_options(yield_per=size).execute(query)
+
+
+# Journal positions and open streams.
+
+
+def positions(connection: Connection) -> dict[str, Row[Any]]:
+    """The position in every journal file that was begun, by name."""
+    return {row.name: row for row in connection.execute(select(consumed))}
+
+
+def save_positions(connection: Connection, rows: Rows) -> None:
+    """Write positions anew."""
+    for chunk in _chunks(row["name"] for row in rows):
+        connection.execute(delete(consumed).where(consumed.c.name.in_(chunk)))
+    add_rows(connection, consumed, rows)
+
+
+def forget_positions(connection: Connection, names: list[str]) -> None:
+    """Drop the positions of files that are gone and that no later header refers to."""
+    for chunk in _chunks(names):
+        connection.execute(delete(consumed).where(consumed.c.name.in_(chunk)))
+
+
+def held(connection: Connection) -> Sequence[Row[Any]]:
+    """Frames of open streams, in the order they were written."""
+    return connection.execute(select(held_frames).order_by(held_frames.c.position)).all()
+
+
+def drop_held(connection: Connection, ids: Iterable[str]) -> None:
+    """Forget the frames of streams that were sealed."""
+    for chunk in _chunks(ids):
+        connection.execute(delete(held_frames).where(held_frames.c.id.in_(chunk)))
+
+
+# Keys and erasure.
+
+
+def find_keys(connection: Connection, table: Table, lookups: Iterable[str]) -> dict[str, Row[Any]]:
+    """Key rows of subjects or system-days by lookup."""
+    found: dict[str, Row[Any]] = {}
+    for chunk in _chunks(lookups):
+        rows = connection.execute(select(table).where(table.c.lookup.in_(chunk)))
+        found.update((row.lookup, row) for row in rows)
+    return found
+
+
+def find_key(connection: Connection, key_id: str) -> Row[Any] | None:
+    """The key row of an id, of a subject or of a system-day."""
+    for table in (subject_keys, day_keys):
+        row = connection.execute(select(table).where(table.c.key_id == key_id)).first()
+        if row is not None:
+            return row
+    return None
+
+
+def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:
+    """The index rows encrypted under one key, the oldest first."""
+    query = select(decisions).where(decisions.c.key_id == key_id).order_by(decisions.c.leaf)
+    return connection.execute(query).all()
+
+
+def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int:
+    """Delete a subject's key and what the index holds of the person; the number of decisions it concerned."""
+    connection.execute(delete(subject_keys).where(subject_keys.c.key_id == key_id))
+    connection.execute(insert(erased_keys).values(key_id=key_id, event=event, at=at))
+    clear = update(decisions).where(decisions.c.key_id == key_id)
+    return connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
+
+
+def due_erasures(connection: Connection, at: int) -> Sequence[Row[Any]]:
+    """Erasures whose floor has passed."""
+    query = select(scheduled_erasures).where(scheduled_erasures.c.due <= at).order_by(scheduled_erasures.c.due)
+    return connection.execute(query).all()
+
+
+def drop_scheduled(connection: Connection, lookup: str) -> None:
+    """Forget a scheduled erasure."""
+    connection.execute(delete(scheduled_erasures).where(scheduled_erasures.c.lookup == lookup))
+
+
+def active_holds(connection: Connection, lookup: str, systems: list[str]) -> Sequence[Row[Any]]:
+    """Legal holds that forbid to erase this subject, whose decisions are of these systems."""
+    holds = legal_holds.c
+    query = select(legal_holds).where(
+        holds.released == 0,
+        or_(holds.lookup == lookup, holds.lookup == ""),
+        or_(holds.system == "", holds.system.in_(systems)),
+    )
+    return connection.execute(query.order_by(holds.placed)).all()
+
+
+def release_hold_row(connection: Connection, id_: str, at: int) -> bool:
+    """End a legal hold; False when there is no such active one."""
+    active = (legal_holds.c.id == id_, legal_holds.c.released == 0)
+    return connection.execute(update(legal_holds).where(*active).values(released=at)).rowcount == 1
