@@ -1,0 +1,79 @@
+"""The serving environment: all that can move the last bit of a score, and its digest, which every decision names."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.digests import digest
+
+__all__ = ["environment_digest", "installed_distributions", "serving_environment"]
+
+_VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
+"""The instruction sets by which numeric libraries choose their kernels."""
+
+
+def installed_distributions() -> str:
+    """The environment lock: one `name==version` line for each installed distribution, sorted."""
+    found = {
+        (re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(), each.version)
+        for each in importlib.metadata.distributions()
+        if each.metadata["Name"]
+    }
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found))
+
+
+def _vector_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return []
+    line = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    flags = set(line.group(1).split()) if line else set()
+    return [flag for flag in _VECTOR_FLAGS if flag in flags]
+
+
+def _blas() -> str:
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def serving_environment() -> dict[str, Any]:
+    """What this process answers in: interpreter, system, instruction sets, numeric libraries, threads, lock digest."""
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "os": platform.system(),
+        "libc": "-".join(platform.libc_ver()),
+        "machine": platform.machine(),
+        "vector": _vector_flags(),
+        "numpy": _version("numpy"),
+        "blas": _blas(),
+        "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE", ""),
+        "onnxruntime": _version("onnxruntime"),
+        "scikit-learn": _version("scikit-learn"),
+        "provider": "CPUExecutionProvider",
+        "threads": 1,
+        "lock": digest(installed_distributions().encode()),
+    }
+
+
+def environment_digest(environment: dict[str, Any] | None = None) -> str:
+    """The digest of a serving environment (this process's when None): that of its RFC 8785 JSON."""
+    return digest(canonical_json(serving_environment() if environment is None else environment))

@@ -1,0 +1,64 @@
+"""What a runtime needs to know of a release: its artefact, its features, and how its score becomes an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Kind", "ServingSpec", "Value", "row_encoder"]
+
+Kind = Literal["number", "integer", "string", "boolean"]
+Value = float | str | bool | None
+"""A feature value as the contract hands it on: float64, text, a boolean, or None."""
+
+
+class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """`serving.json` of a release.
+
+    `artefact` is the file in the release folder that `runtime` answers from. `names` and `kinds` are the features in
+    contract order. `texts` gives the known values of each string feature: a tensor carries a value's position in it.
+    `numbers` says whether the tensor is float32 or float64. `positive` is the class that the score is the probability
+    of. At or above `threshold` the label is `adverse`, below it `favourable`. `tolerance` is the largest difference
+    of scores that replay calls `within_tolerance`.
+    """
+
+    runtime: Literal["onnx", "process"]
+    artefact: str
+    names: list[str]
+    kinds: list[Kind]
+    texts: dict[str, list[str]] = {}
+    numbers: Literal["float32", "float64"] = "float32"
+    positive: str
+    threshold: float
+    adverse: str
+    favourable: str
+    tolerance: float
+
+    def label(self, score: float) -> str:
+        """The answer's label for a score."""
+        return self.adverse if score >= self.threshold else self.favourable
+
+
+def row_encoder(spec: ServingSpec) -> Callable[[Sequence[Value]], Sequence[float | None]]:
+    """A function from contract values to numbers in the same order: text becomes its position in `texts`.
+
+    Null text and text that is not listed become the position after the last one, which no category has. None stays
+    None (a tensor makes it NaN); booleans count as 0 and 1.
+    """
+    tables = [
+        (at, {text: float(position) for position, text in enumerate(spec.texts[name])}, float(len(spec.texts[name])))
+        for at, name in enumerate(spec.names)
+        if spec.kinds[at] == "string"
+    ]
+    if not tables:
+        return lambda values: values  # type: ignore[return-value]  # no text among them: all are numbers already
+
+    def encode(values: Sequence[Value]) -> Sequence[float | None]:
+        row: list[Value] = list(values)
+        for at, table, other in tables:
+            row[at] = table.get(row[at], other)  # type: ignore[arg-type]  # a wrong type is simply not listed
+        return row  # type: ignore[return-value]  # all text was replaced
+
+    return encode

@@ -1,0 +1,38 @@
+"""The port behind which a release answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pilotage.runtimes.model import Value
+
+__all__ = ["Runtime"]
+
+
+class Runtime(Protocol):
+    """Answers one row at a time with the probability of the adverse class.
+
+    Values are the contract's features in contract order. All methods are called from one event loop's thread.
+    A runtime that cannot answer raises Unavailable; a caller may retry, because scoring changes nothing.
+    `inline` says whether `score` may be called: it answers in microseconds and never waits. Every runtime has
+    `score_async`. `name` is what a decision's attempt records as its target.
+    """
+
+    @property
+    def inline(self) -> bool: ...
+
+    @property
+    def name(self) -> str: ...
+
+    async def start(self) -> None:
+        """Make ready to answer; raises Unavailable or MissingExtra."""
+
+    def score(self, values: Sequence[Value]) -> float:
+        """The score of one row at once; only when `inline`."""
+
+    async def score_async(self, values: Sequence[Value]) -> float:
+        """The score of one row."""
+
+    async def close(self) -> None:
+        """Stop; answers under way fail with Unavailable."""
