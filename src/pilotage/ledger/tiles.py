@@ -1,0 +1,294 @@
+"""The published tree: C2SP tlog-tiles under `<home>/ledger`.
+
+    checkpoint                  the signed root
+    tile/<L>/<N>[.p/<W>]        up to 256 hashes of 32 bytes; level 0 are leaf hashes
+    tile/entries/<N>[.p/<W>]    up to 256 entries, each after its length as two bytes, big-endian
+
+`N` is written in groups of three digits, `x001/x234/067`; `W` is the width of a partial tile. Files are written whole
+and synced, the checkpoint last, so that whoever reads a checkpoint finds everything it covers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pilotage.errors import InputError, IntegrityError, NotFound
+from pilotage.ledger.merkle import leaf_hash, subtree_root
+from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.storage.objects import write_durably
+
+__all__ = [
+    "ENTRY_BYTES",
+    "TILE_WIDTH",
+    "TileReader",
+    "pack_entries",
+    "partial_widths",
+    "publish",
+    "read_checkpoint",
+    "read_entries",
+    "read_entry",
+    "tile_path",
+    "tile_root",
+    "unpack_entries",
+]
+
+TILE_WIDTH = 256
+ENTRY_BYTES = 65_535
+"""The longest entry a bundle can hold."""
+
+_HASH_BYTES = 32
+_HEIGHT = 8
+_sha256 = hashlib.sha256
+
+
+def tile_path(folder: Path, level: int | str, number: int, width: int = TILE_WIDTH) -> Path:
+    """Where tile `number` of `level` (an integer, or `entries`) lies; `width` below 256 names a partial one."""
+    digits = f"{number:03d}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
+    name = "/".join([f"x{group}" for group in groups[:-1]] + [groups[-1]])
+    suffix = "" if width == TILE_WIDTH else f".p/{width}"
+    return folder / "tile" / str(level) / (name + suffix)
+
+
+def tile_root(hashes: Sequence[bytes]) -> bytes:
+    """The root over 2^k hashes, k from 0 to 8."""
+    row = list(hashes)
+    while len(row) > 1:
+        row = [_sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)]
+    return row[0]
+
+
+def pack_entries(entries: Sequence[bytes]) -> bytes:
+    """The bytes of an entry bundle."""
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+
+
+def unpack_entries(content: bytes, place: Path) -> list[bytes]:
+    """The entries of a bundle's bytes. Raises IntegrityError naming `place` when a length runs past the end."""
+    entries, at, end = [], 0, len(content)
+    while at < end:
+        start = at + 2
+        at = start + int.from_bytes(content[at:start], "big")
+        if at > end or start > end:
+            raise _changed(place, "an entry that runs past the end of the file", "whole entries")
+        entries.append(content[start:at])
+    return entries
+
+
+def publish(folder: Path, old_size: int, new_entries: Sequence[bytes], new_size: int, checkpoint: str) -> None:
+    """Write the tiles, entry bundles and checkpoint that take the published tree from `old_size` to `new_size`.
+
+    Repeatable: the same call, or one from an older size with all entries since, writes the same bytes; a crash
+    leaves the old checkpoint over an intact old tree. Raises IntegrityError, and leaves the old checkpoint, when the
+    tiles do not have the root that the checkpoint signs.
+    """
+    _check_entries(old_size, new_entries, new_size)
+    body = read_checkpoint_body(checkpoint)
+    _check_partial(folder, old_size)
+    _write_all(_entry_bundles(folder, old_size, new_entries) | _hash_tiles(folder, old_size, new_entries))
+    root = subtree_root(0, new_size, TileReader(folder, new_size).read)
+    if (body.size, body.root) != (new_size, root):
+        raise IntegrityError(
+            "the checkpoint does not sign the published tiles",
+            got=f"size {new_size}, root {root.hex()}",
+            expected=f"size {body.size}, root {body.root.hex()}",
+            mend="verify the ledger: a tile on disk was changed, or entries are missing",
+        )
+    write_durably(folder / "checkpoint", checkpoint.encode())
+    _drop_superseded(folder, old_size, new_size)
+
+
+def read_checkpoint(folder: Path) -> str:
+    """The published checkpoint's text. Raises NotFound before the first batch was published."""
+    try:
+        return (folder / "checkpoint").read_bytes().decode()
+    except FileNotFoundError:
+        raise NotFound("nothing was published yet", got=folder, mend="wait for the first sealed batch") from None
+    except UnicodeDecodeError:
+        raise _changed(folder / "checkpoint", "bytes that are not UTF-8", "a signed note") from None
+
+
+def read_entry(folder: Path, index: int, size: int) -> bytes:
+    """The entry at `index` of the published tree of `size` entries. Raises InputError, IntegrityError."""
+    if not 0 <= index < size:
+        raise InputError("no such entry", got=index, expected=f"0 to {size - 1}", mend="use an index of the ledger")
+    number, offset = divmod(index, TILE_WIDTH)
+    return _read_bundle(folder, number, min(TILE_WIDTH, size - number * TILE_WIDTH))[offset]
+
+
+def read_entries(folder: Path, start: int, end: int) -> Iterator[bytes]:
+    """The entries [start, end) in order; `end` is at most the published size. Raises IntegrityError."""
+    for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
+        first = number * TILE_WIDTH
+        bundle = _read_bundle(folder, number, min(TILE_WIDTH, end - first))
+        yield from bundle[max(0, start - first) : end - first]
+
+
+class TileReader:
+    """Reads node hashes of the published tree of `size` leaves, each tile file at most once."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        self.size = size
+        self._tiles: dict[tuple[int, int], list[bytes]] = {}
+
+    def read(self, level: int, index: int) -> bytes:
+        """The hash of node (level, index), a `merkle.HashReader`. Raises IntegrityError."""
+        tile_level, height = divmod(level, _HEIGHT)
+        number, offset = divmod(index << height, TILE_WIDTH)
+        return tile_root(self.tile(tile_level, number)[offset : offset + (1 << height)])
+
+    def tile(self, level: int, number: int) -> list[bytes]:
+        """The hashes of one tile, as many as a tree of this size has."""
+        key = level, number
+        if key not in self._tiles:
+            width = min(TILE_WIDTH, (self.size >> (_HEIGHT * level)) - number * TILE_WIDTH)
+            self._tiles[key] = _read_tile(self.folder, level, number, width)
+        return self._tiles[key]
+
+
+def partial_widths(folder: Path, level: int | str, number: int) -> list[int]:
+    """The widths of the partial files that lie beside (or instead of) a full tile, ascending."""
+    beside = tile_path(folder, level, number, 1).parent
+    try:
+        return sorted(int(path.name) for path in beside.iterdir() if path.name.isdecimal())
+    except FileNotFoundError:
+        return []
+
+
+def _check_entries(old_size: int, new_entries: Sequence[bytes], new_size: int) -> None:
+    if old_size < 0 or old_size + len(new_entries) != new_size:
+        raise InputError(
+            "the entries do not lead from the old size to the new one",
+            got=f"{old_size} + {len(new_entries)} entries",
+            expected=new_size,
+            mend="publish every pending entry from the old size on",
+        )
+    for index, entry in enumerate(new_entries, old_size):
+        if len(entry) > ENTRY_BYTES:
+            raise InputError(
+                f"entry {index} is too long",
+                got=f"{len(entry)} bytes",
+                expected=f"at most {ENTRY_BYTES}",
+                mend="put what is large into the payload: entries commit to it",
+            )
+
+
+def _check_partial(folder: Path, size: int) -> None:
+    """The bundle that will be continued must hold what was hashed, or a changed entry would be copied onward."""
+    number, width = divmod(size, TILE_WIDTH)
+    if width and [leaf_hash(e) for e in _read_bundle(folder, number, width)] != _read_tile(folder, 0, number, width):
+        place = tile_path(folder, "entries", number, width)
+        raise _changed(place, "entries that do not hash to the tile", "the entries as published")
+
+
+def _entry_bundles(folder: Path, old_size: int, new_entries: Sequence[bytes]) -> dict[Path, bytes]:
+    number, width = divmod(old_size, TILE_WIDTH)
+    held = _read_bundle(folder, number, width) if width else []
+    return {
+        tile_path(folder, "entries", number + n, len(entries)): pack_entries(entries)
+        for n, entries in enumerate(_in_tiles([*held, *new_entries]))
+    }
+
+
+def _hash_tiles(folder: Path, old_size: int, new_entries: Sequence[bytes]) -> dict[Path, bytes]:
+    files: dict[Path, bytes] = {}
+    level, size, new_hashes = 0, old_size, [leaf_hash(entry) for entry in new_entries]
+    while new_hashes:
+        number, width = divmod(size, TILE_WIDTH)
+        held = _read_tile(folder, level, number, width) if width else []
+        above: list[bytes] = []
+        for n, hashes in enumerate(_in_tiles([*held, *new_hashes])):
+            files[tile_path(folder, level, number + n, len(hashes))] = b"".join(hashes)
+            if len(hashes) == TILE_WIDTH:
+                above.append(tile_root(hashes))
+        level, size, new_hashes = level + 1, number, above
+    return files
+
+
+def _in_tiles(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(values), TILE_WIDTH):
+        yield values[start : start + TILE_WIDTH]
+
+
+def _read_tile(folder: Path, level: int, number: int, width: int) -> list[bytes]:
+    path = _find(folder, level, number, width)
+    content = path.read_bytes()
+    if len(content) % _HASH_BYTES or len(content) < width * _HASH_BYTES:
+        raise _changed(path, f"{len(content)} bytes", f"{width} hashes of 32 bytes")
+    return [content[start : start + _HASH_BYTES] for start in range(0, width * _HASH_BYTES, _HASH_BYTES)]
+
+
+def _read_bundle(folder: Path, number: int, width: int) -> list[bytes]:
+    path = _find(folder, "entries", number, width)
+    entries = unpack_entries(path.read_bytes(), path)
+    if len(entries) < width:
+        raise _changed(path, f"{len(entries)} entries", f"at least {width}")
+    return entries[:width]
+
+
+def _find(folder: Path, level: int | str, number: int, width: int) -> Path:
+    """The file of that width, else the full tile, else the narrowest wider one: their beginnings are equal."""
+    exact = tile_path(folder, level, number, width)
+    if exact.is_file():
+        return exact
+    full = tile_path(folder, level, number)
+    if full.is_file():
+        return full
+    for wider in partial_widths(folder, level, number):
+        if wider > width:
+            return tile_path(folder, level, number, wider)
+    raise _changed(exact, "no such file", f"a tile of {width}")
+
+
+def _write_all(files: Mapping[Path, bytes]) -> None:
+    """Like `write_durably` for many files, with one sync for each folder instead of each file."""
+    folders: set[Path] = set()
+    for path, content in files.items():
+        folders |= _make_folders(path.parent)
+        fresh = path.with_name(f".new-{path.name}")
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o600)
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    for folder in folders:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _make_folders(folder: Path) -> set[Path]:
+    """Make a folder; returns it and every parent that got a new entry by it."""
+    touched = {folder}
+    while not folder.exists():
+        folder = folder.parent
+        touched.add(folder)
+    for path in sorted(touched):
+        path.mkdir(exist_ok=True)
+    return touched
+
+
+def _drop_superseded(folder: Path, old_size: int, new_size: int) -> None:
+    """Partial files of tiles that have become full: the full tile serves every older size."""
+    level, old, new = 0, old_size, new_size
+    while new:
+        names: tuple[int | str, ...] = (level,) if level else (level, "entries")
+        for number in range(old // TILE_WIDTH, new // TILE_WIDTH):
+            for name in names:
+                shutil.rmtree(tile_path(folder, name, number, 1).parent, ignore_errors=True)
+        level, old, new = level + 1, old // TILE_WIDTH, new // TILE_WIDTH
+
+
+def _changed(place: Path, got: str, expected: str) -> IntegrityError:
+    return IntegrityError(
+        f"{place} is not what was published", got=got, expected=expected, mend="restore the file from a backup"
+    )
