@@ -139,7 +139,8 @@ def _parse_vkey(vkey: str) -> tuple[tuple[str, bytes], bytes]:
     except (binascii.Error, ValueError):
         key = b""
     public = key[1:]
-    if key[:1] != _ED25519 or len(public) != 32 or _key_id(name, public).hex() != claimed:
+    canonical = base64.b64encode(key).decode() == encoded
+    if not canonical or key[:1] != _ED25519 or len(public) != 32 or _key_id(name, public).hex() != claimed:
         raise InputError(
             "not a verifier key",
             got=vkey[:120],
