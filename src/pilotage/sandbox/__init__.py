@@ -1,0 +1,1 @@
+"""One way to run what is not ours: a subprocess with limits, namespaces and a system call filter."""
