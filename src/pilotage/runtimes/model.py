@@ -19,9 +19,9 @@ class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `artefact` is the file in the release folder that `runtime` answers from. `names` and `kinds` are the features in
     contract order. `texts` gives the known values of each string feature: a tensor carries a value's position in it.
-    `numbers` says whether the tensor is float32 or float64. `positive` is the class that the score is the probability
-    of. At or above `threshold` the label is `adverse`, below it `favourable`. `tolerance` is the largest difference
-    of scores that replay calls `within_tolerance`.
+    `numbers` is the precision that the artefact computes in; the tensor is float64 either way. `positive` is the
+    class that the score is the probability of. At or above `threshold` the label is `adverse`, below it `favourable`.
+    `tolerance` is the largest difference of scores that replay calls `within_tolerance`.
     """
 
     runtime: Literal["onnx", "process"]

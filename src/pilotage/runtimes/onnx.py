@@ -1,4 +1,7 @@
-"""Answers inline from an ONNX model: one thread, one row at a time, one tensor in and the score out."""
+"""Answers inline from an ONNX model: one thread, one row at a time, one tensor in and the score out.
+
+The tensor `features` is float64, as values are recorded; a model that computes in float32 casts as its first step.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def open_session(model: Path | bytes) -> Any:
 
 
 class OnnxRuntime:
-    """An ONNX model with one input `features` [N, F] and one output `score`."""
+    """An ONNX model with one float64 input `features` [N, F] and one output `score`."""
 
     inline = True
     name = "onnx"
@@ -46,26 +49,25 @@ class OnnxRuntime:
     def __init__(self, model: Path, spec: ServingSpec) -> None:
         """Load the model. Raises IntegrityError when its input is not what the spec says, MissingExtra."""
         session = open_session(model)
-        expected = "tensor(float)" if spec.numbers == "float32" else "tensor(double)"
+        expected = [(INPUT, "tensor(double)", len(spec.names))]
         inputs = [(each.name, each.type, each.shape[-1]) for each in session.get_inputs()]
-        if inputs != [(INPUT, expected, len(spec.names))]:
+        if inputs != expected:
             raise IntegrityError(
                 f"{model.name} does not take what serving.json says",
                 got=inputs,
-                expected=[(INPUT, expected, len(spec.names))],
+                expected=expected,
                 mend="build the release again",
             )
         self._run = session.run
         self._outputs = [OUTPUT]
         self._encode = row_encoder(spec)
-        self._dtype = np.float32 if spec.numbers == "float32" else np.float64
 
     async def start(self) -> None:
         """Nothing to start: the model is loaded."""
 
     def score(self, values: Sequence[Value]) -> float:
         """The score of one row, computed alone (batch size 1). Raises Unavailable when it is not a number."""
-        row = np.array((self._encode(values),), dtype=self._dtype)
+        row = np.array((self._encode(values),), dtype=np.float64)
         score = self._run(self._outputs, {INPUT: row})[0].item()
         if not math.isfinite(score):
             raise Unavailable("the model answered no finite number", got=score, mend="look at the row's features")

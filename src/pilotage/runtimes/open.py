@@ -1,0 +1,22 @@
+"""Open the runtime that a release names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pilotage.runtimes.model import ServingSpec
+from pilotage.runtimes.onnx import OnnxRuntime
+from pilotage.runtimes.ports import Runtime
+from pilotage.runtimes.process import ProcessRuntime
+
+__all__ = ["open_runtime"]
+
+
+def open_runtime(folder: Path, spec: ServingSpec) -> Runtime:
+    """The runtime of a release folder; `await start()` before the first row. Raises MissingExtra, IntegrityError.
+
+    The folder's digests must have been checked before (`releases.load.open_release`).
+    """
+    if spec.runtime == "onnx":
+        return OnnxRuntime(folder / spec.artefact, spec)
+    return ProcessRuntime(folder / spec.artefact, spec)
