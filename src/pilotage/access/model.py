@@ -1,0 +1,106 @@
+"""People, and what each role may do. A frozen map: what a role may do is never data that SQL can edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import msgspec
+
+from pilotage.errors import Forbidden, InputError
+
+__all__ = ["PERMISSIONS", "ROLES", "ApiKey", "Person", "Secret", "may", "require", "roles_of"]
+
+ROLES: tuple[str, ...] = (
+    "admin",
+    "ml_engineer",
+    "model_validator",
+    "risk_officer",
+    "business_owner",
+    "operator",
+    "auditor",
+)
+
+_EVERYONE = frozenset({"system.read", "release.read", "evidence.read", "gate.check", "decision.read", "monitor.read"})
+
+PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "admin": _EVERYONE | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify"},
+        "ml_engineer": _EVERYONE | {"system.declare", "release.build", "system.promote", "system.rollback"},
+        "model_validator": _EVERYONE | {"release.approve", "decision.read_payload", "ledger.verify"},
+        "risk_officer": _EVERYONE
+        | {"release.approve", "decision.read_payload", "subject.erase", "system.stop", "ledger.verify"},
+        "business_owner": _EVERYONE | {"release.approve", "system.stop"},
+        "operator": _EVERYONE
+        | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke"},
+        "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify"},
+    }
+)
+"""What each role may do, as `noun.verb`."""
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts: a human, or a `service` account, which can do what its roles may but never approve.
+
+    `name` is how others know them; `left` is when they left, Unix microseconds, 0 while they are here.
+    """
+
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    kind: Literal["human", "service"] = "human"
+    created: int = 0
+    left: int = 0
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """A new token, key, link or session: `text` is shown once and kept nowhere. `expires` 0 means never."""
+
+    id: str
+    text: str
+    expires: int
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key as it is kept: hex SHA-256 of the whole key, and scopes such as `decide:credit-default`."""
+
+    id: str
+    name: str
+    sha256: str
+    scopes: tuple[str, ...]
+    created: int
+    expires: int
+    revoked: int
+
+
+def may(person: Person, permission: str) -> bool:
+    """Whether one of the person's roles carries the permission."""
+    return not person.left and any(permission in PERMISSIONS.get(role, ()) for role in person.roles)
+
+
+def require(person: Person, permission: str) -> None:
+    """Raise Forbidden, naming the roles that may, unless the person may."""
+    if may(person, permission):
+        return
+    roles = [role for role in ROLES if permission in PERMISSIONS[role]]
+    raise Forbidden(
+        f"{person.name} may not do {permission}",
+        got="roles: " + (", ".join(person.roles) or "none"),
+        expected="one of: " + (", ".join(roles) or "no role may"),
+        mend="ask someone in such a role, or an admin to give you one",
+    )
+
+
+def roles_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Role names checked, without doubles, in the order of ROLES. Raises InputError that lists the roles."""
+    given = [name.strip() for name in names]
+    unknown = [name for name in given if name not in ROLES]
+    if unknown or not given:
+        raise InputError(
+            f"no such role: {', '.join(unknown)}" if unknown else "a person needs a role",
+            expected="one or more of: " + ", ".join(ROLES),
+            mend="use these names",
+            faults=[{"path": "roles", "code": "unknown_role", "message": name, "got": name} for name in unknown],
+        )
+    return tuple(role for role in ROLES if role in given)

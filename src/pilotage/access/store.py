@@ -1,0 +1,125 @@
+"""The SQL of people and of their secrets' digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, Connection, ForeignKey, RowMapping, String, Table, func, insert, select, update
+
+from pilotage.access.model import ApiKey, Person
+from pilotage.storage.database import BIG, DOCUMENT, control
+
+__all__ = [
+    "add",
+    "all_people",
+    "api_keys",
+    "change",
+    "find_person",
+    "keys",
+    "links",
+    "lock",
+    "people",
+    "people_count",
+    "person_named",
+    "row",
+    "sessions",
+    "tokens",
+]
+
+people = Table(
+    "people",
+    control,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),
+    Column("roles", DOCUMENT, nullable=False),
+    Column("created", BIG, nullable=False),
+    Column("left", BIG, nullable=False),
+    info={"personal": True},
+)
+
+
+def _secrets(name: str, ended: str) -> Table:
+    return Table(
+        name,
+        control,
+        Column("id", String(16), primary_key=True),
+        Column("person", String(36), ForeignKey("people.id"), nullable=False, index=True),
+        Column("sha256", String(64), nullable=False),
+        Column("created", BIG, nullable=False),
+        Column("expires", BIG, nullable=False),
+        Column(ended, BIG, nullable=False),
+    )
+
+
+tokens = _secrets("tokens", "revoked")
+links = _secrets("signin_links", "used")
+sessions = _secrets("console_sessions", "ended")
+
+api_keys = Table(
+    "api_keys",
+    control,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("scopes", DOCUMENT, nullable=False),
+    Column("created", BIG, nullable=False),
+    Column("expires", BIG, nullable=False),
+    Column("revoked", BIG, nullable=False),
+)
+
+
+def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert one row."""
+    connection.execute(insert(table).values(dict(values)))
+
+
+def change(connection: Connection, table: Table, id: str, **values: Any) -> dict[str, Any]:
+    """Change columns of one row and return the row as it is now."""
+    connection.execute(update(table).where(table.c.id == id).values(values))
+    return dict(connection.execute(select(table).where(table.c.id == id)).mappings().one())
+
+
+def row(connection: Connection, table: Table, id: str, *, hold: bool = False) -> RowMapping | None:
+    """One row by id; `hold` keeps others from changing it until the transaction ends."""
+    query = select(table).where(table.c.id == id)
+    return connection.execute(query.with_for_update() if hold else query).mappings().first()
+
+
+def find_person(connection: Connection, id: str) -> Person | None:
+    """The person with an id, also one who left."""
+    found = connection.execute(select(people).where(people.c.id == id)).mappings().first()
+    return None if found is None else _person(found)
+
+
+def person_named(connection: Connection, name: str) -> Person | None:
+    """The person with a name, also one who left."""
+    found = connection.execute(select(people).where(people.c.name == name)).mappings().first()
+    return None if found is None else _person(found)
+
+
+def all_people(connection: Connection) -> list[Person]:
+    """Everybody, by name."""
+    return [_person(found) for found in connection.execute(select(people).order_by(people.c.name)).mappings()]
+
+
+def people_count(connection: Connection) -> int:
+    """How many people there are, those who left included."""
+    return int(connection.execute(select(func.count()).select_from(people)).scalar_one())
+
+
+def lock(connection: Connection, table: Table) -> None:
+    """Let nobody else write the table until the transaction ends (a writing SQLite transaction is alone anyway)."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE")
+
+
+def keys(connection: Connection) -> list[ApiKey]:
+    """Every API key, by id, revoked ones too."""
+    rows = connection.execute(select(api_keys).order_by(api_keys.c.id)).mappings()
+    return [ApiKey(**{**found, "scopes": tuple(found["scopes"])}) for found in rows]
+
+
+def _person(found: RowMapping) -> Person:
+    return Person(**{**found, "roles": tuple(found["roles"])})

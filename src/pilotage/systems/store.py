@@ -1,0 +1,78 @@
+"""Declared systems at rest: the newest declaration of each, and every earlier one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, String, Table, insert, select, update
+
+from pilotage.errors import NotFound
+from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.clock import now_us
+from pilotage.kernel.digests import digest
+from pilotage.storage.database import BIG, DOCUMENT, control
+from pilotage.storage.outbox import emit
+from pilotage.storage.witness import attest
+from pilotage.systems.model import AISystem
+
+__all__ = ["declare_system", "find_system", "list_systems", "lock_system", "system_digest", "systems"]
+
+systems = Table(
+    "systems",
+    control,
+    Column("id", String(64), primary_key=True),
+    Column("digest", String(80), nullable=False),
+    Column("body", DOCUMENT, nullable=False),
+    Column("declared", BIG, nullable=False),
+)
+
+
+def system_digest(system: AISystem) -> str:
+    """The digest of a declaration's canonical JSON."""
+    return digest(canonical_json(msgspec.to_builtins(system)))
+
+
+def declare_system(connection: Connection, system: AISystem, *, by: str, at: int | None = None) -> str:
+    """Make this the system's declaration, with its event `system.declared`; return its digest.
+
+    `by` is the id or name of who declares. The same declaration again changes nothing.
+    """
+    found = _row(connection, system.id)
+    value = system_digest(system)
+    if found is not None and found["digest"] == value:
+        return value
+    moment = now_us() if at is None else at
+    row = {"id": system.id, "digest": value, "body": msgspec.to_builtins(system), "declared": moment}
+    if found is None:
+        connection.execute(insert(systems).values(row))
+    else:
+        connection.execute(update(systems).where(systems.c.id == system.id).values(row))
+    facts = {"declaration": value, "risk_tier": system.risk_tier, "rows": attest(systems, row)}
+    emit(connection, "system.declared", system=system.id, facts=facts, private={"by": by}, at=moment)
+    return value
+
+
+def find_system(connection: Connection, id: str) -> AISystem:
+    """The declaration of a system. Raises NotFound."""
+    row = _row(connection, id)
+    if row is None:
+        known = [name for (name,) in connection.execute(select(systems.c.id).order_by(systems.c.id).limit(20))]
+        mend = f"known systems: {', '.join(known)}" if known else "build a release first: pilotage release build"
+        raise NotFound("no such system", got=id, mend=mend)
+    return msgspec.convert(row["body"], AISystem)
+
+
+def list_systems(connection: Connection) -> list[AISystem]:
+    """Every declared system, by id."""
+    rows = connection.execute(select(systems.c.body).order_by(systems.c.id))
+    return [msgspec.convert(body, AISystem) for (body,) in rows]
+
+
+def lock_system(connection: Connection, id: str) -> None:
+    """Hold the system's row until the transaction ends, so that changes to one system go one by one."""
+    connection.execute(select(systems.c.id).where(systems.c.id == id).with_for_update())
+
+
+def _row(connection: Connection, id: str) -> Any:
+    return connection.execute(select(systems).where(systems.c.id == id)).mappings().first()
