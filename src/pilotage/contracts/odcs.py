@@ -1,0 +1,196 @@
+"""Data contracts as Open Data Contract Standard (ODCS) v3.1.0 YAML, there and back without loss.
+
+Categories are the library rule `invalidValues`; what ODCS has no word for (role, personal, protected, unit) are custom
+properties. A rule about single values that the row check cannot hold is refused, never dropped in silence; rules about
+whole tables (`quality` of other kinds, service levels, owners) do not concern a row and are left aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import yaml
+
+from pilotage.contracts.model import Column, ColumnType, DataContract
+from pilotage.errors import InputError
+
+__all__ = ["API_VERSION", "from_odcs", "to_odcs"]
+
+API_VERSION = "v3.1.0"
+TABLE = "inputs"
+
+_types: dict[str, ColumnType] = {
+    "number": "number",
+    "integer": "integer",
+    "string": "string",
+    "boolean": "boolean",
+    "date": "string",
+    "timestamp": "string",
+    "time": "string",
+}
+
+
+def to_odcs(contract: DataContract) -> str:
+    """The contract as ODCS YAML."""
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": "DataContract",
+        "id": contract.name,
+        "name": contract.name,
+        "version": contract.version,
+        "status": "active",
+        "schema": [
+            {
+                "name": TABLE,
+                "logicalType": "object",
+                "properties": [_property(column) for column in contract.columns],
+            }
+        ],
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def from_odcs(text: str) -> DataContract:
+    """The contract in ODCS YAML, also one written by hand. Raises InputError with every fault."""
+    document = _document(text)
+    properties = _properties(document)
+    faults: list[dict[str, object]] = []
+    columns = [_column(entry, faults) for entry in properties]
+    if faults:
+        raise InputError(
+            "the ODCS contract cannot be held on a row",
+            mend="mend every fault listed",
+            faults=faults,
+            code="invalid_odcs",
+        )
+    known = [column for column in columns if column is not None]
+    return DataContract(
+        name=str(document.get("name") or document.get("id") or "contract"),
+        version=str(document.get("version", "")),
+        columns=tuple(known),
+        subject=next((column.name for column in known if column.role == "subject"), ""),
+    )
+
+
+def _number(value: float | str) -> int | float | str:
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _property(column: Column) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": column.name, "logicalType": column.type, "required": not column.nullable}
+    if column.description:
+        entry["description"] = column.description
+    options = {name: _number(bound) for name in ("minimum", "maximum") if (bound := getattr(column, name)) is not None}
+    if options:
+        entry["logicalTypeOptions"] = options
+    if column.personal:
+        entry["classification"] = "personal"
+    if column.categories is not None:
+        values = [_number(value) for value in column.categories]
+        entry["quality"] = [{"metric": "invalidValues", "arguments": {"validValues": values}, "mustBe": 0}]
+    custom: dict[str, Any] = {"role": column.role}
+    if column.personal:
+        custom["personal"] = True
+    if column.protected:
+        custom["protected"] = True
+    if column.unit:
+        custom["unit"] = column.unit
+    entry["customProperties"] = [{"property": name, "value": value} for name, value in custom.items()]
+    return entry
+
+
+def _document(text: str) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError("the ODCS contract is not YAML", got=str(error), mend="mend the YAML") from error
+    if not isinstance(document, dict) or document.get("kind") != "DataContract":
+        raise InputError(
+            "not an ODCS data contract",
+            got=type(document).__name__,
+            expected="kind: DataContract",
+            mend="name the file",
+        )
+    version = str(document.get("apiVersion", ""))
+    if not version.startswith("v3."):
+        raise InputError("another version of ODCS", got=version, expected=API_VERSION, mend="convert it to v3")
+    return document
+
+
+def _properties(document: Mapping[str, Any]) -> list[Any]:
+    tables = document.get("schema")
+    tables = [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    chosen = [table for table in tables if table.get("name") == TABLE] or tables
+    properties = chosen[0].get("properties") if len(chosen) == 1 else None
+    if not isinstance(properties, list):
+        raise InputError(
+            "the ODCS contract has no one table of inputs",
+            got=f"{len(tables)} schema objects",
+            expected=f"one schema object with properties, or one named {TABLE}",
+            mend=f"name the table of inputs {TABLE!r}",
+        )
+    return properties
+
+
+def _column(entry: Any, faults: list[dict[str, object]]) -> Column | None:
+    """The column of one ODCS property; faults found on the way are added to `faults`."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    if not isinstance(name, str):
+        faults.append(_fault("schema", "a property has no name", entry, "a mapping with a name"))
+        return None
+    before = len(faults)
+    kind = _types.get(str(entry.get("logicalType")))
+    if kind is None:
+        faults.append(_fault(name, "not a type of a single value", entry.get("logicalType"), ", ".join(_types)))
+    options = entry.get("logicalTypeOptions") or {}
+    held = {"minimum", "maximum", "format"}
+    if not isinstance(options, dict) or (set(options) - held):
+        faults.append(_fault(name, "a rule that the row check does not hold", options, "minimum, maximum"))
+    if len(faults) > before:
+        return None
+    custom = _custom(entry)
+    values = {
+        "name": name,
+        "type": kind,
+        "nullable": not entry.get("required", False),
+        "minimum": options.get("minimum"),
+        "maximum": options.get("maximum"),
+        "categories": _categories(entry),
+        "description": str(entry.get("description", "")),
+        **custom,
+        "personal": custom.get("personal", entry.get("classification") == "personal"),
+    }
+    try:
+        return msgspec.convert(values, Column)
+    except msgspec.ValidationError as error:
+        faults.append(_fault(name, "a value of the wrong type", error, "as ODCS says"))
+        return None
+
+
+def _custom(entry: Mapping[str, Any]) -> dict[str, Any]:
+    listed = entry.get("customProperties")
+    pairs = [pair for pair in listed if isinstance(pair, dict)] if isinstance(listed, list) else []
+    known = ("role", "personal", "protected", "unit")
+    return {pair["property"]: pair.get("value") for pair in pairs if pair.get("property") in known}
+
+
+def _categories(entry: Mapping[str, Any]) -> Any:
+    rules = entry.get("quality")
+    for rule in rules if isinstance(rules, list) else []:
+        arguments = rule.get("arguments") if isinstance(rule, dict) and rule.get("metric") == "invalidValues" else None
+        if isinstance(arguments, dict) and "validValues" in arguments:
+            return arguments["validValues"]
+    return None
+
+
+def _fault(path: str, message: str, got: object, expected: str) -> dict[str, object]:
+    return {
+        "path": path,
+        "code": "invalid_odcs",
+        "message": message,
+        "got": str(got)[:120],
+        "expected": expected,
+        "mend": "change it, or check it elsewhere and remove it here",
+    }
