@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from sqlalchemy import Column, Connection, Integer, String, Table, Text, func, insert, select
+from sqlalchemy import Column, Connection, Engine, Integer, String, Table, Text, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from pilotage.gateway.plan import ServingPlan, encode_plan
-from pilotage.storage.database import BIG, control
+from pilotage.storage.database import BIG, control, reading
 
-__all__ = ["StoredPlan", "add_plan", "newest_plan", "newest_version", "serving_plans"]
+__all__ = ["StoredPlan", "add_plan", "newest_plan", "newest_version", "plan_after", "serving_plans"]
 
 serving_plans = Table(
     "serving_plans",
@@ -49,3 +51,18 @@ def add_plan(connection: Connection, plan: ServingPlan) -> StoredPlan:
         insert(serving_plans).values(version=plan.version, digest=digest, body=body.decode(), created=plan.created)
     )
     return StoredPlan(version=plan.version, digest=digest, body=body)
+
+
+def plan_after(engine: Engine, version: int) -> StoredPlan | None:
+    """The newest plan if it is later than `version`. Raises ConnectionError when the database cannot be read.
+
+    Never creates a SQLite file that is not there.
+    """
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and path and not Path(path).exists():
+        raise ConnectionError(f"there is no {path}")
+    try:
+        with reading(engine) as connection:
+            return newest_plan(connection) if newest_version(connection) > version else None
+    except SQLAlchemyError as error:
+        raise ConnectionError(str(error).partition("\n")[0]) from error

@@ -1,0 +1,235 @@
+"""The ASGI application of one worker: addresses, the steps before the contract, and what leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from pilotage.errors import NotFound, PilotageError, Unavailable
+from pilotage.gateway.authenticate import authorize, presented_key
+from pilotage.gateway.decide import decide
+from pilotage.gateway.denials import Denials
+from pilotage.gateway.describe import describe
+from pilotage.gateway.limit import Limits, Rates, Receive, read_body
+from pilotage.gateway.metrics import Metrics
+from pilotage.gateway.record import Journal, Salts, event_frame
+from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
+from pilotage.gateway.state import LiveSystem, Serving
+from pilotage.kernel.clock import Clock, now_us
+from pilotage.kernel.ids import uuid7
+from pilotage.ledger.frames import FrameKind
+
+__all__ = ["Gateway"]
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Answers for one serving plan at a time; everything happens on one event loop.
+
+    `serving` and `journal` are None until the worker has them: until then every request is told to come back.
+    `failed` is set for ever once a record did not reach the disk: a new process with a new journal file must follow.
+    """
+
+    def __init__(self, *, node: str, worker: int, limits: Limits | None = None, clock: Clock = now_us) -> None:
+        self.serving: Serving | None = None
+        self.journal: Journal | None = None
+        self.failed = asyncio.Event()
+        self.draining = False
+        self.in_flight = 0
+        self.denials = Denials()
+        self.salt = Salts()
+        self.limits = limits or Limits()
+        self.metrics = Metrics(f"{node}/{worker}", self._gauges)
+        self._rates = Rates(self.limits)
+        self._clock = clock
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered."""
+        return self.serving is not None and self.journal is not None and not self.failed.is_set() and not self.draining
+
+    def adopt(self, serving: Serving) -> None:
+        """Answer from this plan from the next request on."""
+        self.serving = serving
+        self._rates.keep(key.id for key in serving.plan.keys)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI request."""
+        if scope["type"] != "http":
+            return
+        started = perf_counter()
+        self.in_flight += 1
+        system = ""
+        try:
+            serving = self.serving
+            live = serving.paths.get(scope["path"]) if serving is not None else None
+            if live is not None:
+                system = live.route.system
+            try:
+                reply = await self._reply(scope, receive, live)
+            except PilotageError as error:
+                reply = self._turn_away(error, scope)
+            except Exception:  # noqa: BLE001 - a fault of ours: the client hears of it as JSON, the log has the rest
+                _log.exception("a request failed")
+                reply = error_reply(_internal(), uuid7())
+            if self.draining:
+                reply.headers.append((b"connection", b"close"))
+            self.metrics.count(system, reply.outcome, reply.status, perf_counter() - started)
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            await send({"type": "http.response.body", "body": reply.body})
+        finally:
+            self.in_flight -= 1
+
+    async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:
+        serving, journal = self.serving, self.journal
+        if live is None and (own := self._own_page(scope["path"])):
+            return own
+        if serving is None or journal is None or self.failed.is_set():
+            raise self._not_ready()
+        if self.in_flight > self.limits.in_flight:
+            raise _overloaded()
+        received, headers = self._clock(), scope["headers"]
+        principal = serving.principals.authenticate(presented_key(headers), received)
+        system = live.route.system if live is not None else _asked_system(scope["path"])
+        authorize(principal, system)
+        if live is None:
+            raise NotFound("no such system is live", got=system, mend="check the name", code="unknown_system")
+        if scope["method"] != "POST":
+            return _described(live, scope["method"])
+        self._rates.take(principal.id)
+        body = await read_body(receive, headers, serving.plan.max_body_bytes)
+        try:
+            return await decide(
+                live,
+                body,
+                journal=journal,
+                salt=self.salt,
+                received=received,
+                principal=principal.name,
+                trace=_trace(headers),
+                charge=lambda rows: self._rates.take(principal.id, rows),
+            )
+        except Unavailable:
+            self.failed.set()
+            raise
+
+    def _own_page(self, path: str) -> Reply | None:
+        if path == "/live":
+            return json_reply(200, {"live": True}, outcome="page")
+        if path == "/ready":
+            if self.ready and self.serving is not None:
+                return json_reply(200, {"ready": True, "plan": self.serving.plan.version}, outcome="page")
+            return json_reply(503, {"ready": False, "reason": self._not_ready().code}, outcome="page")
+        if path == "/metrics":
+            self.metrics.denials = self.denials.total
+            text = self.metrics.text()
+            length = (b"content-length", b"%d" % len(text))
+            return Reply(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), length], text, "page")
+        return None
+
+    def _not_ready(self) -> PilotageError:
+        if self.failed.is_set():
+            return _journal_failed()
+        if self.draining:
+            return Unavailable("this worker is stopping", code="draining", mend="try again")
+        return Unavailable("no serving plan yet", code="no_plan", mend="try again in a moment; promote a release")
+
+    def _turn_away(self, error: PilotageError, scope: Scope) -> Reply:
+        """The reply to a request that made no decision; counted as a denial by key or address, and code."""
+        known = self.serving.principals.find(presented_key(scope["headers"])) if self.serving is not None else None
+        client = scope.get("client") or ("unknown", 0)
+        self.denials.count(known.name if known is not None else client[0], error.code, self._clock())
+        headers = error.headers if isinstance(error, Denied) else ()
+        if error.status == 401:
+            headers = [(b"www-authenticate", b"Bearer")]
+        return error_reply(error, uuid7(), *headers)
+
+    def write_denials(self, *, everything: bool = False) -> None:
+        """Put the denials of the minutes that are over into the journal, as events."""
+        if self.journal is None or self.failed.is_set():
+            return
+        for denial in self.denials.due(self._clock(), everything=everything):
+            facts = {"source": denial.source, "code": denial.code, "minute": denial.minute, "count": denial.count}
+            self.write_event("request.denied", facts, {"origin": denial.origin})
+
+    def write_event(self, kind: str, facts: dict[str, object], private: dict[str, object] | None = None) -> None:
+        """Put an event into the journal's next group; nobody waits for it."""
+        if self.journal is None:
+            return
+        plain, secret = event_frame(kind, self._clock(), self.salt(), facts, private or {})
+        try:
+            self.journal.submit(FrameKind.event, plain, secret).add_done_callback(_look_at)
+        except Unavailable:
+            self.failed.set()
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        version = self.serving.plan.version if self.serving is not None else 0
+        return {
+            "plan_version": ("Version of the serving plan answered from", version),
+            "ready": ("1 when requests are answered", float(self.ready)),
+            "in_flight": ("Requests worked on now", self.in_flight),
+        }
+
+
+def _look_at(future: asyncio.Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _log.error("an event did not reach the journal: %s", error)
+
+
+def _asked_system(path: str) -> str:
+    """The system in a path that no live system has. Raises NotFound for any other address."""
+    parts = path.split("/")
+    if len(parts) == 5 and parts[:3] == ["", "v1", "systems"] and parts[4] == "decide":
+        return parts[3]
+    raise NotFound("no such address", got=path[:200], expected="/v1/systems/{system}/decide", mend="mend the address")
+
+
+def _described(live: LiveSystem, method: str) -> Reply:
+    if method not in ("GET", "HEAD"):
+        raise Denied(
+            "this address takes no such method",
+            status=405,
+            code="method_not_allowed",
+            got=method,
+            expected="POST to decide, GET to read the contract",
+            mend="send a POST with a JSON body",
+            headers=[(b"allow", b"GET, POST")],
+        )
+    return json_reply(200, describe(live), outcome="page")
+
+
+def _trace(headers: list[tuple[bytes, bytes]]) -> str:
+    """The W3C trace id of the caller: 32 hexadecimal digits; empty when there is none or it is anything else."""
+    for name, value in headers:
+        if name == b"traceparent":
+            trace = value[3:35]
+            if len(value) == 55 and len(trace.strip(b"0123456789abcdef")) == 0:
+                return trace.decode()
+    return ""
+
+
+def _overloaded() -> Denied:
+    return Denied(
+        "too many requests are being worked on",
+        status=503,
+        code="overloaded",
+        mend="try again in a second",
+        headers=[(b"retry-after", b"1")],
+    )
+
+
+def _internal() -> PilotageError:
+    return PilotageError("the gateway failed on this request", code="internal", mend="tell the operator; see its log")
+
+
+def _journal_failed() -> Unavailable:
+    return Unavailable(
+        "decisions cannot be recorded, so none is made", code="journal_failed", mend="free or replace the disk; retry"
+    )

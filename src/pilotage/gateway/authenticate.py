@@ -1,0 +1,88 @@
+"""Who asks: an API key, looked up by its SHA-256.
+
+The lookup is a dict of full SHA-256 digests. Its timing depends on the digest of what was sent, and nobody can steer
+a digest towards that of an unknown 256-bit random key, so nothing about a key can be learnt from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pilotage.errors import Forbidden, Unauthenticated
+from pilotage.gateway.plan import Key
+
+__all__ = ["Principal", "Principals", "authorize", "presented_key"]
+
+_BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that is live"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """The holder of a key. `systems` are those it may ask for decisions; `*` in it stands for every system.
+
+    `name` is how records name it.
+    """
+
+    id: str
+    name: str
+    expires: int
+    systems: frozenset[str]
+
+    def may_decide(self, system: str) -> bool:
+        """Whether the key's scopes cover decisions of this system."""
+        return system in self.systems or "*" in self.systems
+
+
+def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The key in the request's headers (names in lower case); empty when there is none."""
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if name == b"x-api-key":
+            return value.strip()
+    return b""
+
+
+class Principals:
+    """The principals of one serving plan."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._by_digest = {bytes.fromhex(key.sha256.removeprefix("sha256:")): _principal(key) for key in keys}
+
+    def find(self, key: bytes) -> Principal | None:
+        """The principal of a key, expired or not; None when the key is unknown."""
+        return self._by_digest.get(hashlib.sha256(key).digest())
+
+    def authenticate(self, key: bytes, at: int) -> Principal:
+        """The principal of a key at a moment (Unix microseconds). Raises Unauthenticated."""
+        if not key:
+            raise Unauthenticated("no API key in the request", mend=_BRING)
+        principal = self.find(key)
+        if principal is None:
+            raise Unauthenticated("the API key is unknown or was revoked", mend=_BRING)
+        if principal.expires and at >= principal.expires:
+            raise Unauthenticated("the API key has expired", mend=_BRING, code="key_expired")
+        return principal
+
+
+def authorize(principal: Principal, system: str) -> None:
+    """Raises Forbidden when the key's scopes do not cover the system, whether or not such a system exists."""
+    if not principal.may_decide(system):
+        raise Forbidden(
+            "the API key may not ask this system for decisions",
+            got=", ".join(sorted(f"decide:{name}" for name in principal.systems)) or "no scope",
+            expected=f"decide:{system}",
+            mend="ask an administrator for a key with this scope",
+        )
+
+
+def _principal(key: Key) -> Principal:
+    scopes = (scope.partition(":") for scope in key.scopes)
+    return Principal(
+        id=key.id,
+        name=f"key:{key.id}",
+        expires=key.expires,
+        systems=frozenset(system for action, _, system in scopes if action in ("decide", "*")),
+    )

@@ -1,0 +1,83 @@
+"""What a worker counts, in plain numbers on the hot path and Prometheus text when it is asked."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+__all__ = ["BUCKETS", "Metrics"]
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""Upper bounds of the latency histogram, in seconds."""
+
+
+class Metrics:
+    """Counters of one worker. `gauges` gives further current values, {name: (help, value)}, at each scrape."""
+
+    def __init__(self, worker: str, gauges: Callable[[], dict[str, tuple[str, float]]]) -> None:
+        self.worker = worker
+        self.requests: dict[tuple[str, str, int], int] = {}
+        self.denials: dict[str, int] = {}
+        self._latency: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+        self._gauges = gauges
+        self._registry = CollectorRegistry()
+        self._registry.register(_Scrape(self))
+
+    def count(self, system: str, outcome: str, status: int, seconds: float) -> None:
+        """Count one request: the system asked, how it ended, its HTTP status, its time in the gateway."""
+        key = (system, outcome, status)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        buckets = self._latency.get(system)
+        if buckets is None:
+            buckets = self._latency[system] = [0] * (len(BUCKETS) + 1)
+            self._sums[system] = 0.0
+        buckets[bisect_left(BUCKETS, seconds)] += 1
+        self._sums[system] += seconds
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as families, all labelled with the worker."""
+        requests = CounterMetricFamily(
+            "pilotage_gateway_requests", "Requests", labels=["worker", "system", "outcome", "status"]
+        )
+        for (system, outcome, status), count in self.requests.items():
+            requests.add_metric([self.worker, system, outcome, str(status)], count)
+        yield requests
+        latency = HistogramMetricFamily(
+            "pilotage_gateway_seconds", "Time of a request in the gateway", labels=["worker", "system"]
+        )
+        for system, counts in self._latency.items():
+            latency.add_metric([self.worker, system], _cumulative(counts), self._sums[system])
+        yield latency
+        denials = CounterMetricFamily("pilotage_gateway_denials", "Denials", labels=["worker", "code"])
+        for code, count in self.denials.items():
+            denials.add_metric([self.worker, code], count)
+        yield denials
+        for name, (words, value) in self._gauges().items():
+            gauge = GaugeMetricFamily(f"pilotage_gateway_{name}", words, labels=["worker"])
+            gauge.add_metric([self.worker], value)
+            yield gauge
+
+
+class _Scrape(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.collect()
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    total, cumulative = 0, []
+    for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+        total += count
+        cumulative.append((bound, float(total)))
+    return cumulative

@@ -1,0 +1,236 @@
+"""One gateway worker process: load the plan, open the journal, answer, follow plans, drain.
+
+Exit codes: 0 drained on SIGTERM or SIGINT; 75 (EX_TEMPFAIL) the journal failed or its key changed, start me again:
+a new process opens a new journal file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from pilotage.errors import PilotageError
+from pilotage.gateway.app import Gateway
+from pilotage.gateway.limit import Limits
+from pilotage.gateway.protocol import BoundedHttp
+from pilotage.gateway.state import Serving, load_serving, start_serving
+from pilotage.gateway.store import StoredPlan
+from pilotage.gateway.watch import PlanSource, watch
+from pilotage.kernel.clock import now_us
+from pilotage.ledger.journal import JournalWriter
+from pilotage.storage.database import open_engine, url_of
+from pilotage.storage.home import Home
+
+__all__ = ["RESTART", "WorkerState", "serve"]
+
+RESTART = 75
+"""Exit code that asks the supervisor for a new process."""
+
+_RETRY_S = 5.0
+_DENIALS_S = 5.0
+_FAREWELL_S = 0.5
+_log = logging.getLogger(__name__)
+
+
+class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker tells on disk, in `run/gateway-<worker>.json`: `at` is when it last changed, Unix microseconds."""
+
+    pid: int
+    node: str
+    worker: int
+    state: str
+    plan: int
+    at: int
+
+
+def serve(
+    *,
+    home: Home,
+    node: str,
+    worker: int,
+    sockets: Sequence[socket.socket],
+    database_url: str | None = None,
+    limits: Limits | None = None,
+    drain_s: float = 10.0,
+) -> int:
+    """Run one worker on listening sockets until it is told to stop; the exit code to end the process with.
+
+    Sockets may be shared with other workers. Answers 503 until there is a plan. Must be called in the main thread.
+    """
+    this = _Worker(home, node, worker, database_url, limits, drain_s)
+    return uvloop.run(this.run(list(sockets)))
+
+
+class _Worker:
+    def __init__(
+        self, home: Home, node: str, worker: int, database_url: str | None, limits: Limits | None, drain_s: float
+    ) -> None:
+        self._home, self._node, self._worker, self._drain_s = home, node, worker, drain_s
+        self._engine = open_engine(url_of(home, "control", database_url))
+        self._gateway = Gateway(node=node, worker=worker, limits=limits)
+        self._journal: JournalWriter | None = None
+        self._stop = asyncio.Event()
+        self._restart = False
+        self._adopting = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self, sockets: list[socket.socket]) -> int:
+        loop = asyncio.get_running_loop()
+        server = _server(self._gateway, self._drain_s)
+        self._tell("starting")
+        answering = asyncio.create_task(server.serve(sockets=sockets))
+        while not server.started and not answering.done():
+            await asyncio.sleep(0.005)
+        # After uvicorn has put up its handlers, so that ours decide when it stops.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        work = (self._follow(), self._write_denials(), self._look_for_failure(), self._stop.wait())
+        tasks = [asyncio.create_task(each) for each in work]
+        await asyncio.wait([answering, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done() and (error := task.exception()):
+                _log.error("the worker cannot go on", exc_info=error)
+                self._restart = True
+            task.cancel()
+        await self._drain(server, answering)
+        return RESTART if self._restart or self._gateway.failed.is_set() else 0
+
+    async def _follow(self) -> None:
+        await watch(PlanSource(self._home, self._engine), self._adopt)
+
+    async def _adopt(self, stored: StoredPlan) -> None:
+        """Load a plan beside the loop, open the journal at the first, and swap between two requests."""
+        async with self._adopting:
+            old = self._gateway.serving
+            loaded = await asyncio.to_thread(load_serving, stored, self._home.releases, old)
+            serving = await start_serving(loaded, old)
+            if self._journal is None:
+                await self._open_journal(bytes.fromhex(serving.plan.steward_key))
+            elif old is not None and old.plan.steward_key != serving.plan.steward_key:
+                _log.warning("the steward's key changed: a new process must open a new journal")
+                self._restart = True
+                self._stop.set()
+                return
+            self._swap(old, serving)
+        if serving.broken:
+            self._later(self._retry(stored))
+
+    def _swap(self, old: Serving | None, serving: Serving) -> None:
+        self._gateway.adopt(serving)
+        gc.collect()
+        gc.freeze()
+        facts: dict[str, object] = {"version": serving.plan.version, "plan": serving.digest, "worker": self._worker}
+        self._gateway.write_event("plan.adopted", facts)
+        self._tell("ready")
+        _log.info("plan %d adopted", serving.plan.version)
+        if old is not None:
+            self._later(_close_unused(old, serving))
+
+    async def _retry(self, stored: StoredPlan) -> None:
+        """Try again the releases that could not be loaded: a copy of them may be on its way to this node."""
+        await asyncio.sleep(_RETRY_S)
+        if self._gateway.serving is not None and self._gateway.serving.digest == stored.digest:
+            await self._adopt(stored)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _open_journal(self, steward_key: bytes) -> None:
+        folder = self._home.journal / self._node
+        self._journal = JournalWriter(folder, worker=self._worker, steward_key=steward_key)
+        await self._journal.open()
+        self._gateway.journal = self._journal
+
+    async def _write_denials(self) -> None:
+        while True:
+            await asyncio.sleep(_DENIALS_S)
+            self._gateway.write_denials()
+
+    async def _look_for_failure(self) -> None:
+        """After a failed record: say so for a moment, to clients and to /ready, then end for a new process."""
+        await self._gateway.failed.wait()
+        self._tell("failed")
+        await asyncio.sleep(_FAREWELL_S)
+
+    async def _drain(self, server: uvicorn.Server, answering: asyncio.Task[None]) -> None:
+        """Answer what was accepted, end kept-alive connections with their next answer, then close the journal."""
+        self._gateway.draining = True
+        self._tell("draining")
+        server.should_exit = True
+        await answering
+        self._gateway.write_denials(everything=True)
+        if self._journal is not None:
+            with contextlib.suppress(PilotageError):
+                await self._journal.close()
+        for task in self._background:
+            task.cancel()
+        if self._gateway.serving is not None:
+            for live in self._gateway.serving.systems.values():
+                if live.runtime is not None:
+                    await live.runtime.close()
+        self._engine.dispose()
+        self._tell("stopped")
+
+    def _tell(self, state: str) -> None:
+        serving = self._gateway.serving
+        told = WorkerState(
+            pid=os.getpid(),
+            node=self._node,
+            worker=self._worker,
+            state=state,
+            plan=serving.plan.version if serving is not None else 0,
+            at=now_us(),
+        )
+        path = self._home.run / f"gateway-{self._worker}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_bytes(msgspec.json.encode(told))
+        new.replace(path)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the worker decides when it stops, and its own end comes after."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+def _server(app: Gateway, drain_s: float) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        loop="none",
+        lifespan="off",
+        ws="none",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+    )
+    return _Server(config)
+
+
+async def _close_unused(old: Serving, new: Serving) -> None:
+    """Close the runtimes that only the old plan used, after the requests that it was answering."""
+    used = {id(live.runtime) for live in new.systems.values()}
+    for live in old.systems.values():
+        if live.runtime is not None and id(live.runtime) not in used:
+            await asyncio.sleep(live.route.deadline_ms / 1_000 + 0.1)
+            await live.runtime.close()

@@ -1,0 +1,69 @@
+import hashlib
+
+import pytest
+
+from pilotage.errors import Forbidden, Unauthenticated
+from pilotage.gateway.authenticate import Principals, authorize, presented_key
+from pilotage.gateway.plan import Key
+
+SECRET = "pk_one_" + "a" * 43
+
+
+def principals(**changes):
+    facts = {"id": "one", "sha256": hashlib.sha256(SECRET.encode()).hexdigest(), "scopes": ["decide:credit"]} | changes
+    return Principals([Key(**facts)])
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ([(b"authorization", b"Bearer abc")], b"abc"),
+        ([(b"host", b"x"), (b"authorization", b"bearer  abc ")], b"abc"),
+        ([(b"x-api-key", b"abc")], b"abc"),
+        ([(b"authorization", b"Basic abc"), (b"x-api-key", b"def")], b"def"),
+        ([(b"authorization", b"Basic abc")], b""),
+        ([], b""),
+    ],
+)
+def test_the_key_is_read_from_either_header(headers, key):
+    assert presented_key(headers) == key
+
+
+def test_a_live_key_names_its_principal():
+    assert principals().authenticate(SECRET.encode(), at=1).id == "one"
+
+
+@pytest.mark.parametrize("key", [b"", b"pk_one_" + b"b" * 43, SECRET.encode()[:-1], b"\xff\xfe"])
+def test_no_key_or_another_key_is_nobody(key):
+    with pytest.raises(Unauthenticated) as caught:
+        principals().authenticate(key, at=1)
+    assert "Authorization: Bearer" in caught.value.mend
+
+
+def test_a_key_ends_at_its_expiry():
+    book = principals(expires=100)
+    assert book.authenticate(SECRET.encode(), at=99)
+    with pytest.raises(Unauthenticated) as caught:
+        book.authenticate(SECRET.encode(), at=100)
+    assert caught.value.code == "key_expired"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "system", "allowed"),
+    [
+        (["decide:credit"], "credit", True),
+        (["decide:*"], "credit", True),
+        (["decide:credit"], "fraud", False),
+        (["read:credit"], "credit", False),
+        (["decide"], "credit", False),
+        ([], "credit", False),
+    ],
+)
+def test_scopes_say_which_systems(scopes, system, allowed):
+    principal = principals(scopes=scopes).authenticate(SECRET.encode(), at=1)
+    if allowed:
+        authorize(principal, system)
+        return
+    with pytest.raises(Forbidden) as caught:
+        authorize(principal, system)
+    assert caught.value.expected == f"decide:{system}"

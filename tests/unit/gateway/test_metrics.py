@@ -1,0 +1,29 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from pilotage.gateway.metrics import Metrics
+
+
+def samples(metrics):
+    families = text_string_to_metric_families(metrics.text().decode())
+    return {(each.name, *sorted(each.labels.items())): each.value for family in families for each in family.samples}
+
+
+def test_counts_come_out_as_prometheus_text():
+    metrics = Metrics("node/0", lambda: {"plan_version": ("Version", 7)})
+    metrics.count("credit", "answered", 200, 0.0008)
+    metrics.count("credit", "answered", 200, 0.003)
+    metrics.count("credit", "rejected", 422, 9.0)
+    metrics.denials = {"forbidden": 3}
+    found = samples(metrics)
+
+    def value(name, **labels):
+        return found[(name, *sorted((labels | {"worker": "node/0"}).items()))]
+
+    assert value("pilotage_gateway_requests_total", system="credit", outcome="answered", status="200") == 2
+    assert value("pilotage_gateway_requests_total", system="credit", outcome="rejected", status="422") == 1
+    assert value("pilotage_gateway_seconds_bucket", system="credit", le="0.001") == 1
+    assert value("pilotage_gateway_seconds_bucket", system="credit", le="0.004") == 2
+    assert value("pilotage_gateway_seconds_bucket", system="credit", le="5.0") == 2
+    assert value("pilotage_gateway_seconds_count", system="credit") == 3
+    assert value("pilotage_gateway_denials_total", code="forbidden") == 3
+    assert value("pilotage_gateway_plan_version") == 7
