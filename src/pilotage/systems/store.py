@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Connection, String, Table, insert, select, update
 
-from pilotage.errors import NotFound
+from pilotage.errors import NotFound, Refused
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest
@@ -17,6 +17,8 @@ from pilotage.storage.witness import attest
 from pilotage.systems.model import AISystem
 
 __all__ = ["declare_system", "find_system", "list_systems", "lock_system", "system_digest", "systems"]
+
+TIERS = ("low", "medium", "high")
 
 systems = Table(
     "systems",
@@ -36,12 +38,15 @@ def system_digest(system: AISystem) -> str:
 def declare_system(connection: Connection, system: AISystem, *, by: str, at: int | None = None) -> str:
     """Make this the system's declaration, with its event `system.declared`; return its digest.
 
-    `by` is the id or name of who declares. The same declaration again changes nothing.
+    `by` is the id or name of who declares. The same declaration again changes nothing. Raises Refused when the risk
+    tier would fall, since one person could so weaken the gate that others guard.
     """
     found = _row(connection, system.id)
     value = system_digest(system)
-    if found is not None and found["digest"] == value:
-        return value
+    if found is not None:
+        if found["digest"] == value:
+            return value
+        _keep_tier(found["body"]["risk_tier"], system)
     moment = now_us() if at is None else at
     row = {"id": system.id, "digest": value, "body": msgspec.to_builtins(system), "declared": moment}
     if found is None:
@@ -72,6 +77,17 @@ def list_systems(connection: Connection) -> list[AISystem]:
 def lock_system(connection: Connection, id: str) -> None:
     """Hold the system's row until the transaction ends, so that changes to one system go one by one."""
     connection.execute(select(systems.c.id).where(systems.c.id == id).with_for_update())
+
+
+def _keep_tier(tier: str, system: AISystem) -> None:
+    if TIERS.index(system.risk_tier) < TIERS.index(tier):
+        raise Refused(
+            f"the risk tier of {system.id} cannot be lowered by a new declaration",
+            got=system.risk_tier,
+            expected=f"{tier} or higher",
+            code="tier_lowered",
+            mend="keep the tier; where another purpose carries a lower risk, declare it as a system of its own",
+        )
 
 
 def _row(connection: Connection, id: str) -> Any:

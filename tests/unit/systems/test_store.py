@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, update
 
-from pilotage.errors import NotFound
+from pilotage.errors import NotFound, Refused
 from pilotage.storage.database import control, open_engine, reading, writing
 from pilotage.storage.outbox import waiting
 from pilotage.storage.witness import changed_rows
@@ -30,19 +30,26 @@ def system(id: str = "credit", tier: str = "high") -> AISystem:
 
 def test_declaring_again_changes_nothing_and_a_new_declaration_replaces(engine: Engine) -> None:
     with writing(engine) as connection:
-        first = declare_system(connection, system(), by="engineer")
-        assert declare_system(connection, system(), by="engineer") == first
-        second = declare_system(connection, system(tier="low"), by="engineer")
+        first = declare_system(connection, system(tier="medium"), by="engineer")
+        assert declare_system(connection, system(tier="medium"), by="engineer") == first
+        second = declare_system(connection, system(), by="engineer")
         declare_system(connection, system("another"), by="engineer")
     with reading(engine) as connection:
         assert first != second
-        assert find_system(connection, "credit").risk_tier == "low"
+        assert find_system(connection, "credit").risk_tier == "high"
         assert [found.id for found in list_systems(connection)] == ["another", "credit"]
         events = waiting(connection)
-        assert sorted(event.facts["risk_tier"] for event in events) == ["high", "high", "low"]
+        assert sorted(event.facts["risk_tier"] for event in events) == ["high", "high", "medium"]
         assert "engineer" not in str([event.facts for event in events])
         with pytest.raises(NotFound, match="credit"):
             find_system(connection, "credits")
+
+
+def test_a_declaration_cannot_lower_the_risk_tier(engine: Engine) -> None:
+    with writing(engine) as connection:
+        declare_system(connection, system(), by="engineer")
+        with pytest.raises(Refused, match="lowered"):
+            declare_system(connection, system(tier="medium"), by="engineer")
 
 
 def test_a_tier_lowered_in_sql_is_found(engine: Engine) -> None:

@@ -1,0 +1,71 @@
+"""The gate policy: a packaged data file, read once, that says what each stage demands at each risk tier."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+import msgspec
+import yaml
+
+from pilotage.access.model import PERMISSIONS
+from pilotage.errors import InputError
+from pilotage.gates.model import CheckRule, Rule
+
+__all__ = ["gate_stages", "rule_for"]
+
+Tiers = dict[str, list[str]]
+
+
+class _Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    title: str
+    made_by: str
+    days: dict[str, int]
+
+
+class _Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    checks: Tiers
+    approvals: Tiers
+
+
+class _Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    approval_days: int
+    checks: dict[str, _Check]
+    stages: dict[str, _Stage]
+
+
+def gate_stages() -> tuple[str, ...]:
+    """The stages that a gate leads to, in order."""
+    return tuple(_policy().stages)
+
+
+def rule_for(stage: str, tier: str) -> Rule:
+    """What the gate to a stage demands at a risk tier. Raises InputError for a stage without a gate."""
+    policy = _policy()
+    if stage not in policy.stages:
+        raise InputError(
+            "no gate leads to this stage", got=stage, expected=", ".join(policy.stages), mend="name one of these stages"
+        )
+    demands = policy.stages[stage]
+    checks = [(name, policy.checks[name]) for name in demands.checks[tier]]
+    return Rule(
+        stage=stage,
+        tier=tier,
+        checks=tuple(CheckRule(name=n, title=c.title, made_by=c.made_by, days=c.days[tier]) for n, c in checks),
+        approvals=tuple(demands.approvals[tier]),
+        approval_days=policy.approval_days,
+    )
+
+
+@cache
+def _policy() -> _Policy:
+    """The packaged policy; one that demands nothing somewhere, or of a role that may not approve, is a fault."""
+    text = resources.files("pilotage.gates").joinpath("policy.yaml").read_text()
+    policy = msgspec.convert(yaml.safe_load(text), _Policy)
+    for name, stage in policy.stages.items():
+        for tier in ("low", "medium", "high"):
+            roles = stage.approvals[tier]
+            if not stage.checks[tier] or not roles or any("release.approve" not in PERMISSIONS[role] for role in roles):
+                mend = "demand checks, and approvals of roles that may approve"
+                raise InputError(f"the gate policy of {name}, {tier} tier, demands nothing or the wrong", mend=mend)
+    return policy
