@@ -24,7 +24,7 @@ _Candidate = tuple[float, dict[int, Value]]
 def find_counterfactual(
     explainer: Explainer, values: Sequence[Value], groups: Sequence[Reason], score_rows: ScoreRows
 ) -> str:
-    """The smallest such change: of one feature of an actionable group, else of a whole group; else says there is none."""
+    """The smallest such change: of one actionable feature, else of a whole group; else says that there is none."""
     place = {name: index for index, name in enumerate(explainer.names)}
     actionable = [[place[feature] for feature in group.features] for group in groups if group.actionable]
     singles = [
@@ -100,7 +100,9 @@ def _joint(explainer: Explainer, values: Sequence[Value], group: list[int]) -> l
     candidates: list[_Candidate] = []
     for side in ("minimum", "maximum") if len(moving) > 1 else ():
         for share in np.linspace(0, 1, STEPS)[1:]:
-            change = {index: _toward(explainer.ranges[index], values[index], side, float(share)) for index in moving}
+            change: dict[int, Value] = {
+                index: _toward(explainer.ranges[index], values[index], side, float(share)) for index in moving
+            }
             candidates.append((float(share), change))
     return candidates
 

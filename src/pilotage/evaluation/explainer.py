@@ -37,7 +37,7 @@ ScoreRows = Callable[[Sequence[Sequence[Value]]], NDArray[np.float64]]
 
 
 class NumberTerm(msgspec.Struct, frozen=True, kw_only=True, tag="number", forbid_unknown_fields=True):
-    """Adds `weight * (x - center) / scale` to the log-odds; null counts as `fill` (null itself when None: no answer)."""
+    """Adds `weight * (x - center) / scale` to the log-odds; null counts as `fill`."""
 
     feature: str
     weight: float
@@ -133,4 +133,5 @@ def score_linear(form: LinearForm, names: Sequence[str], rows: Sequence[Sequence
     """The probabilities of rows by the linear form alone, [n]."""
     odds = form.intercept + contributions(form, names, rows).sum(axis=1)
     with np.errstate(over="ignore"):
-        return 1.0 / (1.0 + np.exp(-odds))
+        scores: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-odds))
+    return scores

@@ -44,8 +44,8 @@ class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
 def row_encoder(spec: ServingSpec) -> Callable[[Sequence[Value]], Sequence[float | None]]:
     """A function from contract values to numbers in the same order: text becomes its position in `texts`.
 
-    Null text and text that is not listed become the position after the last one, which no category has. None stays
-    None (a tensor makes it NaN); booleans count as 0 and 1.
+    Text that is not listed becomes the position after the last one, which no category has. None stays None (a tensor
+    makes it NaN); booleans count as 0 and 1.
     """
     tables = [
         (at, {text: float(position) for position, text in enumerate(spec.texts[name])}, float(len(spec.texts[name])))
@@ -58,7 +58,8 @@ def row_encoder(spec: ServingSpec) -> Callable[[Sequence[Value]], Sequence[float
     def encode(values: Sequence[Value]) -> Sequence[float | None]:
         row: list[Value] = list(values)
         for at, table, other in tables:
-            row[at] = table.get(row[at], other)  # type: ignore[arg-type]  # a wrong type is simply not listed
+            value = row[at]
+            row[at] = None if value is None else table.get(value, other)  # type: ignore[arg-type]  # not text: not listed
         return row  # type: ignore[return-value]  # all text was replaced
 
     return encode

@@ -1,0 +1,107 @@
+"""Open a release: every byte is checked against the digest that names it before anything of it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import yaml
+
+from pilotage.contracts.model import DataContract
+from pilotage.contracts.odcs import from_odcs
+from pilotage.errors import IntegrityError, NotFound
+from pilotage.evaluation.explainer import Explainer, Value
+from pilotage.kernel.digests import digest, file_digest
+from pilotage.profiles.model import ReferenceProfile, decode_profile
+from pilotage.releases.model import MANIFEST, Manifest, folder_name
+from pilotage.runtimes.model import ServingSpec
+from pilotage.systems.model import AISystem
+
+__all__ = ["LoadedRelease", "open_release"]
+
+T = TypeVar("T")
+_MEND = "restore the release's folder from a backup, or build the release again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRelease:
+    """A release whose files are what its digest says. Contract, profile and serving are decoded; the rest on demand."""
+
+    digest: str
+    folder: Path
+    manifest: Manifest
+    contract: DataContract
+    profile: ReferenceProfile
+    serving: ServingSpec
+
+    @property
+    def policy(self) -> str:
+        """The digest of what turns a score into an answer."""
+        return self.manifest.policy
+
+    def explainer(self) -> Explainer:
+        """How its answers are explained."""
+        return _decoded(self.folder / "explainer.json", Explainer)
+
+    def background(self) -> list[list[Value]]:
+        """The pinned rows that answers are explained against, in contract order."""
+        return _decoded(self.folder / "background.json", list[list[Value]])
+
+    def system(self) -> AISystem:
+        """The declaration that it was built from."""
+        document = yaml.safe_load((self.folder / "system.yaml").read_bytes())
+        return msgspec.convert(document, AISystem)
+
+    def file(self, name: str) -> bytes:
+        """The bytes of one file of it, such as `card.md`. Raises NotFound."""
+        if name not in self.manifest.files and name != MANIFEST:
+            raise NotFound(
+                "the release has no such file", got=name, expected=sorted(self.manifest.files), mend="see it"
+            )
+        return (self.folder / name).read_bytes()
+
+
+def open_release(releases: Path, name: str) -> LoadedRelease:
+    """The release with a digest, from the releases folder.
+
+    Raises NotFound when it is not there, and IntegrityError, naming every file, when any byte is not what it was.
+    """
+    folder = releases / folder_name(name)
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound("no such release here", got=name, expected=f"a folder in {releases}", mend=_MEND) from None
+    if digest(content) != name:
+        raise IntegrityError(f"{folder / MANIFEST} was changed", got=digest(content), expected=name, mend=_MEND)
+    manifest = msgspec.json.decode(content, type=Manifest)
+    _check_files(folder, manifest)
+    return LoadedRelease(
+        digest=name,
+        folder=folder,
+        manifest=manifest,
+        contract=from_odcs((folder / "contract.odcs.yaml").read_text(encoding="utf-8")),
+        profile=decode_profile((folder / "profile.json").read_bytes()),
+        serving=_decoded(folder / "serving.json", ServingSpec),
+    )
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise IntegrityError for every file that is missing, changed, or not of this release."""
+    faults: list[dict[str, object]] = []
+    for name, entry in manifest.files.items():
+        path = folder / name
+        got = file_digest(path) if path.is_file() else "missing"
+        if got != entry.digest:
+            faults.append({"path": name, "code": "integrity", "message": f"{got}, expected {entry.digest}"})
+    there = {path.name for path in folder.iterdir()}
+    for name in sorted(there - set(manifest.files) - {MANIFEST}):
+        faults.append({"path": name, "code": "integrity", "message": "is not of this release"})
+    if faults:
+        names = ", ".join(str(fault["path"]) for fault in faults)
+        raise IntegrityError(f"files of the release in {folder} were changed: {names}", mend=_MEND, faults=faults)
+
+
+def _decoded(path: Path, kind: type[T]) -> T:
+    return msgspec.json.decode(path.read_bytes(), type=kind)
