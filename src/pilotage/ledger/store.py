@@ -61,10 +61,12 @@ __all__ = [
     "find_row",
     "forget_positions",
     "grant_lease",
-    "held",
+    "head_of",
+    "held_of",
     "known_segments",
     "last_head",
     "lease_row",
+    "open_streams",
     "positions",
     "release_hold_row",
     "renew_lease",
@@ -126,6 +128,11 @@ def renew_lease(connection: Connection, name: str, holder: str, epoch: int, *, e
 def last_head(connection: Connection) -> Row[Any] | None:
     """The newest head."""
     return connection.execute(select(heads).order_by(heads.c.size.desc()).limit(1)).first()
+
+
+def head_of(connection: Connection, size: int) -> Row[Any] | None:
+    """The head of one size."""
+    return connection.execute(select(heads).where(heads.c.size == size)).first()
 
 
 def all_heads(connection: Connection) -> Sequence[Row[Any]]:
@@ -234,9 +241,19 @@ def forget_positions(connection: Connection, names: list[str]) -> None:
         connection.execute(delete(consumed).where(consumed.c.name.in_(chunk)))
 
 
-def held(connection: Connection) -> Sequence[Row[Any]]:
-    """Frames of open streams, in the order they were written."""
-    return connection.execute(select(held_frames).order_by(held_frames.c.position)).all()
+def open_streams(connection: Connection) -> dict[str, str]:
+    """The journal file in which each stream that is still open was opened, by the stream's id."""
+    query = select(held_frames.c.id, held_frames.c.origin).where(held_frames.c.opened)
+    return {row.id: row.origin for row in connection.execute(query)}
+
+
+def held_of(connection: Connection, ids: Iterable[str]) -> list[Row[Any]]:
+    """The held frames of streams, in the order they were written."""
+    order = held_frames.c.position
+    found: list[Row[Any]] = []
+    for chunk in _chunks(ids):
+        found += connection.execute(select(held_frames).where(held_frames.c.id.in_(chunk)).order_by(order))
+    return found
 
 
 def drop_held(connection: Connection, ids: Iterable[str]) -> None:
@@ -276,6 +293,7 @@ def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int
     """Delete a subject's key and what the index holds of the person; the number of decisions it concerned."""
     connection.execute(delete(subject_keys).where(subject_keys.c.key_id == key_id))
     connection.execute(insert(erased_keys).values(key_id=key_id, event=event, at=at))
+    connection.execute(update(events).where(events.c.key_id == key_id).values(key_id=ERASED))
     clear = update(decisions).where(decisions.c.key_id == key_id)
     return connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
 

@@ -1,0 +1,148 @@
+"""Turn a batch's items into encrypted payloads, index rows, key rows and profile counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from pilotage.errors import PilotageError
+from pilotage.ledger.items import Item, event_item
+from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds
+from pilotage.ledger.record import Event, Plain, Segment
+from pilotage.ledger.rows import Place, index_row, place_day
+from pilotage.ledger.segments import SegmentBuilder, segment_path
+from pilotage.profiles.counts import Counts, add, count_rows
+from pilotage.profiles.model import ReferenceProfile
+
+__all__ = ["Packed", "pack"]
+
+_MAX_SEGMENTS = 200
+"""The batch leaf names every segment and is at most 65,535 bytes; payloads beyond so many system-days share one."""
+
+_COUNTED = frozenset({"answered", "fallback", "abstained", "review"})
+Rows = list[dict[str, Any]]
+_Group = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """All that one batch adds, but its own leaf. `segments` is filled as the `builders` write their files."""
+
+    batch: str
+    entries: list[bytes]
+    decisions: Rows
+    events: Rows
+    subject_keys: Rows
+    day_keys: Rows
+    counts: Rows
+    builders: list[SegmentBuilder]
+    segments: list[Segment] = field(default_factory=list)
+
+
+def pack(
+    items: Sequence[Item],
+    connection: Connection,
+    cabinet: KeyCabinet,
+    profile_of: Callable[[str], ReferenceProfile | None],
+    *,
+    batch: str,
+    first: int,
+    now: int,
+) -> Packed:
+    """Pack the items of a batch, whose first leaf will be at tree index `first`. Reads keys, writes nothing."""
+    counts, uncounted = _count(items, profile_of, batch)
+    items = [*items, *(event_item("profile.uncounted", now, facts) for facts in uncounted)]
+    days = [(item.system, place_day(item.at)) for item in items]
+    needs = KeyNeeds(
+        subjects=frozenset(item.subject for item in items if item.subject),
+        days=frozenset(day for item, day in zip(items, days, strict=True) if not item.subject),
+    )
+    of_subjects, of_days = cabinet.gather(connection, needs, now)
+    builders: dict[tuple[str, str], SegmentBuilder] = {}
+    rows: tuple[Rows, Rows] = [], []
+    for leaf, (item, day) in enumerate(zip(items, days, strict=True), first):
+        key = of_subjects[item.subject] if item.subject else of_days[day]
+        builder = builders.get(day) or _builder(builders, day, batch, cabinet.mask_key)
+        offset, length = builder.add(key.seal(item.id, item.origin, item.secret))
+        place = Place(
+            leaf=leaf, segment=builder.path, offset=offset, length=length, key_id=key.key_id, origin=item.origin
+        )
+        row = index_row(item.leaf, item.payload, key.pseudonym, place)
+        rows[isinstance(item.leaf, Event)].append(row)
+    return Packed(
+        batch=batch,
+        entries=[item.entry for item in items],
+        decisions=rows[0],
+        events=rows[1],
+        subject_keys=_new_rows(of_subjects.values()),
+        day_keys=_new_rows(of_days.values()),
+        counts=counts,
+        builders=list(dict.fromkeys(builders.values())),
+    )
+
+
+def _builder(
+    builders: dict[tuple[str, str], SegmentBuilder], day: tuple[str, str], batch: str, mask_key: bytes
+) -> SegmentBuilder:
+    group = day if len(builders) < _MAX_SEGMENTS else ("", "mixed")
+    if group not in builders:
+        builders[group] = SegmentBuilder(segment_path(*group, batch), mask_key)
+    builders[day] = builders[group]
+    return builders[day]
+
+
+def _new_rows(keys: Iterable[DataKey]) -> Rows:
+    return [key.row for key in keys if key.row is not None]
+
+
+def _count(
+    items: Sequence[Item], profile_of: Callable[[str], ReferenceProfile | None], batch: str
+) -> tuple[Rows, list[dict[str, str]]]:
+    """(rows of profile counts, what could not be counted): by system, release, arm and mode."""
+    groups: dict[_Group, list[Item]] = {}
+    for item in items:
+        leaf, payload = item.leaf, item.payload
+        if isinstance(leaf, Plain) and leaf.outcome in _COUNTED and payload is not None and payload.features:
+            groups.setdefault((leaf.system, leaf.release, leaf.arm, leaf.mode), []).append(item)
+    rows: Rows = []
+    failed: list[dict[str, str]] = []
+    for group, members in groups.items():
+        system, release, arm, mode = group
+        try:
+            counts = _count_group(members, profile_of(release))
+        except (PilotageError, ValueError, TypeError, KeyError, OSError) as error:
+            failed.append({"system": system, "release": release, "error": type(error).__name__})
+            continue
+        if counts:
+            span = [item.at for item in members]
+            rows.append(
+                {
+                    "batch": batch,
+                    "system": system,
+                    "release": release,
+                    "arm": arm,
+                    "mode": mode,
+                    "from_at": min(span),
+                    "to_at": max(span),
+                    "rows": len(members),
+                    "counts": counts,
+                }
+            )
+    return rows, failed
+
+
+def _count_group(members: Sequence[Item], profile: ReferenceProfile | None) -> Counts:
+    if profile is None:
+        return {}
+    by_names: dict[tuple[str, ...], list[Item]] = {}
+    for item in members:
+        by_names.setdefault(tuple(item.payload.names) if item.payload else (), []).append(item)
+    total: Counts = {}
+    for names, some in by_names.items():
+        payloads = [item.payload for item in some if item.payload is not None]
+        features = [payload.features for payload in payloads]
+        total = add(total, count_rows(profile, names, features, [payload.score for payload in payloads]))
+    return total

@@ -1,0 +1,88 @@
+"""Publish what was committed: tiles, entry bundles, checkpoint. Repeatable, and one publisher at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pilotage.errors import IntegrityError, NotFound
+from pilotage.ledger import store, tiles
+from pilotage.ledger.notes import parse_checkpoint
+from pilotage.ledger.segments import make_folders
+from pilotage.storage.database import reading, writing
+from pilotage.storage.objects import write_durably
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Takes the published tree to the newest head in the database. `step` is called at each write point."""
+
+    def __init__(self, folder: Path, engine: Engine, vkey: str, step: Callable[[str], None]) -> None:
+        self._folder, self._engine, self._vkey, self._step = folder, engine, vkey, step
+
+    def publish(self) -> int:
+        """Publish all pending entries and the head's checkpoint; the size published.
+
+        Under a file lock: a steward that lost its lease half-way cannot put an older checkpoint over a newer one.
+        """
+        make_folders(self._folder)
+        with _locked(self._folder / ".publish.lock"):
+            with reading(self._engine) as connection:
+                head = store.last_head(connection)
+                waiting = store.waiting_entries(connection)
+            if head is None:
+                return 0
+            size, checkpoint = int(head.size), str(head.checkpoint)
+            if waiting:
+                first = int(waiting[0].leaf)
+                tiles.publish(self._folder, first, [bytes(row.entry) for row in waiting], size, checkpoint)
+                self._step("published")
+                with writing(self._engine) as connection:
+                    store.drop_entries(connection, size)
+                self._step("pending_dropped")
+            elif self._published() != checkpoint:
+                write_durably(self._folder / "checkpoint", checkpoint.encode())
+            return size
+
+    def check(self) -> None:
+        """The database must not be behind what was published: signing on would make two histories of one log.
+
+        Raises IntegrityError then, and when the published checkpoint is not this log's.
+        """
+        text = self._published()
+        if not text:
+            return
+        shown = parse_checkpoint(text, [self._vkey])
+        with reading(self._engine) as connection:
+            head = store.head_of(connection, shown.size)
+            last = store.last_head(connection)
+        if head is None or head.root != shown.root.hex():
+            raise IntegrityError(
+                "the published checkpoint is not a head of this ledger: nothing more is signed",
+                got=f"a database at size {last.size if last else 0}",
+                expected=f"size {shown.size} with root {shown.root.hex()}",
+                code="ledger_behind",
+                mend="restore the newest backup of ledger.db: an older one would fork the log",
+            )
+
+    def _published(self) -> str:
+        try:
+            return tiles.read_checkpoint(self._folder)
+        except NotFound:
+            return ""
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

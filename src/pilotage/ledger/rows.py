@@ -1,0 +1,152 @@
+"""What SQL holds of a leaf: pure functions of leaf, payload and place, used to seal and, again, to verify."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.clock import day
+from pilotage.kernel.digests import digest
+from pilotage.ledger.record import Event, Finding, Interrupted, Payload, Plain
+
+__all__ = ["INTERRUPTED", "Place", "counts_digest", "index_row", "place_day", "split_origin"]
+
+INTERRUPTED = "interrupted"
+"""The `outcome` in the index of a stream that was opened and never closed."""
+
+_FAULT_TEXT = 2_000
+_PASSED = frozenset({"pass", "passed", "ok"})
+_LAST_DAY_US = 253_402_300_799_000_000
+_plain_of_opened = msgspec.json.Decoder(Plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a leaf lies: its tree index, its payload's segment, offset and length, the key, the journal it came from.
+
+    `origin` is `node/worker-n`, or `outbox`, or `steward`. `key_id` is `erased` once the subject's key was destroyed.
+    """
+
+    leaf: int
+    segment: str
+    offset: int
+    length: int
+    key_id: str
+    origin: str
+
+
+def index_row(
+    leaf: Plain | Interrupted | Event, payload: Payload | None, pseudonym: str, place: Place
+) -> dict[str, Any]:
+    """The row of `decisions`, or of `events` for an Event: every column, derived from nothing else.
+
+    After erasure a row is as with `payload` None and `pseudonym` empty: no subject, score or label.
+    """
+    if isinstance(leaf, Event):
+        return _event_row(leaf, place)
+    if isinstance(leaf, Interrupted):
+        plain, outcome = _plain_of_opened.decode(leaf.opened), INTERRUPTED
+    else:
+        plain, outcome = leaf, leaf.outcome
+    node, worker, number = split_origin(place.origin)
+    faults, text = _faults(plain.findings)
+    score = payload.score if payload is not None else None
+    label = payload.answer.get("label") if payload is not None else None
+    times = plain.times
+    return {
+        "leaf": place.leaf,
+        "id": leaf.id,
+        "at": times.received,
+        "request_id": _text(plain.request_id),
+        "system": _text(plain.system),
+        "release": _text(plain.release),
+        "contract": _text(plain.contract),
+        "plan": _text(plain.plan),
+        "stage": _text(plain.stage),
+        "arm": _text(plain.arm),
+        "mode": plain.mode,
+        "kind": plain.kind,
+        "outcome": outcome,
+        "subject": pseudonym or None,
+        "score": score if score is not None and math.isfinite(score) else None,
+        "label": None if label is None else _text(str(label)),
+        "faults": faults,
+        "fault_text": text,
+        "answer_us": times.contract + times.guard + times.answer,
+        "node": node,
+        "worker": worker,
+        "journal": number,
+        "segment": place.segment,
+        "offset": place.offset,
+        "length": place.length,
+        "key_id": place.key_id,
+    }
+
+
+def split_origin(origin: str) -> tuple[str, int, int]:
+    """(node, worker, n) of `node/worker-n`; (origin, -1, -1) of what came from no journal."""
+    node, slash, name = origin.rpartition("/")
+    if not slash:
+        return origin, -1, -1
+    worker, _, number = name.rpartition("-")
+    return node, int(worker), int(number)
+
+
+def place_day(at: int) -> str:
+    """The UTC day by which payloads are grouped; `undated` for a time that is no date."""
+    return day(at) if 0 <= at <= _LAST_DAY_US else "undated"
+
+
+def counts_digest(rows: Sequence[dict[str, Any]]) -> str:
+    """The digest of a batch's profile counts, which its batch leaf carries; without counts the digest of `[]`."""
+    fields = ("system", "release", "arm", "mode", "from_at", "to_at", "rows", "counts")
+    listed = [[row[field] for field in fields] for row in rows]
+    listed.sort(key=lambda row: row[:4])
+    return digest(canonical_json(listed))
+
+
+def _event_row(event: Event, place: Place) -> dict[str, Any]:
+    node, worker, number = split_origin(place.origin)
+    return {
+        "leaf": place.leaf,
+        "id": event.id,
+        "at": event.at,
+        "kind": _text(event.kind),
+        "system": _text(event.system),
+        "release": _text(event.release),
+        "facts": _clean(event.facts),
+        "node": node,
+        "worker": worker,
+        "journal": number,
+        "segment": place.segment,
+        "offset": place.offset,
+        "length": place.length,
+        "key_id": place.key_id,
+    }
+
+
+def _faults(findings: list[Finding]) -> tuple[int, str]:
+    """(number, `code@path code@path ...`, cut at 2,000 characters) of the findings that did not pass."""
+    if not findings:
+        return 0, ""
+    failed = [finding for finding in findings if finding.verdict not in _PASSED]
+    text = " ".join(f"{finding.verdict}@{finding.path}" for finding in failed)
+    return len(failed), _text(text[:_FAULT_TEXT])
+
+
+def _text(value: str) -> str:
+    """PostgreSQL stores no NUL character in text."""
+    return value.replace("\x00", "\\0") if "\x00" in value else value
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return {_text(str(key)): _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value

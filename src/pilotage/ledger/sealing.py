@@ -1,0 +1,517 @@
+"""Seal: what gateways journalled and the control plane did becomes one signed tree. Only the lease's holder seals.
+
+One batch, in this order; killed anywhere, the next steward resumes to the same tree:
+
+    read       journals from their consumed positions, the outbox
+    segments   payloads encrypted again under subject or system-day keys, written and synced
+    commit     ONE transaction fenced by the lease epoch: index, pending entries, counts, positions, keys, signed head
+    publish    tiles, entry bundles, checkpoint; then the pending entries go
+    clean      outbox rows; journal files that are whole, published and not the newest of their worker
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from pilotage.errors import Conflict, IntegrityError, PilotageError, Unavailable
+from pilotage.kernel.clock import Clock, now_us
+from pilotage.kernel.ids import uuid7
+from pilotage.ledger import lease as leases
+from pilotage.ledger import store
+from pilotage.ledger.intake import Gap, HeldFrame, JournalIntake, Position, StreamBox, Taken
+from pilotage.ledger.items import Item, event_item, outbox_item
+from pilotage.ledger.journal_reader import JournalFile, journal_files
+from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.merkle import Frontier, leaf_hash
+from pilotage.ledger.notes import Signer, parse_checkpoint
+from pilotage.ledger.packing import Packed, pack
+from pilotage.ledger.publishing import Publisher
+from pilotage.ledger.record import Batch, Interrupted, Plain
+from pilotage.ledger.rows import INTERRUPTED, counts_digest
+from pilotage.ledger.segments import make_folders
+from pilotage.ledger.tables import (
+    consumed,
+    day_keys,
+    decisions,
+    events,
+    heads,
+    held_frames,
+    pending_entries,
+    profile_counts,
+    segments,
+    subject_keys,
+)
+from pilotage.profiles.model import ReferenceProfile
+from pilotage.storage import outbox
+from pilotage.storage.database import reading, writing
+from pilotage.storage.home import Home
+from pilotage.storage.objects import write_durably
+
+__all__ = ["ProfileOf", "SealReport", "Steward"]
+
+ProfileOf = Callable[[str], ReferenceProfile | None]
+"""The reference profile of a release digest; None when there is none to count against."""
+
+_log = logging.getLogger(__name__)
+_LEASE = "steward"
+_SOON_S, _LATER_S = 0.05, 0.5
+_REMEMBERED = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealReport:
+    """One batch. `decisions` and `events` are new leaves, `interrupted` of the decisions broke off; `size` is the
+    tree's; `more` says that more waits; `duplicates` were seen before and skipped.
+    """
+
+    size: int
+    decisions: int = 0
+    events: int = 0
+    interrupted: int = 0
+    duplicates: int = 0
+    more: bool = False
+    gaps: tuple[Gap, ...] = ()
+    batch: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What one batch will commit: leaves, and the bookkeeping beside them."""
+
+    items: list[Item]
+    taken: Taken
+    outbox: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    more: bool = False
+
+    @property
+    def empty(self) -> bool:
+        taken = self.taken
+        return not (self.items or taken.positions or taken.held or taken.released)
+
+
+_NOTHING = Taken(items=[], positions=[], held=[], released=set(), broken_off=set(), gaps=[], more=False)
+
+
+class Steward:
+    """The one that seals. Its methods may be called from several threads; one batch is made at a time.
+
+    `holder` names this process in the lease. `step` is called with the name of each write point, before the next
+    step: tests end the process there.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        control: Engine,
+        ledger: Engine,
+        keyring: Keyring,
+        holder: str,
+        profile_of: ProfileOf = lambda release: None,
+        clock: Clock = now_us,
+        term_us: int = leases.TERM_US,
+        step: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.home, self.control, self.ledger, self.keyring = home, control, ledger, keyring
+        self.holder, self.clock = holder, clock
+        self.cabinet = KeyCabinet(keyring)
+        self.trouble = ""
+        self._profile_of = profile_of
+        self._term_us = term_us
+        self._step = step
+        self._signer = Signer(keyring.origin, keyring.signing)
+        self._box = StreamBox(keyring.secret("held-frames"))
+        self._publisher = Publisher(home.ledger, ledger, self._signer.vkey(), step)
+        self._lock = threading.RLock()
+        self._lease: leases.Lease | None = None
+        self._retry = True
+        self._renewed = 0
+        self._unpublished = False
+
+    # The lease.
+
+    def acquire(self, *, steal: bool = False) -> bool:
+        """Become the active steward; False while another is. Finishes what a killed predecessor had begun.
+
+        `steal` takes the lease from a living holder, which is fenced off and stands by. Raises IntegrityError when
+        ledger.db is older than what was published.
+        """
+        with self._lock:
+            lease = leases.acquire(
+                self.ledger, _LEASE, self.holder, clock=self.clock, term_us=self._term_us, steal=steal
+            )
+            if lease is None:
+                return False
+            self._publisher.check()
+            self._drop_orphans()
+            self._publisher.publish()
+            self._lease, self._retry, self._renewed = lease, True, self.clock()
+            return True
+
+    def release(self) -> None:
+        """Give the lease back."""
+        with self._lock:
+            if self._lease is not None:
+                leases.release(self.ledger, self._lease)
+                self._lease = None
+
+    # Sealing.
+
+    def seal(self, limit: int = 4096) -> SealReport:
+        """Seal one batch of about `limit` frames and as many control events.
+
+        Raises Unavailable without the lease, Conflict(code="lease_lost") when it went to another, IntegrityError
+        when the last head does not hold: then nothing is signed.
+        """
+        with self._lock:
+            self._require_lease()
+            if self._unpublished:
+                self._publish()
+            files = journal_files(self.home.journal)
+            work = self._collect(files, limit)
+            report = self._commit(work)
+            self._clean(files, work)
+            return report
+
+    def seal_all(self) -> SealReport:
+        """Seal until nothing waits; the last report, its counts summed over all batches."""
+        total = self.seal()
+        while total.more:
+            report = self.seal()
+            total = SealReport(
+                size=report.size,
+                decisions=total.decisions + report.decisions,
+                events=total.events + report.events,
+                interrupted=total.interrupted + report.interrupted,
+                duplicates=total.duplicates + report.duplicates,
+                more=report.more,
+                gaps=total.gaps + report.gaps,
+                batch=report.batch or total.batch,
+            )
+        return total
+
+    def seal_event(self, item: Item, also: Callable[[Connection], None] = lambda connection: None) -> SealReport:
+        """Seal one event at once, with a change of the ledger's tables in the same transaction."""
+        with self._lock:
+            self._require_lease()
+            return self._commit(_Work(items=[item], taken=_NOTHING), also)
+
+    def run(self, stop: threading.Event) -> None:
+        """Seal until told to stop: at once while more waits, else after a pause that grows to half a second.
+
+        Troubles are logged, kept in `trouble` for readiness checks, and tried again.
+        """
+        pause = _SOON_S
+        while not stop.is_set():
+            try:
+                if self._lease is None and not self.acquire():
+                    stop.wait(self._term_us / 4_000_000)
+                    continue
+                report = self.seal()
+                self.trouble = ""
+                if report.more:
+                    continue
+                pause = _SOON_S if report.batch else min(2 * pause, _LATER_S)
+            except (PilotageError, SQLAlchemyError, OSError) as error:
+                pause = min(2 * pause, 10 * _LATER_S)
+                self._stumble(error)
+            stop.wait(pause)
+        with suppress(SQLAlchemyError):
+            self.release()
+
+    def _stumble(self, error: Exception) -> None:
+        if str(error) != self.trouble:
+            _log.error("sealing stopped for now: %s", error)
+        self.trouble = str(error)
+        if isinstance(error, Conflict):
+            self._lease = None
+
+    def _require_lease(self) -> leases.Lease:
+        lease = self._lease
+        if lease is None:
+            raise Unavailable("this process is not the active steward", code="no_lease", mend="acquire() first")
+        return lease
+
+    # Reading what waits.
+
+    def _collect(self, files: list[JournalFile], limit: int) -> _Work:
+        with reading(self.ledger) as connection:
+            known = {name: _position(row) for name, row in store.positions(connection).items()}
+            streams = store.open_streams(connection)
+        intake = JournalIntake(self.keyring.steward, self._box, known, streams, retry=self._retry)
+        taken = intake.take(files, limit)
+        with reading(self.control) as connection:
+            waiting = outbox.waiting(connection, limit)
+        items = [*taken.items, *map(outbox_item, waiting)]
+        items.sort(key=lambda item: item.at)
+        fresh, duplicates = self._without_sealed(items)
+        fresh += self._broken_off(taken)
+        fresh += [_gap_item(gap, self.clock()) for gap in taken.gaps]
+        fresh += [self._unsound(item) for item in fresh if not item.sound]
+        return _Work(
+            items=fresh,
+            taken=taken,
+            outbox=[event.id for event in waiting],
+            duplicates=duplicates,
+            more=taken.more or len(waiting) == limit,
+        )
+
+    def _without_sealed(self, items: list[Item]) -> tuple[list[Item], int]:
+        """(items that are not leaves yet, how many were skipped); the end of a stream sealed as broken off is kept."""
+        with reading(self.ledger) as connection:
+            seen = store.sealed_ids(connection, [item.id for item in items])
+            late = [item for item in items if item.id in seen and item.closed]
+            fresh: list[Item] = []
+            for item in items:
+                if item.id not in seen:
+                    seen.add(item.id)
+                    fresh.append(item)
+            skipped = len(items) - len(fresh)
+            fresh += [_late_item(item) for item in late if _was_interrupted(connection, item.id)]
+        return fresh, skipped
+
+    def _broken_off(self, taken: Taken) -> list[Item]:
+        if not taken.broken_off:
+            return []
+        frames: dict[str, list[HeldFrame]] = {}
+        with reading(self.ledger) as connection:
+            sealed = store.sealed_ids(connection, taken.broken_off)
+            rows = store.held_of(connection, taken.broken_off - sealed)
+        before = [
+            HeldFrame(id=row.id, origin=row.origin, opened=row.opened, plain=bytes(row.plain), secret=bytes(row.secret))
+            for row in rows
+        ]
+        for frame in [*before, *taken.held]:
+            if frame.id in taken.broken_off and frame.id not in sealed:
+                frames.setdefault(frame.id, []).append(frame)
+        return [self._box.interrupted(held, self.clock()) for held in frames.values()]
+
+    def _unsound(self, item: Item) -> Item:
+        """A record whose payload is not what it commits to is sealed as it is, and said to be so."""
+        return event_item("record.unsound", self.clock(), {"id": item.id, "journal": item.origin})
+
+    # Committing.
+
+    def _commit(self, work: _Work, also: Callable[[Connection], None] = lambda connection: None) -> SealReport:
+        lease = self._require_lease()
+        with reading(self.ledger) as connection:
+            frontier = self._frontier(connection)
+        if work.empty:
+            self._stay(lease)
+            return SealReport(size=frontier.size, more=work.more, duplicates=work.duplicates)
+        now, batch_id = self.clock(), uuid7()
+        packed = self._pack(work.items, batch_id, frontier.size, now)
+        batch, hashes = self._batch(lease, batch_id, now, frontier.size, packed, work.taken)
+        after = frontier.append(hashes)
+        with writing(self.ledger) as connection:
+            leases.fence(connection, lease, clock=self.clock, term_us=self._term_us)
+            self._renewed = now
+            if self._frontier(connection) != frontier:
+                raise Conflict("the ledger grew meanwhile", code="lease_lost", mend="stand by and acquire the lease")
+            self._write(connection, packed, work.taken)
+            if batch:
+                entries = [*packed.entries, batch]
+                rows = [{"leaf": frontier.size + n, "entry": entry} for n, entry in enumerate(entries)]
+                store.add_rows(connection, pending_entries, rows)
+                store.add_rows(connection, heads, [self._head(lease, batch_id, now, frontier, after)])
+            also(connection)
+            self._step("written")
+        self._step("committed")
+        if batch:
+            self._publish()
+        kinds = [type(item.leaf) for item in work.items]
+        return SealReport(
+            size=after.size,
+            decisions=kinds.count(Plain) + kinds.count(Interrupted),
+            events=len(kinds) - kinds.count(Plain) - kinds.count(Interrupted),
+            interrupted=kinds.count(Interrupted),
+            duplicates=work.duplicates,
+            more=work.more,
+            gaps=tuple(work.taken.gaps),
+            batch=batch_id if batch else "",
+        )
+
+    def _publish(self) -> None:
+        self._unpublished = True
+        self._publisher.publish()
+        self._unpublished = False
+
+    def _stay(self, lease: leases.Lease) -> None:
+        """Renew the lease while there is nothing to commit."""
+        if self.clock() - self._renewed < self._term_us // 3:
+            return
+        if not leases.renew(self.ledger, lease, clock=self.clock, term_us=self._term_us):
+            raise Conflict("the lease went to another steward", code="lease_lost", mend="stand by")
+        self._renewed = self.clock()
+
+    def _frontier(self, connection: Connection) -> Frontier:
+        """The tree's right edge at the last head. Raises IntegrityError when the head does not hold."""
+        head = store.last_head(connection)
+        if head is None:
+            return Frontier()
+        frontier = Frontier.from_bytes(bytes(head.frontier))
+        root = frontier.root()
+        signed = parse_checkpoint(head.checkpoint, [self._signer.vkey()])
+        if (frontier.size, root.hex(), signed.size, signed.root) != (head.size, head.root, head.size, root):
+            raise IntegrityError(
+                f"the ledger's last head, of size {head.size}, was changed: nothing more is signed",
+                got=f"size {frontier.size}, root {root.hex()}",
+                expected=f"size {signed.size}, root {signed.root.hex()}",
+                code="head_changed",
+                mend="run: pilotage audit verify; restore ledger.db from a backup",
+            )
+        return frontier
+
+    def _pack(self, items: list[Item], batch_id: str, first: int, now: int) -> Packed:
+        """Encrypt and write the payloads; what SQL will hold of the items."""
+        with reading(self.ledger) as connection:
+            packed = pack(items, connection, self.cabinet, self._profile_of, batch=batch_id, first=first, now=now)
+        if packed.builders:
+            make_folders(self.home.ledger / "segments")
+            paths = [builder.path for builder in packed.builders]
+            write_durably(self._intent, msgspec.json.encode(paths))
+            self._step("intent")
+            for builder in packed.builders:
+                packed.segments.append(builder.write(self.home.ledger))
+                self._step("segment")
+        return packed
+
+    def _batch(
+        self, lease: leases.Lease, batch_id: str, now: int, first: int, packed: Packed, taken: Taken
+    ) -> tuple[bytes, list[bytes]]:
+        """(the batch's own entry, all leaf hashes); nothing when it has no other leaf."""
+        if not packed.entries:
+            return b"", []
+        entry = msgspec.json.encode(
+            Batch(
+                id=batch_id,
+                at=now,
+                epoch=lease.epoch,
+                first=first,
+                segments=packed.segments,
+                counts=counts_digest(packed.counts),
+                consumed={place.name: (place.offset, place.chain) for place in taken.positions},
+            )
+        )
+        return entry, [leaf_hash(leaf) for leaf in packed.entries] + [leaf_hash(entry)]
+
+    def _write(self, connection: Connection, packed: Packed, taken: Taken) -> None:
+        store.add_rows(connection, subject_keys, packed.subject_keys)
+        store.add_rows(connection, day_keys, packed.day_keys)
+        store.add_rows(connection, decisions, packed.decisions)
+        store.add_rows(connection, events, packed.events)
+        store.add_rows(connection, profile_counts, packed.counts)
+        store.add_rows(
+            connection,
+            segments,
+            [
+                {"path": made.path, "batch": packed.batch, "digest": made.digest, "records": made.records}
+                for made in packed.segments
+            ],
+        )
+        store.save_positions(connection, [asdict(place) for place in taken.positions])
+        store.drop_held(connection, taken.released)
+        kept = [asdict(frame) for frame in taken.held if frame.id not in taken.released]
+        store.add_rows(connection, held_frames, kept)
+
+    def _head(self, lease: leases.Lease, batch_id: str, now: int, before: Frontier, after: Frontier) -> dict[str, Any]:
+        root = after.root()
+        return {
+            "size": after.size,
+            "at": now,
+            "epoch": lease.epoch,
+            "batch": batch_id,
+            "first": before.size,
+            "root": root.hex(),
+            "frontier": after.to_bytes(),
+            "checkpoint": self._signer.sign_checkpoint(self.keyring.origin, after.size, root),
+        }
+
+    # Cleaning up.
+
+    def _clean(self, files: Sequence[JournalFile], work: _Work) -> None:
+        """Drop what the ledger holds now: outbox rows, then journal files. Done again when a crash came between."""
+        self._retry = False
+        if work.outbox:
+            with writing(self.control) as connection:
+                outbox.drop(connection, work.outbox)
+            self._step("outbox_dropped")
+        removable = {file.name: file for file in files if file.removable}
+        if not removable:
+            return
+        with reading(self.ledger) as connection:
+            known = {name: _position(row) for name, row in store.positions(connection).items()}
+        whole = [
+            file for name, file in removable.items() if name in known and known[name].state in ("whole", "deleted")
+        ]
+        for file in whole:
+            file.path.unlink(missing_ok=True)
+            self._step("journal_deleted")
+        self._forget(known, whole)
+
+    def _forget(self, known: dict[str, Position], gone: list[JournalFile]) -> None:
+        """Mark files as deleted; positions far behind are forgotten."""
+        if not gone:
+            return
+        names = {file.name for file in gone}
+        stale = {_before(name, _REMEMBERED) for name in names} & known.keys()
+        marked = [{**asdict(known[name]), "state": "deleted"} for name in names]
+        with writing(self.ledger) as connection:
+            leases.fence(connection, self._require_lease(), clock=self.clock, term_us=self._term_us)
+            store.save_positions(connection, marked)
+            store.forget_positions(connection, list(stale))
+
+    @property
+    def _intent(self) -> Path:
+        return self.home.ledger / "segments" / ".writing"
+
+    def _drop_orphans(self) -> None:
+        """Remove segment files that a killed steward wrote and never committed."""
+        try:
+            paths = msgspec.json.decode(self._intent.read_bytes(), type=list[str])
+        except FileNotFoundError:
+            return
+        with reading(self.ledger) as connection:
+            known = store.known_segments(connection, paths)
+        for path in paths:
+            if path not in known:
+                (self.home.ledger / path).unlink(missing_ok=True)
+
+
+def _position(row: Any) -> Position:
+    return Position(**{column.name: getattr(row, column.name) for column in consumed.columns})
+
+
+def _before(name: str, steps: int) -> str:
+    stem, _, number = name.rpartition("-")
+    return f"{stem}-{int(number) - steps}"
+
+
+def _gap_item(gap: Gap, at: int) -> Item:
+    return event_item("journal.gap", at, {"file": gap.file, "offset": gap.offset, "reason": gap.reason})
+
+
+def _was_interrupted(connection: Connection, id_: str) -> bool:
+    row = store.find_row(connection, decisions, id_)
+    return row is not None and row.outcome == INTERRUPTED
+
+
+def _late_item(item: Item) -> Item:
+    """The end of a stream that was already sealed as broken off: kept beside it, under its subject's key."""
+    facts = {"id": item.id, "journal": item.origin}
+    private = {"plain": item.entry, "secret": item.secret}
+    return event_item(
+        "stream.closed_late", item.at, facts, private, system=item.system, subject=item.subject, origin=item.origin
+    )
