@@ -28,7 +28,8 @@ def count_rows(
     A column of the profile that `names` lacks is left out, as is the score when the profile has none. A row without
     a score (None) is counted in the score's null cell. Vectorised; about 2 µs a row at 23 columns.
     """
-    values: dict[str, Sequence[Any]] = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    cells: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    values = dict(zip(names, cells, strict=True))
     if scores:
         values[SCORE] = scores
     return {
