@@ -16,7 +16,7 @@ from pilotage.ledger.frames import FrameSealer, end_mark, group_mark
 
 __all__ = ["Segment", "SegmentFiles"]
 
-_FILL_BYTES = 1 << 20
+_ZEROS = bytes(1 << 20)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -160,10 +160,10 @@ def _fill(disk: Disk, path: Path, size: int, cancelled: Callable[[], bool] = lam
     """A new file of zeros, synced piece by piece so that no long write-back delays the syncs of the present file."""
     descriptor = disk.create(path)
     try:
-        for start in range(0, size, _FILL_BYTES):
+        for start in range(0, size, len(_ZEROS)):
             if cancelled():
-                break
-            disk.write(descriptor, bytes(min(_FILL_BYTES, size - start)), start)
+                return descriptor
+            disk.write(descriptor, _ZEROS[: size - start], start)
             disk.sync(descriptor)
     except OSError:
         disk.close(descriptor)
