@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
+    Engine,
     Row,
     Select,
     Table,
@@ -45,8 +47,10 @@ __all__ = [
     "add_rows",
     "all_heads",
     "answer_quantile",
+    "count_conditions",
     "count_outcomes",
     "count_seconds",
+    "decision_conditions",
     "decisions_of_key",
     "destroy_key",
     "drop_entries",
@@ -71,9 +75,11 @@ __all__ = [
     "release_hold_row",
     "renew_lease",
     "save_positions",
+    "scrub",
     "sealed_ids",
     "stream_rows",
     "waiting_entries",
+    "waiting_entry",
 ]
 
 Rows = list[dict[str, Any]]
@@ -86,9 +92,20 @@ def _chunks(values: Iterable[str], size: int = 500) -> Iterator[list[str]]:
 
 
 def add_rows(connection: Connection, table: Table, rows: Rows) -> None:
-    """Insert rows; none is fine."""
-    if rows:
+    """Insert rows, each with the same columns; none is fine.
+
+    Tables without JSON go to the driver as they are: SQLAlchemy's handling of each value costs more than the insert.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    if any(isinstance(table.c[name].type, JSON) for name in names):
         connection.execute(insert(table), rows)
+        return
+    compiled = insert(table).compile(dialect=connection.dialect, column_keys=names)
+    order: list[str] = list(compiled.positiontup) if compiled.positiontup else []  # type: ignore[attr-defined]
+    values = [tuple(map(row.__getitem__, order)) for row in rows] if order else rows
+    connection.exec_driver_sql(str(compiled), values)  # type: ignore[arg-type]
 
 
 # The lease.
@@ -145,6 +162,13 @@ def waiting_entries(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(select(pending_entries).order_by(pending_entries.c.leaf)).all()
 
 
+def waiting_entry(connection: Connection, leaf: int) -> bytes | None:
+    """One entry that is not yet published."""
+    query = select(pending_entries.c.entry).where(pending_entries.c.leaf == leaf)
+    entry = connection.execute(query).scalar()
+    return None if entry is None else bytes(entry)
+
+
 def drop_entries(connection: Connection, size: int) -> None:
     """Forget pending entries of a tree of `size` leaves that was published."""
     connection.execute(delete(pending_entries).where(pending_entries.c.leaf < size))
@@ -169,6 +193,44 @@ def sealed_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
     return found
 
 
+def decision_conditions(
+    *,
+    fault: str = "",
+    since: int | None = None,
+    until: int | None = None,
+    score_min: float | None = None,
+    score_max: float | None = None,
+    key_id: str | None = None,
+    before: int | None = None,
+    **equal: str,
+) -> list[ColumnElement[bool]]:
+    """Conditions on index rows; `equal` names columns, and empty text stands for any."""
+    c = decisions.c
+    where = [c[name] == value for name, value in equal.items() if value]
+    if fault:
+        where += [c.faults > 0, c.fault_text.contains(fault, autoescape=True)]
+    bounds = [
+        (key_id, lambda value: c.key_id == value),
+        (before, lambda value: c.leaf < value),
+        (since, lambda value: c.at >= value),
+        (until, lambda value: c.at < value),
+        (score_min, lambda value: c.score >= value),
+        (score_max, lambda value: c.score <= value),
+    ]
+    return where + [condition(value) for value, condition in bounds if value is not None]
+
+
+def count_conditions(*, since: int | None = None, until: int | None = None, **equal: str) -> list[ColumnElement[bool]]:
+    """Conditions on profile counts whose span overlaps [since, until); empty text stands for any."""
+    c = profile_counts.c
+    where = [c[name] == value for name, value in equal.items() if value]
+    if since is not None:
+        where.append(c.to_at >= since)
+    if until is not None:
+        where.append(c.from_at < until)
+    return where
+
+
 def find_decisions(connection: Connection, where: list[ColumnElement[bool]], limit: int) -> Sequence[Row[Any]]:
     """Index rows, the newest leaf first."""
     query = select(decisions).where(*where).order_by(decisions.c.leaf.desc()).limit(limit)
@@ -190,17 +252,18 @@ def find_events(connection: Connection, kind: str, system: str, limit: int) -> S
     return connection.execute(query).all()
 
 
-def count_outcomes(connection: Connection, where: list[ColumnElement[bool]]) -> Sequence[Row[Any]]:
-    """(outcome, decisions, faults) of live decisions."""
-    query = select(decisions.c.outcome, func.count(), func.sum(decisions.c.faults)).where(*where)
-    return connection.execute(query.group_by(decisions.c.outcome)).all()
+def count_outcomes(connection: Connection, where: list[ColumnElement[bool]]) -> list[tuple[str, int, int]]:
+    """(outcome, decisions, faults) of decisions."""
+    query = select(decisions.c.outcome, func.count().label("n"), func.sum(decisions.c.faults).label("faults"))
+    rows = connection.execute(query.where(*where).group_by(decisions.c.outcome))
+    return [(row.outcome, int(row.n), int(row.faults)) for row in rows]
 
 
-def count_seconds(connection: Connection, where: list[ColumnElement[bool]], seconds: int) -> Sequence[Row[Any]]:
+def count_seconds(connection: Connection, where: list[ColumnElement[bool]], seconds: int) -> list[tuple[int, int]]:
     """(Unix second, decisions), the newest `seconds` that had any, the oldest first."""
     second = (decisions.c.at // 1_000_000).label("second")
     query = select(second, func.count().label("n")).where(*where).group_by(second).order_by(second.desc())
-    return list(reversed(connection.execute(query.limit(seconds)).all()))
+    return [(int(row.second), int(row.n)) for row in connection.execute(query.limit(seconds))][::-1]
 
 
 def answer_quantile(connection: Connection, where: list[ColumnElement[bool]], rank: int) -> int:
@@ -296,6 +359,27 @@ def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int
     connection.execute(update(events).where(events.c.key_id == key_id).values(key_id=ERASED))
     clear = update(decisions).where(decisions.c.key_id == key_id)
     return connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
+
+
+def scrub(engine: Engine) -> bool:
+    """After a key was deleted: leave no copy of it in the database's own files. False when a reader was in the way.
+
+    SQLite: deleted cells are zeroed by `secure_delete`, and the write-ahead log is emptied into the file here.
+    PostgreSQL: the key table is rewritten; its write-ahead log ages out by itself.
+    """
+    if engine.dialect.name != "sqlite":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"VACUUM (FULL) {subject_keys.name}")
+        return True
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy = cursor.fetchone()[0]
+        cursor.close()
+        return not busy
+    finally:
+        raw.close()
 
 
 def due_erasures(connection: Connection, at: int) -> Sequence[Row[Any]]:

@@ -1,0 +1,63 @@
+"""Retention floors: until when a regime obliges to keep the record of a decision. The table ships with the package."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from pilotage.errors import InputError
+
+__all__ = ["Floor", "RetentionFloor", "kept_until", "retention_floors"]
+
+_TABLE = Path(__file__).with_name("retention_floors.yaml")
+
+
+class Floor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A span of calendar months and days."""
+
+    months: int = 0
+    days: int = 0
+
+
+class RetentionFloor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long one regime obliges to keep decision records, and how sure the reading of the law is."""
+
+    id: str
+    law: str
+    records: str
+    floor: Floor
+    status: str
+
+
+def retention_floors() -> dict[str, RetentionFloor]:
+    """The shipped floors by regime id."""
+    listed = msgspec.convert(yaml.safe_load(_TABLE.read_text(encoding="utf-8")), list[RetentionFloor])
+    return {floor.id: floor for floor in listed}
+
+
+def kept_until(at: int, regimes: Iterable[str]) -> int:
+    """Until when (Unix microseconds) a record of `at` must be kept under these regimes; 0 without any.
+
+    Raises InputError naming every unknown regime.
+    """
+    floors = retention_floors()
+    wanted = list(regimes)
+    unknown = [regime for regime in wanted if regime not in floors]
+    if unknown:
+        raise InputError(
+            "unknown retention regimes", got=", ".join(unknown), expected=", ".join(floors), mend="use a listed one"
+        )
+    return max((_after(at, floors[regime].floor) for regime in wanted), default=0)
+
+
+def _after(at: int, span: Floor) -> int:
+    start = datetime.fromtimestamp(at // 1_000_000, UTC)
+    months = start.month - 1 + span.months
+    year, month = start.year + months // 12, months % 12 + 1
+    moved = start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
+    return int((moved + timedelta(days=span.days)).timestamp()) * 1_000_000 + at % 1_000_000
