@@ -32,13 +32,13 @@ releases_table = Table(
     UniqueConstraint("system", "version", name="releases_by_version"),
 )
 
-_SHORTEST = 6
+_DIGITS = re.compile("[0-9a-f]{6,64}")
 
 
 def register(connection: Connection, digest: str, manifest: Manifest, *, author: str, at: int | None = None) -> Release:
     """Add a release to the registry with its event `release.registered`; one that is there already stays as it is.
 
-    The system must have been declared. Raises NotFound.
+    The system must have been declared before.
     """
     lock_system(connection, manifest.system)
     found = connection.execute(select(releases_table).where(releases_table.c.digest == digest)).mappings().first()
@@ -102,7 +102,7 @@ def _query(ref: str) -> Any:
         number = int(version) if version.isascii() and version.isdigit() and len(version) < 9 else -1
         return select(releases_table).where(table.system == system, table.version == number)
     digits = ref.removeprefix("sha256:").lower()
-    if not re.fullmatch(r"[0-9a-f]{%d,64}" % _SHORTEST, digits):
+    if not _DIGITS.fullmatch(digits):
         digits = "none"
     return select(releases_table).where(table.digest.like(f"sha256:{digits}%"))
 

@@ -1,0 +1,90 @@
+"""Inside a box only: opens the pilot's artefact and answers what a build asks of it. Messages are msgpack.
+
+Run as `python -m pilotage.releases.boxed`; `pilot_model.py` is the other side.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pilotage.errors import PilotageError
+from pilotage.releases.convert import convert
+from pilotage.releases.linear_form import NotLinear, find_linear_form
+from pilotage.runtimes.model import Kind, Value
+from pilotage.runtimes.native import Opening, frame_of, open_model, positive_column, score_frame
+from pilotage.sandbox.messages import read_message, take_pipes, write_message
+
+__all__ = ["Ask", "main"]
+
+CHUNK = 20_000
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One question: `open` (first), `score`, `linear` or `convert`, with what it needs."""
+
+    what: str
+    opening: Opening | None = None
+    rows: list[list[Value]] = []
+    texts: dict[str, list[str]] = {}
+    integers: str = "float"
+
+
+class _Opened:
+    """The model and how it is asked."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.names, self.kinds = opening.names, opening.kinds
+        self.model = open_model(Path(opening.model))
+        self.column = positive_column(self.model, opening.positive)
+
+    def describe(self) -> dict[str, Any]:
+        steps = [type(step).__name__ for _, step in self.model.steps] if hasattr(self.model, "steps") else []
+        own = [str(name) for name in getattr(self.model, "feature_names_in_", self.names)]
+        return {"kind": type(self.model).__name__, "steps": steps, "features": own}
+
+    def score(self, rows: list[list[Value]]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(rows), CHUNK):
+            frame = frame_of(self.names, self.kinds, rows[start : start + CHUNK])
+            scores += score_frame(self.model, frame, self.column).tolist()
+        return scores
+
+    def answer(self, ask: Ask) -> dict[str, Any]:
+        if ask.what == "score":
+            return {"scores": self.score(ask.rows)}
+        if ask.what == "linear":
+            own = [str(name) for name in getattr(self.model, "feature_names_in_", self.names)]
+            try:
+                return {"form": msgspec.to_builtins(find_linear_form(self.model, own, self.column))}
+            except NotLinear as reason:
+                return {"form": None, "reason": str(reason)}
+        kinds: list[Kind] = self.kinds
+        integers: Any = ask.integers
+        model = convert(self.model, self.column, names=self.names, kinds=kinds, texts=ask.texts, integers=integers)
+        return {"model": model}
+
+
+def main() -> None:
+    """Answer until the other side closes; whatever the model raises is an answer too."""
+    reader, writer = take_pipes()
+    opened: _Opened | None = None
+    while (message := read_message(reader)) is not None:
+        try:
+            ask = msgspec.msgpack.decode(message, type=Ask)
+            if opened is None and ask.opening is not None:
+                opened = _Opened(ask.opening)
+                reply = opened.describe()
+            elif opened is not None:
+                reply = opened.answer(ask)
+        except PilotageError as error:
+            reply = {"error": error.as_dict()}
+        except Exception as error:  # noqa: BLE001 - foreign code may raise anything
+            reply = {"error": {"message": f"{type(error).__name__}: {error}"[:500], "mend": "mend the artefact"}}
+        write_message(writer, msgspec.msgpack.encode(reply))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The pilot's own model, in its box: the build asks, the box answers, and nothing foreign runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.errors import InputError, Unavailable
+from pilotage.evaluation.explainer import LinearForm, Value
+from pilotage.releases.boxed import Ask
+from pilotage.runtimes.model import Kind
+from pilotage.runtimes.native import Opening
+from pilotage.sandbox.box import start_boxed
+
+__all__ = ["PilotModel"]
+
+PATIENCE_S = 120.0
+CHUNK = 20_000
+
+
+class PilotModel:
+    """A model in a box, as a context manager. `facts` describe it: kind, steps and the features that it names."""
+
+    def __init__(self, path: Path, *, names: Sequence[str], kinds: Sequence[Kind], positive: str) -> None:
+        """Start the box and open the artefact in it. Raises InputError for an artefact that cannot be used."""
+        self._box = start_boxed("pilotage.releases.boxed", readable=[path])
+        self.isolation = self._box.isolation
+        opening = Opening(model=str(path.resolve()), names=list(names), kinds=list(kinds), positive=positive)
+        try:
+            self.facts = self._ask(Ask(what="open", opening=opening))
+            unknown = sorted(set(self.facts["features"]) - set(names))
+            if unknown:
+                raise InputError(
+                    "the artefact needs columns that are no features of the data contract",
+                    got=", ".join(unknown),
+                    expected="features among: " + ", ".join(names),
+                    mend="give data with these columns, or do not ignore them in pilotage.yaml",
+                )
+        except BaseException:
+            self._box.close()
+            raise
+
+    def __enter__(self) -> PilotModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._box.close()
+
+    def _ask(self, ask: Ask) -> dict[str, Any]:
+        try:
+            reply = self._box.ask(msgspec.msgpack.encode(ask), PATIENCE_S)
+        except Unavailable as error:
+            raise InputError(
+                "the artefact ended the process that opened it", got=error.what, mend="see if it opens in a notebook"
+            ) from error
+        answer: dict[str, Any] = msgspec.msgpack.decode(reply)
+        if "error" in answer:
+            fault = answer["error"]
+            raise InputError(
+                fault["message"],
+                got=fault.get("got"),
+                expected=fault.get("expected"),
+                mend=fault.get("mend", "mend it"),
+            )
+        return answer
+
+    def score(self, rows: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
+        """The model's own probabilities of the positive class, [n]."""
+        scores: list[float] = []
+        for start in range(0, len(rows), CHUNK):
+            part = [list(row) for row in rows[start : start + CHUNK]]
+            scores += self._ask(Ask(what="score", rows=part))["scores"]
+        return np.array(scores, dtype=np.float64)
+
+    def linear_form(self) -> tuple[LinearForm | None, str]:
+        """The exact linear form of its log-odds, or None and why not. It is a claim: verify it."""
+        answer = self._ask(Ask(what="linear"))
+        if answer["form"] is None:
+            return None, answer["reason"]
+        return msgspec.convert(answer["form"], LinearForm), ""
+
+    def convert(self, texts: dict[str, list[str]], integers: Literal["float", "int64"]) -> bytes:
+        """The model as ONNX. Raises InputError when it cannot be converted."""
+        content: bytes = self._ask(Ask(what="convert", texts=texts, integers=integers))["model"]
+        return content
