@@ -1,0 +1,71 @@
+"""Compile the serving plan from what is live and which keys are good, and publish it."""
+
+from __future__ import annotations
+
+import fcntl
+
+from sqlalchemy import Connection, Engine
+
+from pilotage.access.keys import active_keys
+from pilotage.gateway.plan import Key, Route, ServingPlan
+from pilotage.gateway.plan_file import write_plan_file
+from pilotage.gateway.store import StoredPlan, add_plan, newest_plan, newest_version, serving_plans
+from pilotage.releases.model import folder_name
+from pilotage.rollout.model import Live, live_after
+from pilotage.rollout.store import deployed_systems, history
+from pilotage.storage.database import reading
+from pilotage.storage.home import Home
+from pilotage.storage.outbox import emit
+from pilotage.storage.witness import attest
+
+__all__ = ["add_compiled_plan", "compile_plan", "refresh_plan_file"]
+
+
+def compile_plan(connection: Connection, *, steward_key: str, at: int) -> ServingPlan:
+    """The plan that the database says now, one version after the newest. `steward_key` is X25519 public, hex."""
+    lives = [live_after(history(connection, system)) for system in deployed_systems(connection)]
+    return ServingPlan(
+        version=newest_version(connection) + 1,
+        created=at,
+        steward_key=steward_key,
+        routes=[_route(live) for live in lives if live is not None],
+        keys=[
+            Key(id=key.id, sha256=key.sha256, scopes=list(key.scopes), expires=key.expires)
+            for key in active_keys(connection, at)
+        ],
+    )
+
+
+def add_compiled_plan(connection: Connection, *, steward_key: str, at: int) -> StoredPlan:
+    """Compile and store a plan in the caller's transaction, with its event `plan.published`."""
+    stored = add_plan(connection, compile_plan(connection, steward_key=steward_key, at=at))
+    row = {"version": stored.version, "digest": stored.digest, "body": stored.body.decode(), "created": at}
+    facts = {"version": stored.version, "plan": stored.digest, "rows": attest(serving_plans, row)}
+    emit(connection, "plan.published", facts=facts, at=at)
+    return stored
+
+
+def refresh_plan_file(control: Engine, home: Home) -> None:
+    """Write the newest plan to the node's plan file; called after each commit, and at start in case that was missed.
+
+    The lock keeps a slower process from putting an older plan over a newer one.
+    """
+    home.create()
+    with (home.root / "plan.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with reading(control) as connection:
+            stored = newest_plan(connection)
+        if stored is not None:
+            write_plan_file(home.plan_file, stored)
+
+
+def _route(live: Live) -> Route:
+    return Route(
+        system=live.system,
+        release=live.release,
+        folder=folder_name(live.release),
+        stage=live.stage,
+        contract=live.deployment.contract,
+        policy=live.deployment.policy,
+        stopped=live.stopped,
+    )

@@ -1,0 +1,308 @@
+"""Use cases of rollout. Each act, its event and the new serving plan are one transaction; the plan file follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine
+
+from pilotage.access import keys
+from pilotage.access.model import Person, Secret, require
+from pilotage.errors import Conflict, InputError, NotFound, Refused
+from pilotage.gates.policy import gate_stages
+from pilotage.gates.service import ATTESTED, pass_gate
+from pilotage.gates.store import find_passage
+from pilotage.gateway.store import StoredPlan, newest_version, serving_plans
+from pilotage.kernel.clock import Clock, now_us
+from pilotage.kernel.ids import uuid7
+from pilotage.releases.load import open_release
+from pilotage.releases.store import find_release
+from pilotage.rollout import store
+from pilotage.rollout.model import Action, Deployment, Live, Published, RolledBack, live_after, previous_release
+from pilotage.rollout.plans import add_compiled_plan, refresh_plan_file
+from pilotage.storage.database import reading, writing
+from pilotage.storage.home import Home
+from pilotage.storage.outbox import emit
+from pilotage.storage.witness import Attesting, ChangedRow, attest, changed_rows
+from pilotage.systems.model import STAGES
+from pilotage.systems.store import find_system, lock_system
+
+__all__ = ["Rollout", "history", "live", "live_systems", "witness"]
+
+_EVENT = {
+    "promote": "release.promoted",
+    "rollback": "release.rolled_back",
+    "stop": "system.stopped",
+    "start": "system.started",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """What changes what is live. `steward_key` is the steward's X25519 public key in hex: plans carry it."""
+
+    control: Engine
+    home: Home
+    steward_key: str
+    clock: Clock = now_us
+
+    def promote(self, person: Person, system: str, release: str, stage: str) -> Published:
+        """Make a release live at a stage. The gate is read again in this very transaction, and kept as it was read.
+
+        Raises Forbidden, NotFound, InputError, Conflict (live already), Refused (gate closed; stage out of order),
+        IntegrityError (a byte of the release changed).
+        """
+        require(person, "system.promote")
+        with reading(self.control) as connection:
+            found = find_release(connection, release)
+        if found.system != system:
+            raise NotFound(f"{found.name} is no release of {system}", got=release, mend="name a release of this system")
+        loaded = open_release(self.home.releases, found.digest)
+        with self._changing(person, "system.promote", system) as (connection, at):
+            now = live_after(store.history(connection, system))
+            _refuse_stage(now, found.digest, stage)
+            passage = pass_gate(connection, found, stage, at)
+            act = self._act(
+                connection,
+                "promote",
+                person,
+                system=system,
+                stage=stage,
+                release=found.digest,
+                contract=loaded.manifest.contract,
+                policy=loaded.manifest.policy,
+                passage=passage.id,
+                at=at,
+            )
+        return self._published(*act)
+
+    def rollback(self, person: Person, system: str, reason: str = "") -> RolledBack:
+        """Return to the release that was live before at the same stage, on the gate it passed then.
+
+        Raises Forbidden, NotFound, Refused (nothing to return to), IntegrityError (that release's bytes changed).
+        """
+        require(person, "system.rollback")
+        with reading(self.control) as connection:
+            target = _rollback_target(connection, system)
+        loaded = open_release(self.home.releases, target)
+        with self._changing(person, "system.rollback", system) as (connection, at):
+            now = _placed(connection, system)
+            if _rollback_target(connection, system) != target:
+                raise Conflict("the system changed meanwhile", got=system, mend="look at it, then roll back again")
+            passage = find_passage(connection, target, now.stage)
+            if passage is None:
+                raise Refused("the previous release never passed this gate", got=target, mend="promote one that does")
+            _, plan = self._act(
+                connection,
+                "rollback",
+                person,
+                system=system,
+                stage=now.stage,
+                release=target,
+                contract=loaded.manifest.contract,
+                policy=loaded.manifest.policy,
+                passage=passage.id,
+                reason=reason,
+                at=at,
+            )
+        committed = self.clock()
+        refresh_plan_file(self.control, self.home)
+        return RolledBack(
+            system=system,
+            stage=now.stage,
+            from_release=now.release,
+            to_release=target,
+            plan_version=plan.version,
+            plan_digest=plan.digest,
+            committed=committed,
+        )
+
+    def stop(self, person: Person, system: str, reason: str) -> Published:
+        """Let the system answer nobody until it is started. Raises Forbidden, NotFound, InputError, Conflict."""
+        if not reason.strip():
+            raise InputError("a stop needs a reason", mend="say why: callers read it")
+        return self._switch(person, "stop", system, reason.strip())
+
+    def start(self, person: Person, system: str, reason: str = "") -> Published:
+        """Let a stopped system answer again, with the release that is live. Raises as `stop`."""
+        return self._switch(person, "start", system, reason)
+
+    def issue_key(self, person: Person, *, name: str, scopes: Iterable[str], expires: int = 0) -> Secret:
+        """A new API key, good on every gateway as soon as the plan arrives. Raises Forbidden, InputError, NotFound."""
+        asked = list(scopes)
+        with self._changing(person, "key.issue") as (connection, at):
+            new = keys.issue_key(connection, person, name=name, scopes=asked, expires=expires, at=at)
+            for scope in asked:
+                if not scope.endswith(":*"):
+                    find_system(connection, scope.partition(":")[2])
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return new
+
+    def revoke_key(self, person: Person, key: str) -> None:
+        """End an API key, on every gateway as soon as the plan arrives. Raises Forbidden, NotFound, Conflict."""
+        with self._changing(person, "key.revoke") as (connection, at):
+            keys.revoke_key(connection, person, key, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+
+    def publish(self) -> StoredPlan:
+        """Compile and publish a plan from what the database says now; needed once, before anything is live."""
+        with writing(self.control) as connection:
+            store.lock_plans(connection)
+            stored = self._plan(connection, self.clock())
+        refresh_plan_file(self.control, self.home)
+        return stored
+
+    def _switch(self, person: Person, action: Action, system: str, reason: str) -> Published:
+        with self._changing(person, f"system.{action}", system) as (connection, at):
+            now = _placed(connection, system)
+            if (action == "stop") == bool(now.stopped):
+                word = "stopped" if now.stopped else "running"
+                raise Conflict(f"{system} is {word} already", got=now.stopped or None, mend="nothing is left to do")
+            placed = now.deployment
+            act = self._act(
+                connection,
+                action,
+                person,
+                system=system,
+                stage=placed.stage,
+                release=placed.release,
+                contract=placed.contract,
+                policy=placed.policy,
+                passage=placed.passage,
+                reason=reason,
+                at=at,
+            )
+        return self._published(*act)
+
+    @contextmanager
+    def _changing(self, person: Person, permission: str, system: str = "") -> Iterator[tuple[Connection, int]]:
+        """A transaction that is alone with the plan (and the system), for a person who may."""
+        require(person, permission)
+        with writing(self.control) as connection:
+            store.lock_plans(connection)
+            if system:
+                find_system(connection, system)
+                lock_system(connection, system)
+            yield connection, self.clock()
+
+    def _act(
+        self,
+        connection: Connection,
+        action: Action,
+        person: Person,
+        *,
+        system: str,
+        stage: str,
+        release: str,
+        contract: str,
+        policy: str,
+        passage: str,
+        at: int,
+        reason: str = "",
+    ) -> tuple[Deployment, StoredPlan]:
+        """Write the act, the plan that carries it, and its event."""
+        act = Deployment(
+            id=uuid7(),
+            system=system,
+            stage=stage,
+            release=release,
+            action=action,
+            contract=contract,
+            policy=policy,
+            passage=passage,
+            by=person.id,
+            reason=reason,
+            at=at,
+            plan=newest_version(connection) + 1,
+        )
+        row = store.add_deployment(connection, act)
+        plan = self._plan(connection, at)
+        facts = {"stage": stage, "plan": plan.version, "passage": passage, "rows": attest(store.deployments, row)}
+        private = {"by": person.id, "name": person.name, "reason": reason}
+        emit(connection, _EVENT[action], system=system, release=release, facts=facts, private=private, at=at)
+        return act, plan
+
+    def _plan(self, connection: Connection, at: int) -> StoredPlan:
+        return add_compiled_plan(connection, steward_key=self.steward_key, at=at)
+
+    def _published(self, act: Deployment, plan: StoredPlan) -> Published:
+        committed = self.clock()
+        refresh_plan_file(self.control, self.home)
+        return Published(deployment=act, plan_version=plan.version, plan_digest=plan.digest, committed=committed)
+
+
+def live(control: Engine, system: str, at: int | None = None) -> Live | None:
+    """What is live for a system, or was at a moment; None while nothing is. Raises NotFound for an unknown system."""
+    with reading(control) as connection:
+        find_system(connection, system)
+        return live_after(store.history(connection, system, until=at))
+
+
+def live_systems(control: Engine) -> list[Live]:
+    """What is live for every system that has something live, by system."""
+    with reading(control) as connection:
+        found = [live_after(store.history(connection, system)) for system in store.deployed_systems(connection)]
+    return [each for each in found if each is not None]
+
+
+def history(control: Engine, system: str) -> list[Deployment]:
+    """A system's acts of rollout, oldest first."""
+    with reading(control) as connection:
+        return store.history(connection, system)
+
+
+def witness(control: Engine, events: Iterable[Attesting]) -> Iterator[ChangedRow]:
+    """Rows of the whole control plane that are not what the events attest.
+
+    `events` are all of the ledger's, then those waiting in the outbox, oldest first.
+    """
+    with reading(control) as connection:
+        yield from changed_rows(connection, (*ATTESTED, store.deployments, serving_plans), events)
+
+
+def _placed(connection: Connection, system: str) -> Live:
+    now = live_after(store.history(connection, system))
+    if now is None:
+        raise NotFound(f"{system} has no live release", mend="promote one: pilotage promote --to internal")
+    return now
+
+
+def _rollback_target(connection: Connection, system: str) -> str:
+    now = _placed(connection, system)
+    target = previous_release(store.history(connection, system))
+    if not target:
+        raise Refused(
+            f"{system} has no earlier release at stage {now.stage}",
+            code="nothing_to_roll_back",
+            mend=f"stop it: pilotage stop {system}, or promote another release through the gate",
+        )
+    return target
+
+
+def _refuse_stage(now: Live | None, release: str, stage: str) -> None:
+    """Stages are climbed one by one; a system never falls to a lower one by a promotion."""
+    if stage not in gate_stages():
+        raise InputError("no gate leads to this stage", got=stage, expected=", ".join(gate_stages()), mend="name one")
+    at, to = STAGES.index(now.stage if now else "pilot"), STAGES.index(stage)
+    if now is not None and now.release == release and now.stage == stage:
+        raise Conflict("this release is live at this stage already", got=release, mend="nothing is left to do")
+    if to > at + 1:
+        raise Refused(
+            f"a system goes up one stage at a time: it is at {STAGES[at]}",
+            got=stage,
+            expected=STAGES[at + 1],
+            code="stage_order",
+            mend=f"promote to {STAGES[at + 1]} first",
+        )
+    if to < at:
+        raise Refused(
+            f"the system is at {STAGES[at]}; a promotion cannot lower it",
+            got=stage,
+            expected=STAGES[at],
+            code="stage_order",
+            mend=f"let the release pass the gate to {STAGES[at]}, or stop the system",
+        )
