@@ -1,0 +1,261 @@
+"""Verify the whole ledger: everything at rest is computed again, and every place that was changed is named.
+
+    entries ─▶ leaf hashes ─▶ tiles of every level ─▶ the root of every signed head and of the checkpoint
+    batch leaves ─▶ payload segments (every byte, also of erased payloads), profile counts, consumed positions
+    payloads ─▶ commitments; leaf and payload ─▶ every column of every index row
+    journals still on disk ─▶ chains, secrets, and that each consumed frame became a leaf
+
+What it cannot see: a ledger that was put back whole to an earlier state, and a cut, unsealed journal tail. Receipts
+held by clients and a witness outside show these. Operational state is not record: the lease, schedules and legal holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine
+
+from pilotage.errors import IntegrityError, NotFound
+from pilotage.ledger.faults import Faults, LedgerFault
+from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.merkle import consistency_proof, verify_consistency
+from pilotage.ledger.notes import Checkpoint, Signer, parse_checkpoint
+from pilotage.ledger.record import Batch, Event, decode_leaf
+from pilotage.ledger.tables import consumed, heads, held_frames, pending_entries, segments
+from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint
+from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent, SealedLeaf
+from pilotage.ledger.verify_journals import JournalAudit
+from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
+from pilotage.ledger.verify_tree import SignedHead, TreeWalk
+from pilotage.storage.home import Home
+
+__all__ = ["LedgerReport", "Progress", "Witness", "verify_ledger"]
+
+Progress = Callable[[int, int], None]
+"""Called with (entries checked, entries in the tree)."""
+
+Witness = Callable[[Sequence[ReadableEvent]], Iterable[LedgerFault]]
+"""Compares the verified events of the ledger with what they speak of elsewhere, such as rows of `control.db`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerReport:
+    """What was verified. `readable` payloads were decrypted, `erased` ones are unreadable for ever; `published` is the
+    size of the published tree. `faults` holds the first 1,000 of `fault_count`.
+    """
+
+    ok: bool
+    origin: str
+    size: int
+    published: int
+    root: str
+    decisions: int
+    events: int
+    batches: int
+    segments: int
+    readable: int
+    erased: int
+    frames: int
+    fault_count: int
+    faults: tuple[LedgerFault, ...]
+
+
+def verify_ledger(
+    home: Home,
+    ledger: Engine,
+    keyring: Keyring,
+    *,
+    witnesses: Sequence[Witness] = (),
+    progress: Progress = lambda done, total: None,
+) -> LedgerReport:
+    """Verify all that the ledger keeps; it may grow meanwhile. Never raises for what is wrong with it: it reports."""
+    faults = Faults()
+    with snapshot(ledger, faults) as rows:
+        audit = _Audit(home, keyring, rows, faults, keep_events=bool(witnesses))
+        audit.run(progress)
+    audit.look_for_strays(ledger)
+    for witness in witnesses:
+        for fault in witness(audit.batches.kept):
+            faults.take(fault)
+    batches = audit.batches
+    return LedgerReport(
+        ok=faults.count == 0,
+        origin=keyring.origin,
+        size=audit.size,
+        published=audit.published,
+        root=audit.walk.roots.get(audit.size, b"").hex(),
+        decisions=batches.decisions,
+        events=batches.events,
+        batches=batches.batches,
+        segments=batches.segments,
+        readable=batches.readable,
+        erased=batches.erased,
+        frames=audit.journals.frames,
+        fault_count=faults.count,
+        faults=tuple(faults.found),
+    )
+
+
+class _Audit:
+    """One verification."""
+
+    def __init__(self, home: Home, keyring: Keyring, rows: Snapshot, faults: Faults, *, keep_events: bool) -> None:
+        self._folder, self._rows, self._faults = home.ledger, rows, faults
+        self._origin, self._vkey = keyring.origin, Signer(keyring.origin, keyring.signing).vkey()
+        self._heads = rows.all(heads)
+        self.size = max((row["size"] for row in self._heads), default=0)
+        self._checkpoint, text = self._read_checkpoint()
+        self.published = self._checkpoint.size if self._checkpoint else self._published_size()
+        self._check_checkpoint(text)
+        self.walk = TreeWalk(
+            home.ledger,
+            size=self.size,
+            published=self.published,
+            pending=self._pending(),
+            heads=[self._signed_head(row) for row in self._heads],
+            faults=faults,
+        )
+        self.batches = BatchAudit(
+            folder=home.ledger, cabinet=KeyCabinet(keyring), rows=rows, faults=faults, keep_events=keep_events
+        )
+        self.journals = JournalAudit(home.journal, keyring, rows.all(consumed), rows.all(held_frames), faults)
+
+    def run(self, progress: Progress) -> None:
+        """Everything that one view of the database shows."""
+        self.journals.scan()
+        first, leaves = 0, list[SealedLeaf]()
+        for index, entry in self.walk.entries():
+            if index % TILE_WIDTH == 0:
+                progress(index, self.size)
+            try:
+                leaf = decode_leaf(entry) if entry is not None else None
+            except msgspec.MsgspecError as error:
+                self._faults.add(f"leaf {index}", f"its entry is no record: {error}")
+                continue
+            if leaf is None or entry is None:
+                continue
+            if isinstance(leaf, Batch):
+                self.batches.take(first, index + 1, leaves, leaf)
+                self.journals.consumed_by(leaf.consumed)
+                first, leaves = index + 1, []
+                continue
+            leaves.append(SealedLeaf(index=index, leaf=leaf))
+            self.journals.meet(index, leaf, entry)
+            if isinstance(leaf, Event) and leaf.kind == "journal.gap":
+                self.journals.gap(str(leaf.facts.get("file")))
+        if first != self.size:
+            self._faults.add(f"leaf {self.size - 1}", "the tree does not end with a batch leaf")
+        self.batches.finish(self.size)
+        self.journals.finish()
+        progress(self.size, self.size)
+
+    def look_for_strays(self, ledger: Engine) -> None:
+        """Files that nothing speaks of. What the steward has written since the view was taken is not among them."""
+        strays = [] if self.published > self.size else list(self.walk.stray_files())
+        for path in strays:
+            self._faults.add(path, "the tree has no such tile")
+        extra = [path for path in _segment_files(self._folder) if path not in self.batches.paths]
+        if extra:
+            with snapshot(ledger, self._faults) as rows:
+                known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}
+            for name in sorted(set(extra) - known - _intended(self._folder)):
+                self._faults.add(self._folder / name, "no batch leaf names this segment")
+
+    # Heads, the checkpoint, pending entries.
+
+    def _read_checkpoint(self) -> tuple[Checkpoint | None, str]:
+        path = self._folder / "checkpoint"
+        try:
+            text = read_checkpoint(self._folder)
+            return self._parse(text), text
+        except NotFound:
+            if self.size and not self._rows.between(pending_entries, pending_entries.c.leaf, 0, 1):
+                self._faults.add(path, "the file is missing")
+        except IntegrityError as error:
+            self._faults.add(path, error.what, error.got, error.expected)
+        return None, ""
+
+    def _published_size(self) -> int:
+        """Without a checkpoint: up to the first entry that still waits to be published."""
+        return min((row["leaf"] for row in self._rows.all(pending_entries)), default=self.size)
+
+    def _check_checkpoint(self, text: str) -> None:
+        shown, path = self._checkpoint, self._folder / "checkpoint"
+        if shown is None:
+            return
+        row = next((row for row in self._heads if row["size"] == shown.size), None)
+        if row is not None and row["checkpoint"] != text:
+            self._faults.add(path, "not the checkpoint of the head of this size", text, row["checkpoint"])
+        elif row is None and shown.size < self.size:
+            self._faults.add(f"heads row of size {shown.size}", "the head that the checkpoint signs is missing")
+        elif row is None:
+            self._check_growth(shown, path)
+
+    def _check_growth(self, shown: Checkpoint, path: Path) -> None:
+        """A checkpoint beyond the last head of the view: published meanwhile, or the head was deleted."""
+        with snapshot(self._rows.engine, self._faults) as now:
+            later = now.between(heads, heads.c.size, shown.size, shown.size + 1)
+        if not later:
+            self._faults.add(f"heads row of size {shown.size}", "the head that the checkpoint signs is missing")
+            return
+        signed = next((head for row in self._heads if (head := self._parsed(row)) and head.size == self.size), None)
+        if signed is None:
+            return
+        try:
+            proof = consistency_proof(self.size, shown.size, TileReader(self._folder, shown.size).read)
+            verify_consistency(self.size, shown.size, signed.root, shown.root, proof)
+        except IntegrityError as error:
+            self._faults.add(path, f"it does not continue the last head: {error.what}", error.got, error.expected)
+
+    def _signed_head(self, row: Row) -> SignedHead:
+        signed, place = self._parsed(row), f"heads checkpoint of size {row['size']}"
+        if signed is None:
+            self._faults.add(place, "not a checkpoint that this log signed", row["checkpoint"])
+        elif signed.size != row["size"]:
+            self._faults.add(place, "it signs another size", signed.size, row["size"])
+        frontier = row["frontier"] if isinstance(row["frontier"], bytes) else b""
+        return SignedHead(size=row["size"], signed=signed, root=str(row["root"]), frontier=frontier)
+
+    def _parsed(self, row: Row) -> Checkpoint | None:
+        try:
+            return self._parse(row["checkpoint"])
+        except (IntegrityError, TypeError, AttributeError):
+            return None
+
+    def _parse(self, text: str) -> Checkpoint:
+        """A checkpoint with this log's origin and no signature line but its own."""
+        shown = parse_checkpoint(text, [self._vkey])
+        if shown.origin != self._origin or text.rpartition("\n\n")[2].count("\n") != 1:
+            raise IntegrityError(
+                "not a checkpoint as this log writes it", got=shown.origin, expected=self._origin, mend="restore it"
+            )
+        return shown
+
+    def _pending(self) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for row in self._rows.all(pending_entries):
+            if not 0 <= row["leaf"] < self.size or not isinstance(row["entry"], bytes):
+                self._faults.add(f"pending_entries row of leaf {row['leaf']}", "the tree has no such entry")
+            else:
+                found[row["leaf"]] = row["entry"]
+        return found
+
+
+def _segment_files(folder: Path) -> Iterator[str]:
+    """The paths under the ledger folder of all segment files."""
+    root = folder / "segments"
+    for path in sorted(root.rglob("*")) if root.is_dir() else ():
+        if path.is_file() and not path.name.startswith("."):
+            yield str(path.relative_to(folder))
+
+
+def _intended(folder: Path) -> set[str]:
+    """Segments that the steward writes just now, or began before it was killed: it clears these up itself."""
+    try:
+        return set(msgspec.json.decode((folder / "segments" / ".writing").read_bytes(), type=list[str]))
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return set()

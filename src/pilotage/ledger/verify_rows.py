@@ -1,0 +1,85 @@
+"""The SQL of verification: one consistent view of `ledger.db`, read so that an edited row cannot stop the reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, func, or_, select
+
+from pilotage.ledger.faults import Faults
+
+__all__ = ["Row", "Snapshot", "snapshot"]
+
+Row = dict[str, Any]
+_MANY = 500
+
+
+@contextmanager
+def snapshot(engine: Engine, faults: Faults) -> Iterator[Snapshot]:
+    """A view of all tables at one moment, however long it is read."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield Snapshot(connection, faults)
+
+
+class Snapshot:
+    """Reads rows as plain mappings. A row whose values cannot be decoded is a fault, and is left out."""
+
+    def __init__(self, connection: Connection, faults: Faults) -> None:
+        self._connection, self._faults = connection, faults
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for a view of a later moment."""
+        return self._connection.engine
+
+    def all(self, table: Table) -> list[Row]:
+        """Every row of a table, by primary key."""
+        return self._rows(table)
+
+    def between(self, table: Table, column: Column[Any], first: int, end: int) -> list[Row]:
+        """The rows whose `column` is in [first, end), by primary key."""
+        return self._rows(table, column >= first, column < end)
+
+    def among(self, table: Table, column: Column[Any], values: Sequence[str]) -> list[Row]:
+        """The rows whose `column` is one of the values."""
+        found: list[Row] = []
+        for start in range(0, len(values), _MANY):
+            found += self._rows(table, column.in_(values[start : start + _MANY]))
+        return found
+
+    def outside(self, column: Column[Any], size: int) -> list[int]:
+        """The leaf numbers in `column` that a tree of `size` leaves does not have, the first 100."""
+        query = select(column).where(or_(column < 0, column >= size)).order_by(column).limit(100)
+        return list(self._connection.execute(query).scalars())
+
+    def values(self, column: Column[Any]) -> Iterator[Any]:
+        """All values of one column, streamed."""
+        yield from self._connection.execution_options(yield_per=2_000).execute(select(column)).scalars()
+
+    def count(self, table: Table) -> int:
+        """The number of rows."""
+        return int(self._connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+    def _rows(self, table: Table, *where: ColumnElement[bool]) -> list[Row]:
+        key = list(table.primary_key.columns)
+        query = select(table).where(*where).order_by(*key)
+        try:
+            return [dict(row) for row in self._connection.execute(query).mappings()]
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return self._one_by_one(table, *where)
+
+    def _one_by_one(self, table: Table, *where: ColumnElement[bool]) -> list[Row]:
+        key = list(table.primary_key.columns)
+        found: list[Row] = []
+        for values in self._connection.execute(select(*key).where(*where).order_by(*key)).all():
+            one = select(table).where(*(column == value for column, value in zip(key, values, strict=True)))
+            try:
+                found += [dict(row) for row in self._connection.execute(one).mappings()]
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                self._faults.add(f"{table.name} row {' '.join(map(str, values))}", f"it cannot be read: {error}")
+        return found
