@@ -315,19 +315,23 @@ class Steward:
         packed = self._pack(work.items, batch_id, frontier.size, now)
         batch, hashes = self._batch(lease, batch_id, now, frontier.size, packed, work.taken)
         after = frontier.append(hashes)
-        with writing(self.ledger) as connection:
-            leases.fence(connection, lease, clock=self.clock, term_us=self._term_us)
-            self._renewed = now
-            if self._frontier(connection) != frontier:
-                raise Conflict("the ledger grew meanwhile", code="lease_lost", mend="stand by and acquire the lease")
-            self._write(connection, packed, work.taken)
-            if batch:
-                entries = [*packed.entries, batch]
-                rows = [{"leaf": frontier.size + n, "entry": entry} for n, entry in enumerate(entries)]
-                store.add_rows(connection, pending_entries, rows)
-                store.add_rows(connection, heads, [self._head(lease, batch_id, now, frontier, after)])
-            also(connection)
-            self._step("written")
+        try:
+            with writing(self.ledger) as connection:
+                leases.fence(connection, lease, clock=self.clock, term_us=self._term_us)
+                if self._frontier(connection) != frontier:
+                    raise Conflict("the ledger grew meanwhile", code="lease_lost", mend="stand by, acquire the lease")
+                self._write(connection, packed, work.taken)
+                if batch:
+                    entries = [*packed.entries, batch]
+                    rows = [{"leaf": frontier.size + n, "entry": entry} for n, entry in enumerate(entries)]
+                    store.add_rows(connection, pending_entries, rows)
+                    store.add_rows(connection, heads, [self._head(lease, batch_id, now, frontier, after)])
+                also(connection)
+                self._step("written")
+        except PilotageError:
+            self._drop_orphans()
+            raise
+        self._renewed = now
         self._step("committed")
         if batch:
             self._publish()
@@ -379,6 +383,7 @@ class Steward:
         with reading(self.ledger) as connection:
             packed = pack(items, connection, self.cabinet, self._profile_of, batch=batch_id, first=first, now=now)
         if packed.builders:
+            self._drop_orphans()
             make_folders(self.home.ledger / "segments")
             paths = [builder.path for builder in packed.builders]
             write_durably(self._intent, msgspec.json.encode(paths))
@@ -478,7 +483,7 @@ class Steward:
         return self.home.ledger / "segments" / ".writing"
 
     def _drop_orphans(self) -> None:
-        """Remove segment files that a killed steward wrote and never committed."""
+        """Remove segment files that were written for a batch that was never committed."""
         try:
             paths = msgspec.json.decode(self._intent.read_bytes(), type=list[str])
         except FileNotFoundError:
