@@ -79,7 +79,7 @@ class GovernedHome:
     def release(
         self, shift: float = 0.0, *, system: str = "example", tier: Tier = "medium", author: str = ""
     ) -> Release:
-        """A real release, folder and all, with the evidence that stage internal demands; `shift` tells releases apart."""
+        """A real release, folder and all, with evidence for stage internal; `shift` tells releases apart."""
         loaded = make_release(self.home, system=system, shift=shift)
         declared = msgspec.structs.replace(loaded.system(), risk_tier=tier)
         made = self._registered(loaded.digest, loaded.manifest, declared, author)
