@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INTERVAL", "auc", "brier", "calibration", "confusion", "intervals", "log_loss"]
+__all__ = ["INTERVAL", "auc", "auc_gain", "brier", "calibration", "confusion", "intervals", "log_loss"]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -104,20 +104,50 @@ def intervals(labels: Labels, scores: Floats, *, rounds: int = 200, seed: int = 
     Rows are drawn with replacement as multinomial weights, so that one sort serves every round.
     """
     generator = np.random.default_rng(seed)
-    size = len(labels)
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    positive = labels[order].astype(np.float64)
-    losses, squares = _losses(labels, scores)[order], np.square(scores - labels)[order]
+    size, area = len(labels), _AreaOfWeights(labels, scores)
+    losses, squares = _losses(labels, scores), np.square(scores - labels)
     figures = np.empty((rounds, 3))
     for turn in range(rounds):
         weights = np.bincount(generator.integers(0, size, size), minlength=size).astype(np.float64)
-        hits = np.add.reduceat(weights * positive, starts)
-        others = np.add.reduceat(weights * (1 - positive), starts)
+        figures[turn] = area.area(weights), weights @ losses / size, weights @ squares / size
+    if np.isnan(figures[:, 0]).all():
+        return {}
+    limits = np.nanpercentile(figures, INTERVAL, axis=0)
+    return {name: [float(x) for x in limits[:, at]] for at, name in enumerate(("auc", "log_loss", "brier"))}
+
+
+def auc_gain(
+    labels: Labels, scores: Floats, baseline: Floats, *, rounds: int = 200, seed: int = 2026
+) -> tuple[float, list[float]] | None:
+    """How much larger the AUC of `scores` is than that of `baseline`, and its 95 % paired bootstrap interval.
+
+    None when only one class is there.
+    """
+    gain = (auc(labels, scores), auc(labels, baseline))
+    if gain[0] is None or gain[1] is None:
+        return None
+    generator = np.random.default_rng(seed)
+    one, other = _AreaOfWeights(labels, scores), _AreaOfWeights(labels, baseline)
+    draws = np.empty(rounds)
+    for turn in range(rounds):
+        weights = np.bincount(generator.integers(0, len(labels), len(labels)), minlength=len(labels)).astype(np.float64)
+        draws[turn] = one.area(weights) - other.area(weights)
+    return gain[0] - gain[1], [float(limit) for limit in np.nanpercentile(draws, INTERVAL)]
+
+
+class _AreaOfWeights:
+    """The AUC of one scored set under many row weights: sorted once."""
+
+    def __init__(self, labels: Labels, scores: Floats) -> None:
+        self.order = np.argsort(scores, kind="stable")
+        self._starts = np.flatnonzero(np.r_[True, np.diff(scores[self.order]) > 0])
+        self._positive = labels[self.order].astype(np.float64)
+
+    def area(self, weights: Floats) -> float:
+        """The AUC when row i counts `weights[i]` times; NaN when one class has no weight."""
+        drawn = weights[self.order]
+        hits = np.add.reduceat(drawn * self._positive, self._starts)
+        others = np.add.reduceat(drawn * (1 - self._positive), self._starts)
         pairs = hits.sum() * others.sum()
         below = np.cumsum(others) - others
-        area = float((hits * (below + others / 2)).sum() / pairs) if pairs else np.nan
-        figures[turn] = area, (weights * losses).sum() / size, (weights * squares).sum() / size
-    limits = np.nanpercentile(figures, INTERVAL, axis=0) if not np.isnan(figures[:, 0]).all() else None
-    names = ("auc", "log_loss", "brier")
-    return {} if limits is None else {name: [float(x) for x in limits[:, at]] for at, name in enumerate(names)}
+        return float((hits * (below + others / 2)).sum() / pairs) if pairs else float("nan")

@@ -1,0 +1,318 @@
+"""Build a release: from `pilotage.yaml`, a fitted model and its data to an immutable folder, a row and evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from pilotage import __version__
+from pilotage.contracts.infer import infer_contract
+from pilotage.contracts.model import DataContract
+from pilotage.contracts.odcs import from_odcs, to_odcs
+from pilotage.errors import InputError
+from pilotage.evaluation.explainer import Explainer, LinearForm, Value
+from pilotage.evidence.store import record
+from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.digests import digest, file_digest
+from pilotage.profiles.build import build_profile
+from pilotage.profiles.model import ReferenceProfile
+from pilotage.releases.card import model_card
+from pilotage.releases.conversion import Conversion, ProofRows, choose_conversion
+from pilotage.releases.data import PilotRows, read_rows
+from pilotage.releases.evaluating import evaluate, messy_block
+from pilotage.releases.explaining import (
+    check_code_map,
+    choose_background,
+    make_explainer,
+    reason_stability,
+    verify_form,
+)
+from pilotage.releases.findings import findings
+from pilotage.releases.folder import describe_files, write_folder
+from pilotage.releases.hard_rows import boundary_rows, messy_rows
+from pilotage.releases.model import Manifest, Origin, Release
+from pilotage.releases.pilot_model import PilotModel
+from pilotage.releases.store import register
+from pilotage.runtimes.environment import installed_distributions, serving_environment
+from pilotage.runtimes.model import ServingSpec
+from pilotage.storage.database import writing
+from pilotage.storage.home import Home
+from pilotage.systems.model import AISystem
+from pilotage.systems.parse import load_system
+from pilotage.systems.store import declare_system
+
+__all__ = ["Progress", "build_release"]
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str, float], None]
+"""Told of each step as it begins, with the share of the build that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Declared:
+    """What the build is given: the declaration, its files, the contract, and the rows that fit it."""
+
+    system: AISystem
+    artefact: Path
+    data: Path
+    contract: DataContract
+    rows: PilotRows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """What asking the pilot's model gave."""
+
+    form: LinearForm | None
+    form_facts: dict[str, Any]
+    conversion: Conversion
+    scores: Floats
+    messy: list[dict[str, Any]]
+    background: list[list[Value]]
+    background_scores: Floats
+    facts: dict[str, Any]
+
+
+def build_release(
+    yaml_path: Path, *, home: Home, control: Engine, author: str, progress: Progress | None = None
+) -> Release:
+    """Build, write and register a release of the system that `yaml_path` declares; the same inputs give the same one.
+
+    `author` is who builds. The artefact is opened only in a box. Declares the system, records evidence about the
+    release. Raises InputError with every fault of the declaration, the data or the artefact.
+    """
+    tell = progress or (lambda _step, _share: None)
+    tell("reading the declaration", 0.0)
+    declared = _declared(yaml_path, tell)
+    serving = _serving(declared.system, declared.contract)
+    tell("opening the artefact in a box", 0.15)
+    with PilotModel(declared.artefact, names=serving.names, kinds=serving.kinds, positive=serving.positive) as pilot:
+        tried = _try(pilot, declared, serving, tell)
+    native = tried.conversion.model is None
+    serving = msgspec.structs.replace(
+        serving,
+        runtime="process" if native else "onnx",
+        artefact="model.joblib" if native else "model.onnx",
+        numbers=tried.conversion.numbers,
+    )
+    tell("evaluating", 0.75)
+    explainer = _explainer(declared, serving, tried)
+    evaluation = _evaluation(declared, serving, tried, explainer)
+    profile = _profile(declared, tried)
+    tell("writing the release", 0.9)
+    files = _files(declared, serving, tried, explainer, evaluation, profile)
+    manifest = Manifest(
+        system=declared.system.id,
+        runtime=serving.runtime,
+        contract=declared.contract.digest(),
+        policy=digest(files["serving.json"]),
+        origin=Origin(
+            artefact=file_digest(declared.artefact),
+            data=file_digest(declared.data),
+            environment=serving_environment(),
+            builder=f"pilotage {__version__}",
+        ),
+        files=describe_files(files),
+    )
+    name, _ = write_folder(home.releases, manifest, files)
+    tell("registering", 0.97)
+    with writing(control) as connection:
+        declare_system(connection, declared.system, by=author)
+        release = register(connection, name, manifest, author=author)
+        for finding in findings(name, declared.system, declared.contract, serving, explainer, evaluation):
+            record(connection, finding)
+    tell("done", 1.0)
+    return release
+
+
+def _declared(yaml_path: Path, tell: Progress) -> _Declared:
+    system = load_system(yaml_path)
+    folder, pilot = yaml_path.parent, system.pilot
+    tell("reading the data contract", 0.02)
+    if system.contract:
+        contract = from_odcs((folder / system.contract).read_text(encoding="utf-8"))
+    else:
+        contract = infer_contract(
+            folder / pilot.data,
+            name=system.id,
+            target=pilot.target,
+            subject=pilot.subject,
+            ignore=pilot.ignore,
+            personal=pilot.personal,
+            protected=pilot.protected,
+            categorical=pilot.categorical,
+        )
+    check_code_map(system, contract)
+    _check_subject(contract)
+    tell("reading the data", 0.06)
+    rows = read_rows(
+        folder / pilot.data,
+        contract,
+        target=pilot.target,
+        positive=pilot.positive,
+        slices=pilot.slices,
+        share=pilot.holdout,
+        seed=pilot.seed,
+    )
+    return _Declared(
+        system=system, artefact=folder / pilot.artefact, data=folder / pilot.data, contract=contract, rows=rows
+    )
+
+
+def _check_subject(contract: DataContract) -> None:
+    """A person's data without a name for the person could never be erased. Raises InputError."""
+    personal = [column.name for column in contract.features if column.personal]
+    if personal and not contract.subject:
+        raise InputError(
+            "the data contract has personal data and names no subject",
+            got="personal: " + ", ".join(personal),
+            expected="a column that identifies the person",
+            mend="name it as `pilot.subject` in pilotage.yaml",
+            code="no_subject",
+        )
+
+
+def _serving(system: AISystem, contract: DataContract) -> ServingSpec:
+    """How the release answers, as far as it is declared; what serves is chosen later."""
+    return ServingSpec(
+        runtime="onnx",
+        artefact="model.onnx",
+        names=[column.name for column in contract.features],
+        kinds=[column.type for column in contract.features],
+        texts={
+            column.name: [str(value) for value in column.categories or ()]
+            for column in contract.features
+            if column.type == "string"
+        },
+        positive=system.pilot.positive,
+        threshold=system.answer.threshold,
+        adverse=system.answer.adverse,
+        favourable=system.answer.favourable,
+        tolerance=system.answer.tolerance,
+    )
+
+
+def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Progress) -> _Tried:
+    """Score, follow and convert the pilot's model, and prove what is served."""
+    tell("scoring the held-out rows", 0.4)
+    columns = declared.contract.features
+    held_out, _ = declared.rows.part(held_out=True)
+    others, _ = declared.rows.part(held_out=False)
+    seed = declared.system.pilot.seed
+    own = pilot.score(held_out)
+    messy = messy_rows(columns, held_out)
+    messy_own = _score_messy(pilot, [row.values for row in messy])
+    tell("searching the decision boundary", 0.5)
+    boundary = boundary_rows(columns, held_out, pilot.score, serving.threshold)
+    proof = ProofRows(
+        kinds={"held_out": held_out, "messy": [row.values for row in messy], "boundary": boundary},
+        scores={"held_out": own, "messy": messy_own, "boundary": pilot.score(boundary)},
+    )
+    form, why = pilot.linear_form()
+    facts: dict[str, Any] = {"exact": False, "reason": why}
+    if form is not None:
+        every = [*held_out, *proof.kinds["messy"], *boundary]
+        facts = verify_form(form, serving.names, every, np.concatenate([own, messy_own, proof.scores["boundary"]]))
+        if not facts["exact"]:
+            form, facts = None, {**facts, "reason": "the linear form that was found does not give the model's scores"}
+    tell("converting, and proving the conversion equal", 0.6)
+    conversion, scores = choose_conversion(pilot, form, serving, proof)
+    background = choose_background(others, seed)
+    return _Tried(
+        form=form,
+        form_facts=facts,
+        conversion=conversion,
+        scores=scores["held_out"],
+        messy=messy_block(messy, scores["messy"], scores["held_out"], serving.threshold),
+        background=background,
+        background_scores=pilot.score(background),
+        facts={**pilot.facts, "isolation": pilot.isolation.as_dict()},
+    )
+
+
+def _score_messy(pilot: PilotModel, rows: Sequence[Sequence[Value]]) -> Floats:
+    """The scores of rows at the contract's edge. Raises InputError when the model cannot answer what it must."""
+    try:
+        scores = pilot.score(rows)
+    except InputError as error:
+        raise InputError(
+            "the model fails on rows that its data contract allows",
+            got=error.what,
+            expected="an answer for every null, range and category of the contract",
+            mend="let the pipeline handle them (an imputer, handle_unknown), or write a stricter contract",
+            code="model_fails_in_contract",
+        ) from error
+    if not np.isfinite(scores).all():
+        raise InputError(
+            "the model answers rows that its data contract allows with no finite number",
+            got=f"{int((~np.isfinite(scores)).sum())} of {len(scores)} rows",
+            mend="write a stricter contract, or mend the model",
+            code="model_fails_in_contract",
+        )
+    return scores
+
+
+def _explainer(declared: _Declared, serving: ServingSpec, tried: _Tried) -> Explainer:
+    return make_explainer(
+        form=tried.form,
+        contract=declared.contract,
+        serving=serving,
+        groups=declared.system.reasons,
+        background=tried.background,
+        background_scores=tried.background_scores,
+        seed=declared.system.pilot.seed,
+    )
+
+
+def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried, explainer: Explainer) -> dict[str, Any]:
+    held_out, _ = declared.rows.part(held_out=True)
+    others, _ = declared.rows.part(held_out=False)
+    second = choose_background(others, declared.system.pilot.seed, part=1)
+    evaluation = evaluate(declared.system, declared.contract, serving, declared.rows, tried.scores)
+    evaluation["messy"] = tried.messy
+    evaluation["conversion"] = tried.conversion.as_facts()
+    evaluation["explanation"] = {
+        "method": explainer.method,
+        **tried.form_facts,
+        "background": {"rows": len(tried.background), "digest": explainer.background},
+        "stability": reason_stability(explainer, second, held_out, tried.scores),
+    }
+    evaluation["pilot"] = {name: tried.facts[name] for name in ("kind", "steps")}
+    return evaluation
+
+
+def _profile(declared: _Declared, tried: _Tried) -> ReferenceProfile:
+    """Features of all rows; scores of the held-out ones, because a model scores what it was fitted on otherwise."""
+    return build_profile(declared.contract.kinds, declared.rows.rows, tried.scores.tolist())
+
+
+def _files(
+    declared: _Declared,
+    serving: ServingSpec,
+    tried: _Tried,
+    explainer: Explainer,
+    evaluation: dict[str, Any],
+    profile: ReferenceProfile,
+) -> dict[str, bytes]:
+    """Every file of the release but the manifest."""
+    model = declared.artefact.read_bytes() if tried.conversion.model is None else tried.conversion.model
+    card = model_card(declared.system, declared.contract, serving, explainer, evaluation)
+    return {
+        serving.artefact: model,
+        "contract.odcs.yaml": to_odcs(declared.contract).encode(),
+        "profile.json": profile.encode(),
+        "evaluation.json": canonical_json(evaluation),
+        "explainer.json": canonical_json(msgspec.to_builtins(explainer)),
+        "background.json": canonical_json(tried.background),
+        "serving.json": canonical_json(msgspec.to_builtins(serving)),
+        "environment.lock": installed_distributions().encode(),
+        "system.yaml": msgspec.yaml.encode(declared.system),
+        "card.md": card.encode(),
+    }

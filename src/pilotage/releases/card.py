@@ -1,0 +1,192 @@
+"""The model card: Markdown with a YAML header in the Hugging Face form. Every figure is filled from the evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from pilotage.contracts.model import DataContract
+from pilotage.evaluation.explainer import Explainer
+from pilotage.runtimes.model import ServingSpec
+from pilotage.systems.model import AISystem
+
+__all__ = ["model_card"]
+
+
+def model_card(
+    system: AISystem, contract: DataContract, serving: ServingSpec, explainer: Explainer, evaluation: dict[str, Any]
+) -> str:
+    """The card as text, ending in a newline."""
+    parts = [
+        _header(system, evaluation),
+        f"# {system.name}\n\n{system.purpose.strip()}",
+        _owners(system),
+        _answer(system, serving, evaluation),
+        _inputs(contract),
+        _performance(evaluation),
+        _slices(evaluation),
+        _reasons(explainer, evaluation),
+        _limits(contract, evaluation),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(system: AISystem, evaluation: dict[str, Any]) -> str:
+    metrics = [
+        {"type": name, "value": value, "name": f"{name}, held-out rows"}
+        for name, value in evaluation["metrics"].items()
+        if value is not None
+    ]
+    result = {
+        "task": {"type": "tabular-classification"},
+        "dataset": {"type": "private", "name": f"{system.id}, rows held out by hash"},
+        "metrics": metrics,
+    }
+    header = {
+        "library_name": "pilotage",
+        "pipeline_tag": "tabular-classification",
+        "tags": ["pilotage", f"risk-tier-{system.risk_tier}"],
+        "model-index": [{"name": system.id, "results": [result]}],
+    }
+    return "---\n" + yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip() + "\n---"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _number(value: object) -> str:
+    return "not measured" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _owners(system: AISystem) -> str:
+    owners = system.owners
+    rows = [
+        ["business", owners.business],
+        ["model", owners.model],
+        ["operations", owners.operations],
+        ["risk", owners.risk],
+    ]
+    return f"## Who is accountable\n\nRisk tier: **{system.risk_tier}**.\n\n" + _table(["for", "who"], rows)
+
+
+def _answer(system: AISystem, serving: ServingSpec, evaluation: dict[str, Any]) -> str:
+    proof = evaluation["conversion"]
+    tested = ", ".join(f"{count} {kind.replace('_', '-')}" for kind, count in proof["rows"].items())
+    served = next((each for each in proof["attempts"] if each["name"] == proof["served"]), None)
+    if served is None:
+        how = "No conversion was proven equal to it, so the pilot's own model answers, in a process of its own."
+    else:
+        how = (
+            f"Served as: {proof['served']}. On {tested} rows it never decided otherwise than the pilot's own model; "
+            f"the largest difference of scores was {served['max_difference']:.3g}."
+        )
+    return (
+        f"## How it answers\n\nThe score is the probability that `{system.pilot.target}` is `{system.pilot.positive}`. "
+        f"At {serving.threshold:g} or above the answer is **{serving.adverse}**, below it **{serving.favourable}**. "
+        f"{how}"
+    )
+
+
+def _inputs(contract: DataContract) -> str:
+    rows = []
+    for column in contract.features:
+        if column.categories is not None:
+            allowed = f"{len(column.categories)} categories"
+        elif column.minimum is not None or column.maximum is not None:
+            allowed = f"{column.minimum:g} to {column.maximum:g}"
+        else:
+            allowed = "any"
+        marks = [name for name in ("nullable", "personal", "protected") if getattr(column, name)]
+        rows.append([f"`{column.name}`", column.type, allowed, ", ".join(marks)])
+    return "## What it takes\n\n" + _table(["feature", "type", "allowed", "marks"], rows)
+
+
+def _performance(evaluation: dict[str, Any]) -> str:
+    limits = evaluation["intervals_95"]
+    single = evaluation["baselines"]["single_feature"]
+    rate = evaluation["baselines"]["base_rate"]
+    rows = [
+        [
+            name,
+            _number(value),
+            " to ".join(_number(limit) for limit in limits.get(name, [])) or "not measured",
+            _number(single.get(name)),
+            _number(rate.get(name)),
+        ]
+        for name, value in evaluation["metrics"].items()
+    ]
+    head = ["figure", "model", "95 % interval", f"single feature ({single['feature']})", "base rate"]
+    counts = evaluation["rows"]
+    flags = evaluation["confusion"]
+    text = (
+        f"On {counts['held_out']} rows held out by a {evaluation['split']['by']}. Whether the author of the model "
+        f"fitted it on some of them: **{evaluation['holdout_seen_in_training']}**.\n\n"
+    )
+    rest = (
+        f"\n\nAt the threshold: flagged {_number(flags['flagged'])}, recall {_number(flags['recall'])}, precision "
+        f"{_number(flags['precision'])}. "
+        f"Expected calibration error: {_number(evaluation['calibration']['expected_error'])}."
+    )
+    return "## How good it is\n\n" + text + _table(head, rows) + rest
+
+
+def _slices(evaluation: dict[str, Any]) -> str:
+    if not evaluation["slices"]:
+        return "## Slices\n\nNone declared."
+    rows = [
+        [
+            f"`{entry['column']}`",
+            entry["slice"],
+            str(entry["rows"]),
+            *(_number(entry[name]) if entry["judged"] else "too few" for name in ("rate", "auc", "flagged", "recall")),
+        ]
+        for entry in evaluation["slices"]
+    ]
+    fewest = f"A slice of fewer than {evaluation['slices_fewest_rows']} rows is counted and not judged."
+    return (
+        "## Slices\n\n"
+        + fewest
+        + "\n\n"
+        + _table(["column", "slice", "rows", "rate", "auc", "flagged", "recall"], rows)
+    )
+
+
+def _reasons(explainer: Explainer, evaluation: dict[str, Any]) -> str:
+    facts = evaluation["explanation"]
+    if explainer.method == "linear":
+        how = (
+            f"Exact: contributions to the log-odds, checked against the model on {facts['rows']} rows "
+            f"(largest difference {facts['max_log_odds_difference']:.2g})."
+        )
+    else:
+        how = f"Sampled Shapley values of the probability, each with its standard error, since: {facts['reason']}."
+    stable = facts.get("stability")
+    if stable is not None:
+        share = f"{stable['same_reasons']:.1%} of {stable['rows']}"
+        how += f" Another background gives the same reasons for {share} adverse rows."
+    rows = [[reason.code, reason.text, ", ".join(reason.features)] for reason in explainer.groups]
+    return (
+        "## Reasons\n\n" + how + ("\n\n" + _table(["code", "what a person is told", "features"], rows) if rows else "")
+    )
+
+
+def _limits(contract: DataContract, evaluation: dict[str, Any]) -> str:
+    lines = [
+        f"- Held-out rows seen in training: {evaluation['holdout_seen_in_training']}.",
+        "- Inputs outside the data contract are refused; within it, the profile says what the data looked like.",
+    ]
+    used = evaluation["protected_features_used"]
+    if used:
+        lines.append(f"- The model takes protected features ({', '.join(used)}). They are never given as reasons.")
+    worst = max(evaluation["messy"], key=lambda entry: entry["labels_changed"], default=None)
+    if worst is not None:
+        share = f"{worst['labels_changed']:.1%}"
+        lines.append(
+            f"- Messy data: the kind that changes most answers is `{worst['kind']}` ({share} of {worst['rows']} rows)."
+        )
+    if contract.subject:
+        lines.append(f"- It decides about a person, named by `{contract.subject}`.")
+    return "## Limits\n\n" + "\n".join(lines)

@@ -1,0 +1,130 @@
+"""`evaluation.json`: every figure of a release that its card, its gate and its readers rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pilotage.contracts.model import DataContract
+from pilotage.evaluation.baseline import constant_baseline, single_feature_baseline
+from pilotage.evaluation.metrics import auc, auc_gain, brier, calibration, confusion, intervals, log_loss
+from pilotage.evaluation.slices import FEWEST, evaluate_slices
+from pilotage.releases.data import PilotRows
+from pilotage.releases.hard_rows import HardRow
+from pilotage.runtimes.model import ServingSpec
+from pilotage.systems.model import AISystem
+
+__all__ = ["evaluate", "messy_block"]
+
+Floats = NDArray[np.float64]
+
+SEEN = "unknown"
+"""Whether the pilot was fitted on the rows held out here: its author trained it, and only its author knows."""
+
+
+def evaluate(
+    system: AISystem, contract: DataContract, serving: ServingSpec, rows: PilotRows, scores: Floats
+) -> dict[str, Any]:
+    """The evaluation on the held-out rows, as `scores` of the served form say."""
+    held_out, labels = rows.part(held_out=True)
+    fitted, fitted_labels = rows.part(held_out=False)
+    table, error = calibration(labels, scores)
+    used = {column.name for column in contract.features if column.protected}
+    return {
+        "rows": {
+            "held_out": len(held_out),
+            "others": len(fitted),
+            "refused_by_contract": rows.refused,
+            "positives_held_out": int(labels.sum()),
+        },
+        "split": {
+            "by": "keyed hash of the subject" if contract.subject else "keyed hash of the row",
+            "seed": system.pilot.seed,
+        },
+        "holdout_seen_in_training": SEEN,
+        "threshold": serving.threshold,
+        "metrics": {"auc": auc(labels, scores), "log_loss": log_loss(labels, scores), "brier": brier(labels, scores)},
+        "intervals_95": intervals(labels, scores, seed=system.pilot.seed),
+        "confusion": confusion(labels, scores, serving.threshold),
+        "calibration": {"bins": table, "expected_error": error},
+        "baselines": _baselines(serving, fitted, fitted_labels, held_out, labels, scores, system.pilot.seed),
+        "slices": _slices(system, contract, rows, labels, scores, serving.threshold),
+        "slices_fewest_rows": FEWEST,
+        "protected_features_used": sorted(used),
+    }
+
+
+def _baselines(
+    serving: ServingSpec,
+    fitted: Sequence[Sequence[Any]],
+    fitted_labels: NDArray[np.bool_],
+    held_out: Sequence[Sequence[Any]],
+    labels: NDArray[np.bool_],
+    scores: Floats,
+    seed: int,
+) -> dict[str, Any]:
+    """The base rate and the best single feature on the same rows, and what the model gains over the latter."""
+    rate = constant_baseline(fitted_labels, len(labels))
+    feature, single = single_feature_baseline(serving.names, fitted, fitted_labels, held_out)
+    gain = auc_gain(labels, scores, single, seed=seed)
+    return {
+        "base_rate": {
+            "rate": float(fitted_labels.mean()),
+            "log_loss": log_loss(labels, rate),
+            "brier": brier(labels, rate),
+        },
+        "single_feature": {
+            "feature": feature,
+            "auc": auc(labels, single),
+            "log_loss": log_loss(labels, single),
+            "brier": brier(labels, single),
+        },
+        "auc_gain_over_single_feature": None if gain is None else {"gain": gain[0], "interval_95": gain[1]},
+    }
+
+
+def _slices(
+    system: AISystem,
+    contract: DataContract,
+    rows: PilotRows,
+    labels: NDArray[np.bool_],
+    scores: Floats,
+    threshold: float,
+) -> list[dict[str, Any]]:
+    """The declared slice columns and every protected one."""
+    names = [column.name for column in contract.features]
+    protected = [column.name for column in contract.features if column.protected]
+    chosen = np.flatnonzero(rows.held_out)
+    entries: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*system.pilot.slices, *protected, *rows.sliced]):
+        if name in names:
+            place = names.index(name)
+            column = [rows.rows[at][place] for at in chosen]
+        elif name in rows.sliced:
+            column = [rows.sliced[name][at] for at in chosen]
+        else:
+            continue
+        entries += evaluate_slices(name, column, labels, scores, threshold)
+    return entries
+
+
+def messy_block(messy: Sequence[HardRow], scores: Floats, plain: Floats, threshold: float) -> list[dict[str, Any]]:
+    """What messy data does to answers, by kind: rows, how far scores move, how many labels change.
+
+    `plain` are the scores of the rows that the messy ones were made of, by their `origin`.
+    """
+    before = np.array([plain[row.origin] for row in messy], dtype=np.float64)
+    kinds = np.array([row.kind for row in messy])
+    return [
+        {
+            "kind": str(kind),
+            "rows": int((chosen := kinds == kind).sum()),
+            "mean_shift": float(np.abs(scores[chosen] - before[chosen]).mean()),
+            "largest_shift": float(np.abs(scores[chosen] - before[chosen]).max()),
+            "labels_changed": float(((scores[chosen] >= threshold) != (before[chosen] >= threshold)).mean()),
+        }
+        for kind in sorted(set(kinds.tolist()))
+    ]

@@ -1,0 +1,112 @@
+"""The evidence that a build leaves: one piece for each check of the gate that a build can answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilotage import __version__
+from pilotage.contracts.model import DataContract
+from pilotage.evaluation.explainer import Explainer
+from pilotage.evidence.model import Evidence
+from pilotage.kernel.clock import now_us
+from pilotage.kernel.ids import uuid7
+from pilotage.runtimes.environment import environment_digest, installed_distributions
+from pilotage.runtimes.model import ServingSpec
+from pilotage.systems.model import AISystem
+
+__all__ = ["MOST_REFUSED", "findings"]
+
+MOST_REFUSED = 0.01
+"""The largest share of the pilot's own data that its contract may refuse."""
+
+
+def findings(
+    release: str,
+    system: AISystem,
+    contract: DataContract,
+    serving: ServingSpec,
+    explainer: Explainer,
+    evaluation: dict[str, Any],
+) -> list[Evidence]:
+    """Evidence about a release, each passed or not, with the figures that decided it."""
+    made = [
+        ("contract.valid", *_contract(contract, evaluation)),
+        ("evaluation.holdout", *_holdout(evaluation)),
+        ("evaluation.baseline", *_baseline(evaluation)),
+        ("evaluation.slices", *_slices(system, evaluation)),
+        ("conversion.equal", True, _conversion(serving, evaluation)),
+        ("environment.locked", True, _environment()),
+        ("explanation.exact", *_explanation(explainer, evaluation)),
+    ]
+    at = now_us()
+    return [
+        Evidence(
+            id=uuid7(),
+            check=check,
+            subject=release,
+            grade="E3",
+            method="TEST",
+            producer=f"pilotage {__version__}",
+            collected=at,
+            expires=0,
+            passed=passed,
+            figures=figures,
+        )
+        for check, passed, figures in made
+    ]
+
+
+_Verdict = tuple[bool, dict[str, Any]]
+
+
+def _contract(contract: DataContract, evaluation: dict[str, Any]) -> _Verdict:
+    counts = evaluation["rows"]
+    refused, fit = sum(counts["refused_by_contract"].values()), counts["held_out"] + counts["others"]
+    share = refused / (refused + fit)
+    figures = {"features": len(contract.features), "rows_checked": refused + fit, "rows_refused": refused}
+    return share <= MOST_REFUSED, figures | {"contract": contract.digest()}
+
+
+def _holdout(evaluation: dict[str, Any]) -> _Verdict:
+    figures = {
+        "rows": evaluation["rows"]["held_out"],
+        **evaluation["metrics"],
+        "seen_in_training": evaluation["holdout_seen_in_training"],
+    }
+    return evaluation["metrics"]["auc"] is not None, figures
+
+
+def _baseline(evaluation: dict[str, Any]) -> _Verdict:
+    gain = evaluation["baselines"]["auc_gain_over_single_feature"]
+    feature = evaluation["baselines"]["single_feature"]["feature"]
+    if gain is None:
+        return False, {"single_feature": feature}
+    return gain["interval_95"][0] > 0, {"single_feature": feature, **gain}
+
+
+def _slices(system: AISystem, evaluation: dict[str, Any]) -> _Verdict:
+    judged = {entry["column"] for entry in evaluation["slices"] if entry["judged"]}
+    missing = sorted(set(system.pilot.slices) - judged)
+    return not missing, {"slices": len(evaluation["slices"]), "columns": sorted(judged), "columns_missing": missing}
+
+
+def _conversion(serving: ServingSpec, evaluation: dict[str, Any]) -> dict[str, Any]:
+    proof = evaluation["conversion"]
+    chosen = next((each for each in proof["attempts"] if each["name"] == proof["served"]), None)
+    return {
+        "runtime": serving.runtime,
+        "served": proof["served"],
+        "rows": proof["rows"],
+        "max_difference": 0.0 if chosen is None else chosen["max_difference"],
+    }
+
+
+def _environment() -> dict[str, Any]:
+    return {"environment": environment_digest(), "distributions": installed_distributions().count("\n")}
+
+
+def _explanation(explainer: Explainer, evaluation: dict[str, Any]) -> _Verdict:
+    facts = evaluation["explanation"]
+    figures = {"method": explainer.method, "groups": len(explainer.groups), "stability": facts["stability"]}
+    figures |= {name: facts[name] for name in ("max_log_odds_difference", "reason") if name in facts}
+    return bool(explainer.groups), figures
