@@ -24,7 +24,7 @@ from pilotage.contracts.model import EXACT_INTEGER, Column, ColumnType, DataCont
 from pilotage.contracts.personal import looks_personal
 from pilotage.errors import InputError
 
-__all__ = ["infer_contract"]
+__all__ = ["MISSING", "infer_contract", "table_of"]
 
 MARGIN = 0.1
 MOST_CATEGORIES = 1_000
@@ -32,23 +32,9 @@ TEXT_CATEGORIES = 50
 ROWS_A_CATEGORY = 10
 SAMPLE = 200
 
-# The texts that pandas reads as missing by default: most pilots were fitted on data read so.
-MISSING = [
-    "",
-    "#N/A",
-    "#N/A N/A",
-    "#NA",
-    "-1.#IND",
-    "-1.#QNAN",
-    "-NaN",
-    "-nan",
-    "1.#IND",
-    "1.#QNAN",
-    "<NA>",
-    "N/A",
-    "NA",
-]
-MISSING += ["NULL", "NaN", "None", "n/a", "nan", "null"]
+MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"]
+MISSING += ["NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+"""The texts that pandas reads as missing by default: most pilots were fitted on data read so."""
 
 _integers = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 
@@ -90,13 +76,20 @@ def infer_contract(
     return DataContract(name=name, version=version, columns=tuple(columns), subject=subject)
 
 
+def table_of(path: Path) -> tuple[str, list[object]]:
+    """The DuckDB table expression that reads a file by the rules above, and its arguments."""
+    if path.suffix == ".parquet":
+        return "read_parquet(?)", [str(path)]
+    types = "['BIGINT', 'DOUBLE', 'VARCHAR']"
+    options = f"header = true, sample_size = -1, nullstr = ?, auto_type_candidates = {types}"
+    return f"read_csv(?, {options})", [str(path), MISSING]
+
+
 def _open(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
     """Make the file the table `data` and return its columns' DuckDB types."""
-    types = "['BIGINT', 'DOUBLE', 'VARCHAR']"
-    csv = f"read_csv(?, header = true, sample_size = -1, nullstr = ?, auto_type_candidates = {types})"
-    reader, arguments = (csv, [str(path), MISSING]) if path.suffix != ".parquet" else ("read_parquet(?)", [str(path)])
+    table, arguments = table_of(path)
     try:
-        connection.execute(f"CREATE TABLE data AS SELECT * FROM {reader}", arguments)  # noqa: S608
+        connection.execute(f"CREATE TABLE data AS SELECT * FROM {table}", arguments)  # noqa: S608
         columns = {name: kind for name, kind, *_ in connection.execute("DESCRIBE data").fetchall()}
         rows = _one(connection, "count(*)")
     except duckdb.Error as error:

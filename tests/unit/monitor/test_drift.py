@@ -186,6 +186,19 @@ def test_a_new_category_is_found_and_a_stray_one_only_told() -> None:
     assert seen("abc" * 600).ks is None
 
 
+def test_many_rare_categories_make_no_false_significance() -> None:
+    random = np.random.default_rng(11)
+    shares = 1 / np.arange(1, 46) ** 2.5
+    shares /= shares.sum()
+    profile = build_profile({"c": "categorical"}, [(f"{i}",) for i in random.choice(45, 8_000, p=shares)])
+    p_values = []
+    for _ in range(300):
+        window = [(f"{i}",) for i in random.choice(45, 400, p=shares)]
+        p_values.append(judge(profile, count_rows(profile, ["c"], window)).columns[0].p)
+    assert np.mean(np.array(p_values) < 0.01) <= 0.03
+    assert np.mean(np.array(p_values) < 0.5) > 0.2  # and it is no test that never speaks
+
+
 def test_the_test_is_scipys_two_sample_chi_square_on_full_cells() -> None:
     rows = normal(3_000, 0.03, seed=8)
     column = REFERENCE.columns[0]
