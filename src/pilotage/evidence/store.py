@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import rfc8785
 from sqlalchemy import Boolean, Column, Connection, Index, RowMapping, String, Table, insert, select
 
 from pilotage.errors import Conflict, InputError
@@ -39,7 +38,7 @@ def content_digest(evidence: Evidence) -> str:
     """The digest of all that a piece of evidence says. Approvals bind it. Raises InputError for figures beyond JSON."""
     try:
         return row_digest(msgspec.to_builtins(evidence))
-    except (TypeError, rfc8785.CanonicalizationError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"the figures of evidence for {evidence.check} are no JSON",
             got=error,

@@ -18,7 +18,7 @@ from pilotage.kernel.digests import digest
 __all__ = ["Attesting", "ChangedRow", "attest", "attest_removal", "changed_rows", "row_digest"]
 
 _EXACT = 2**53
-"""Beyond it JSON numbers are floats (RFC 8785 section 3.2.2.3), and PostgreSQL returns large floats as integers."""
+"""From it on JSON numbers are floats (RFC 8785 section 3.2.2.3), and PostgreSQL returns large floats as integers."""
 
 
 class Attesting(Protocol):
@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
             return value
         case bytes() | memoryview():
             return bytes(value).hex()
-        case int() if abs(value) > _EXACT:
+        case int() if abs(value) >= _EXACT:
             return float(value)
         case dict():
             return {str(key): _plain(item) for key, item in value.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from pilotage.storage.witness import changed_rows
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     made = open_engine(f"sqlite:///{tmp_path}/control.db")
     control.create_all(made)
-    return made
+    yield made
+    made.dispose()
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -75,7 +77,7 @@ def test_each_part_of_the_content_is_bound() -> None:
     assert len(digests) == len(Evidence.__struct_fields__) + 1
 
 
-@pytest.mark.parametrize("figure", [math.nan, math.inf, object(), {1: 2}.keys()])
+@pytest.mark.parametrize("figure", [math.nan, math.inf, object(), {1: 2}.keys(), 10**400, "\ud800"])
 def test_figures_that_are_no_json_are_refused(engine: Engine, figure: object) -> None:
     with writing(engine) as connection, pytest.raises(InputError, match="figures"):
         record(connection, evidence(figures={"auc": figure}))

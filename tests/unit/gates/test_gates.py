@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ DAY = 86_400_000_000
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> GovernedHome:
+def house(tmp_path: Path) -> Iterator[GovernedHome]:
     engine = open_engine(f"sqlite:///{tmp_path}/control.db")
     control.create_all(engine)
-    return GovernedHome(tmp_path / "home", engine)
+    yield GovernedHome(tmp_path / "home", engine)
+    engine.dispose()
 
 
 @pytest.fixture

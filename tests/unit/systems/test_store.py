@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from pilotage.systems.store import declare_system, find_system, list_systems, sy
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     made = open_engine(f"sqlite:///{tmp_path}/control.db")
     control.create_all(made)
-    return made
+    yield made
+    made.dispose()
 
 
 def system(id: str = "credit", tier: str = "high") -> AISystem:
