@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.postgres import postgres_server, postgres_url
+from tests.postgres import fresh_postgres, postgres_server, postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["fresh_postgres", "postgres_server", "postgres_url"]

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,13 +61,23 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
+def fresh_postgres(postgres_server: str) -> Callable[[], str]:
+    """Makes a fresh, empty database at each call; its URL."""
+    return lambda: _create_database(postgres_server)
+
+
+@pytest.fixture
 def postgres_url(postgres_server: str) -> str:
     """The URL of a fresh, empty database."""
+    return _create_database(postgres_server)
+
+
+def _create_database(server: str) -> str:
     name = f"t{uuid4().hex}"
-    engine = create_engine(postgres_server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    return postgres_server.replace("/postgres?", f"/{name}?")
+    return server.replace("/postgres?", f"/{name}?")
 
 
 def _programs() -> Path | None:

@@ -491,7 +491,7 @@ class Steward:
         with reading(self.ledger) as connection:
             known = store.known_segments(connection, paths)
         for path in paths:
-            if path not in known:
+            if path not in known and path.startswith("segments/") and ".." not in path:
                 (self.home.ledger / path).unlink(missing_ok=True)
 
 
