@@ -180,9 +180,7 @@ def test_evidence_edited_in_sql_is_invalid_and_kills_approvals(house: GovernedHo
     assert {state.state for state in found.approvals} == {"dead"}
 
 
-def test_a_changed_policy_or_tier_kills_approvals(
-    house: GovernedHome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_raised_tier_kills_approvals(house: GovernedHome) -> None:
     release = house.register(tier="medium")
     house.evidence(release)
     house.approve(release)
@@ -190,13 +188,20 @@ def test_a_changed_policy_or_tier_kills_approvals(
     house.register(tier="high")
     house.evidence(release, "explanation.exact")
     assert {state.state for state in verdict(house, release).approvals} == {"dead", "missing"}
+
+
+def test_a_changed_policy_kills_approvals_and_an_empty_one_is_an_error(
+    house: GovernedHome, ready: Release, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    house.approve(ready)
+    assert verdict(house, ready).go
     text = Path(policy_module.__file__).with_name("policy.yaml").read_text()
     (tmp_path / "policy.yaml").write_text(text.replace("high: 90", "high: 91"))
-    fresh = rule_for("internal", "high").digest
     monkeypatch.setattr(policy_module.resources, "files", lambda _name: tmp_path)
     policy_module._policy.cache_clear()
     try:
-        assert rule_for("internal", "high").digest != fresh
+        states = verdict(house, ready).approvals
+        assert {(state.state, state.detail.partition(" or ")[0]) for state in states} == {("dead", "the gate's policy")}
         (tmp_path / "policy.yaml").write_text(text.replace("[model_validator, risk_officer]", "[]"))
         policy_module._policy.cache_clear()
         with pytest.raises(InputError, match="demands nothing"):
