@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pilotage.contracts.faults import MalformedBody, shown, shown_name
+from pilotage.contracts.faults import MalformedBody, TooManyRows, shown, shown_name
 
 __all__ = ["Repeated", "cut", "parse"]
 
@@ -58,18 +58,19 @@ def _integer(text: str) -> int | float:
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
-def cut(body: bytes) -> tuple[list[bytes], bool]:
-    """The rows' bytes as received, and whether they came as a list. Raises MalformedBody."""
+def cut(body: bytes, max_rows: int | None = None) -> tuple[list[bytes], bool]:
+    """The rows' bytes as received, and whether they came as a list. Raises MalformedBody, TooManyRows."""
     try:
         raw = bytes(_envelope.decode(body).inputs)
         if len(body) - len(raw) < REPEAT_NEEDS:
             if raw[:1] == b"{":
                 return [raw], False
             if raw[:1] == b"[" and (rows := _raws.decode(raw)):
+                _refuse_many(len(rows), max_rows)
                 return _objects([bytes(row) for row in rows])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    return _scan(body)
+    return _scan(body, max_rows)
 
 
 def parse(text: bytes) -> Any:
@@ -102,14 +103,24 @@ def _malformed(error: Exception) -> MalformedBody:
     return MalformedBody(f"the body is not JSON: {what}{where}", expected=EXAMPLE, mend="send valid JSON")
 
 
-def _scan(body: bytes) -> tuple[list[bytes], bool]:
+def _refuse_many(rows: int, most: int | None) -> None:
+    if most is not None and rows > most:
+        raise TooManyRows(
+            "too many rows in one request", got=f"{rows} or more", expected=f"at most {most}", mend="send fewer"
+        )
+
+
+def _scan(body: bytes, max_rows: int | None) -> tuple[list[bytes], bool]:
     try:
         text = body.decode()
         start, end = _inputs(text)
         if text[start] == "{":
             return [text[start:end].encode()], False
         if text[start] == "[":
-            rows = [text[first:last].encode() for first, last in _items(text, start)]
+            rows = []
+            for first, last in _items(text, start):
+                rows.append(text[first:last].encode())
+                _refuse_many(len(rows), max_rows)
             if not rows:
                 raise MalformedBody("`inputs` holds no rows", got="[]", expected=EXAMPLE, mend="send one row or more")
             return _objects(rows)
@@ -148,19 +159,25 @@ def _inputs(text: str) -> tuple[int, int]:
             found.append((start, at))
         else:
             unknown.append(name)
+            if len(unknown) > 5:
+                _refuse_unknown(unknown)
         at = _skip(text, at)
         if text[at : at + 1] == "}":
             break
         at = _skip(text, _expect(text, at, ","))
     if (end := _skip(text, at + 1)) != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
-    if unknown:
-        names = ", ".join(shown_name(name) for name in unknown[:5])
-        raise MalformedBody("the body has fields beside `inputs`", got=names, expected=EXAMPLE, mend="remove them")
+    _refuse_unknown(unknown)
     if len(found) != 1:
         got = "none" if not found else f"{len(found)} times"
         raise MalformedBody("the body must have `inputs` once", got=got, expected=EXAMPLE, mend="give it once")
     return found[0]
+
+
+def _refuse_unknown(names: list[str]) -> None:
+    if names:
+        got = ", ".join(shown_name(name) for name in names[:5])
+        raise MalformedBody("the body has fields beside `inputs`", got=got, expected=EXAMPLE, mend="remove them")
 
 
 def _items(text: str, start: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pilotage.contracts.body import cut
-from pilotage.contracts.faults import Fault, TooManyRows
+from pilotage.contracts.faults import Fault
 from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
 from pilotage.contracts.rows import SUBJECT_LENGTH, RowInspection, Value
 
@@ -75,13 +75,9 @@ class RowCheck:
 
         Raises MalformedBody (400) when the body is not `{"inputs": ...}`, TooManyRows (413) beyond `max_rows`.
         """
-        raws, many = cut(body)
+        raws, many = cut(body, max_rows)
         if not many:
             return CheckedBody(rows=[self._row(raws[0], "inputs", ROW_FAULTS)], many=False)
-        if max_rows is not None and len(raws) > max_rows:
-            raise TooManyRows(
-                "too many rows in one request", got=len(raws), expected=f"at most {max_rows}", mend="send fewer"
-            )
         rows, found = [], 0
         for index, raw in enumerate(raws):
             row = self._row(raw, f"inputs[{index}]", ROW_FAULTS if found < BODY_FAULTS else LATER_FAULTS)

@@ -164,11 +164,15 @@ def _subject_fault(value: Any) -> Code | None:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return "wrong_type"
     text = str(value)
-    if not _is_text(text) or len(text) > SUBJECT_LENGTH:
+    if len(text) > SUBJECT_LENGTH or not _is_text(text):
         return "wrong_type"
     return None if text.strip() else "missing"
 
 
 def _is_text(value: str) -> bool:
     """Whether a string can be written as UTF-8: JSON's escapes can spell half a character."""
-    return not any(0xD800 <= ord(char) < 0xE000 for char in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -204,8 +204,11 @@ def test_a_body_of_another_shape_is_malformed(check: RowCheck, body: bytes) -> N
 
 
 def test_rows_and_faults_are_bounded(check: RowCheck) -> None:
-    with pytest.raises(TooManyRows):
-        check.check(json.dumps({"inputs": [GOOD] * 3}).encode(), max_rows=2)
+    for row in (GOOD, {"AGE": math.nan}):
+        body = json.dumps({"inputs": [row] * 3}).encode()
+        assert len(check.check(body, max_rows=3).rows) == 3
+        with pytest.raises(TooManyRows):
+            check.check(body, max_rows=2)
     wide = one(check, **{f"x{index}": 1 for index in range(5_000)})
     assert len(wide.faults) == 201
     assert wide.faults[-1].code == "more_faults"
