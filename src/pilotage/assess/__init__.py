@@ -1,0 +1,1 @@
+"""How ready a pilot is: measured on six dimensions, each point with the evidence it stands on."""

@@ -1,0 +1,204 @@
+"""The parts of an assessment. A rating cannot hold a point without the evidence that gives it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from pilotage.systems.model import Stage
+
+__all__ = [
+    "CAPS",
+    "DIMENSIONS",
+    "Assessment",
+    "Blocker",
+    "Contradiction",
+    "Criterion",
+    "Dimension",
+    "DimensionScore",
+    "Finding",
+    "Grade",
+    "Observation",
+    "Raise",
+    "Rating",
+    "State",
+]
+
+Grade = Literal["E0", "E1", "E2", "E3", "E4"]
+State = Literal["unknown", "fails", "partial", "declared", "holds"]
+Dimension = Literal["data", "model", "infrastructure", "team", "governance", "business"]
+DIMENSIONS: tuple[Dimension, ...] = ("data", "model", "infrastructure", "team", "governance", "business")
+
+CAPS: dict[str, dict[Grade, float]] = {
+    "measurable": {"E4": 1.0, "E3": 0.85, "E2": 0.5, "E1": 0.25, "E0": 0.1},
+    "attestable": {"E4": 1.0, "E3": 1.0, "E2": 0.6, "E1": 1.0, "E0": 0.25},
+}
+"""The most that one piece of evidence of a class can give: measured outranks declared."""
+
+
+class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that is asked of a pilot, and the risk it answers.
+
+    `ttl_days` 0 means: as long as its subject is unchanged. `from_stage`: not held against a pilot before it.
+    `applies_if` names a fact about the folder without which it is not asked. `proof` is the evidence that can be had
+    for it before live traffic: E2 where only reading shows it; empty: a test (measurable), a confirmed statement
+    (attestable). `days` are optimistic, likely and pessimistic engineer-days to satisfy it; the defaults are guesses.
+    """
+
+    id: str
+    dimension: Dimension
+    text: str
+    risk: str
+    kind: Literal["measurable", "attestable"]
+    mend: str
+    weight: int = 1
+    knock_out: bool = False
+    ttl_days: int = 0
+    from_stage: Stage = "pilot"
+    applies_if: Literal["", "notebook", "upstream"] = ""
+    proof: Grade | Literal[""] = ""
+    days: tuple[float, float, float] = (0.5, 1, 2)
+
+    @property
+    def effort(self) -> float:
+        """Expected engineer-days: the PERT mean (O + 4M + P) / 6."""
+        low, likely, high = self.days
+        return (low + 4 * likely + high) / 6
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something at a place: `file` relative to the pilot's folder, `line` from 1 (0: the whole file).
+
+    `digest` is that of the line or file it was read from; `mend` is what to do about it.
+    """
+
+    file: str
+    line: int
+    message: str
+    mend: str = ""
+    digest: str = ""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of evidence for a criterion.
+
+    `level`: 0 none, 0.5 done by hand or in part, 1 done and automatic. `subject` is the digest of what was looked at;
+    `collected` is Unix microseconds. `current` is false once the subject has changed: it then counts for nothing.
+    """
+
+    criterion: str
+    grade: Grade
+    level: float
+    summary: str
+    collector: str
+    collected: int
+    subject: str = ""
+    current: bool = True
+    figures: dict[str, Any] = {}
+    findings: list[Finding] = []
+
+
+class Rating(msgspec.Struct, frozen=True, kw_only=True):
+    """What a criterion gets, and why.
+
+    `state` is unknown without evidence, and then the score is 0; declared when nothing but a statement supports it.
+    """
+
+    criterion: Criterion
+    score: float
+    state: State
+    evidence: list[Observation] = []
+
+    def __post_init__(self) -> None:
+        if self.score > 0 and not self.evidence:
+            raise ValueError(f"{self.criterion.id}: a point without evidence")
+        if not self.evidence and self.state != "unknown":
+            raise ValueError(f"{self.criterion.id}: a verdict without evidence")
+        if any(item.criterion != self.criterion.id for item in self.evidence):
+            raise ValueError(f"{self.criterion.id}: evidence of another criterion")
+
+    @property
+    def knocked_out(self) -> bool:
+        """Whether this knock-out criterion was looked at and fails."""
+        return self.criterion.knock_out and self.state == "fails"
+
+
+class DimensionScore(msgspec.Struct, frozen=True, kw_only=True):
+    """One dimension. `score` counts what is unknown as 0; `interval` ends where all unknown were tested and held.
+
+    `coverage` is the share of the weight that has any evidence. `level` is 1-5; `caps` say what holds it down.
+    """
+
+    dimension: Dimension
+    score: float
+    coverage: float
+    interval: tuple[float, float]
+    level: int
+    level_high: int
+    ratings: list[Rating]
+    caps: list[str] = []
+    later: list[Criterion] = []
+
+
+class Blocker(msgspec.Struct, frozen=True, kw_only=True):
+    """What stops the pilot: a knock-out, or a criterion of full weight that was looked at and fails."""
+
+    criterion: str
+    dimension: Dimension
+    text: str
+    why: str
+    mend: str
+    knock_out: bool
+    findings: list[Finding] = []
+
+
+class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
+    """Something claimed beside the fact that was measured; the measured one counts."""
+
+    claim: str
+    fact: str
+    file: str
+    line: int
+    criterion: str = ""
+
+
+class Raise(msgspec.Struct, frozen=True, kw_only=True):
+    """One next step towards a higher verdict, in the order to take them. `days` is an expectation, a default guess."""
+
+    criterion: str
+    dimension: Dimension
+    text: str
+    mend: str
+    days: float
+    gain: float
+    level_after: int
+    verdict_after: int
+
+
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot's readiness. `verdict` is the lowest dimension level, `required` what the stage after `stage` asks.
+
+    `isolation` is what the probes' box had in force; `skipped` names what could not be looked at, and why.
+    """
+
+    path: str
+    subject: str
+    at: int
+    stage: Stage
+    verdict: int
+    required: int
+    dimensions: list[DimensionScore]
+    blockers: list[Blocker]
+    contradictions: list[Contradiction]
+    raises: list[Raise]
+    findings: int
+    skipped: list[str]
+    isolation: dict[str, Any]
+    seconds: float
+    version: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values; `dimensions` has six entries."""
+        built: dict[str, Any] = msgspec.to_builtins(self)
+        return built

@@ -1,0 +1,172 @@
+"""Assess a pilot: read it, probe it in a box, rate every criterion, and say what would raise the verdict most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pilotage import __version__
+from pilotage.assess.claims import contradictions
+from pilotage.assess.criteria import load_criteria
+from pilotage.assess.folder import Folder
+from pilotage.assess.model import DIMENSIONS, Assessment, Criterion, DimensionScore, Observation, Rating
+from pilotage.assess.probes import Probed, probe
+from pilotage.assess.score import applies, blockers, next_steps, rate, required_level, score, verdict
+from pilotage.assess.signals import artefacts, governance, packaging, secrets, serving, training
+from pilotage.assess.signals.seen import Seen
+from pilotage.kernel.clock import Clock, now_us
+from pilotage.kernel.digests import file_digest
+from pilotage.systems.model import Stage
+
+__all__ = ["SIGNALS", "assess"]
+
+Progress = Callable[[str, float], None]
+
+SIGNALS: tuple[Callable[[Folder], Iterator[Seen]], ...] = (
+    governance.declared,
+    governance.data_present,
+    governance.schema,
+    governance.lineage,
+    governance.personal_data,
+    governance.protected_inputs,
+    governance.documents,
+    governance.bus_factor,
+    training.held_out,
+    training.seeded,
+    training.fit_after_split,
+    training.notebook_order,
+    packaging.pins,
+    packaging.tests,
+    packaging.ci,
+    packaging.container,
+    packaging.paths,
+    packaging.complete,
+    packaging.handover,
+    serving.validated,
+    serving.server,
+    serving.observable,
+    serving.upstream,
+    secrets.secrets,
+    artefacts.artefact,
+)
+"""Every static signal. Each reads the folder and yields what it saw; what it cannot judge it leaves unknown."""
+
+
+def assess(
+    path: Path,
+    *,
+    probes: bool = True,
+    progress: Progress | None = None,
+    stage: Stage = "pilot",
+    known: Sequence[Observation] = (),
+    clock: Clock = now_us,
+) -> Assessment:
+    """The readiness of the pilot in a folder. Raises NotFound when it is no folder.
+
+    `known` is evidence from elsewhere, such as attestations. `stage` is where the system is now: what cannot exist
+    there yet is not held against it. `progress` is told what happens and the share done.
+    """
+    started, tell = time.perf_counter(), progress or _silent
+    tell("reading the folder", 0.0)
+    folder = Folder(path)
+    at, criteria = clock(), load_criteria()
+    observations = list(known) + _read(folder, at)
+    probed = Probed(skipped=["not probed: probes were turned off"])
+    if probes:
+        tell("running the model in a box", 0.2)
+        probed = probe(folder)
+        observations += _tested(folder, probed, at)
+    tell("rating", 0.95)
+    dimensions = _rate(_asked(criteria, folder, stage), criteria, observations, at)
+    ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
+    reached = verdict(dimensions)
+    made = Assessment(
+        path=str(folder.root),
+        subject=folder.subject,
+        at=at,
+        stage=stage,
+        verdict=reached,
+        required=required_level(stage, folder.declared.risk_tier if folder.declared else "high"),
+        dimensions=dimensions,
+        blockers=blockers(dimensions),
+        contradictions=contradictions(folder, dimensions, ratings, reached),
+        raises=next_steps(dimensions, at),
+        findings=sum(len(piece.findings) for rating in ratings.values() for piece in rating.evidence),
+        skipped=folder.skipped + probed.skipped,
+        isolation=probed.isolation,
+        seconds=round(time.perf_counter() - started, 3),
+        version=__version__,
+    )
+    tell("done", 1.0)
+    return made
+
+
+def _silent(_what: str, _share: float) -> None:
+    return
+
+
+def _read(folder: Folder, at: int) -> list[Observation]:
+    """All static signals; one that breaks on this folder is listed as skipped, and its criteria stay unknown."""
+    found = []
+    for signal in SIGNALS:
+        try:
+            seen = list(signal(folder))
+        except Exception as error:  # noqa: BLE001 - foreign files: one odd file must not end the assessment
+            folder.skipped.append(f"{signal.__name__}: could not read this folder ({type(error).__name__}: {error})")
+            continue
+        found += [
+            Observation(
+                criterion=item.criterion,
+                grade=item.grade,
+                level=item.level,
+                summary=item.summary,
+                collector=f"pilotage {__version__} {signal.__name__}",
+                collected=at,
+                subject=folder.subject,
+                figures=item.figures,
+                findings=item.findings,
+            )
+            for item in seen
+        ]
+    return found
+
+
+def _tested(folder: Folder, probed: Probed, at: int) -> list[Observation]:
+    """What the probes saw, bound to the model's or the data's digest."""
+    model = file_digest(folder.root / folder.artefact) if folder.artefact else ""
+    data = file_digest(folder.root / folder.table) if folder.table else ""
+    return [
+        Observation(
+            criterion=step["criterion"],
+            grade="E3",
+            level=step["level"],
+            summary=step["summary"],
+            collector=f"pilotage {__version__} probe",
+            collected=at,
+            subject=data if step["criterion"].startswith("data.") else model,
+            figures=step["figures"],
+        )
+        for step in probed.steps
+    ]
+
+
+def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage) -> set[str]:
+    """The ids of the criteria that may be held against this pilot now."""
+    facts = {"notebook"} if any(module.notebook for module in folder.modules) else set()
+    facts |= {"upstream"} if serving.calls_others(folder) else set()
+    return {item.id for item in criteria.values() if applies(item, stage, facts)}
+
+
+def _rate(
+    asked: set[str], criteria: Mapping[str, Criterion], observations: Sequence[Observation], at: int
+) -> list[DimensionScore]:
+    scored = []
+    for dimension in DIMENSIONS:
+        own = [item for item in criteria.values() if item.dimension == dimension]
+        ratings: list[Rating] = [
+            rate(item, [o for o in observations if o.criterion == item.id], at) for item in own if item.id in asked
+        ]
+        later = [item for item in own if item.from_stage != "pilot" and item.id not in asked]
+        scored.append(score(dimension, ratings, later))
+    return scored

@@ -1,0 +1,277 @@
+"""Whether a stranger can install, run and test it: pins, tests, CI, container, paths, missing and hollow files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pilotage.assess.folder import Folder, Module
+from pilotage.assess.model import Finding
+from pilotage.assess.signals.python import argument, calls, finding, is_server, literal, scripts
+from pilotage.assess.signals.seen import Seen
+
+__all__ = ["ci", "complete", "container", "handover", "paths", "pins", "tests"]
+
+_LOCKS = ("uv.lock", "poetry.lock", "pipfile.lock", "pdm.lock", "conda-lock.yml", "pylock.toml")
+_DEAD = {
+    "sklearn": "scikit-learn",
+    "pickle5": "nothing: it is in Python",
+    "cv2": "opencv-python",
+    "bs4": "beautifulsoup4",
+}
+_PERSONAL = re.compile(r"(/home/\w[\w.-]*/|/Users/\w[\w.-]*/|[A-Za-z]:\\+Users\\+|/content/drive/|/mnt/[a-z]/Users/)")
+_CI = re.compile(
+    r"(^|/)(\.github/workflows/.+\.ya?ml|\.gitlab-ci\.yml|Jenkinsfile|azure-pipelines\.yml|\.circleci/config\.yml)$"
+)
+_RUNS_TESTS = re.compile(r"\b(pytest|unittest|tox|nox|make (test|check))\b")
+_LOADS = {"load", "load_model", "load_local", "read_pickle", "InferenceSession", "load_from_checkpoint"}
+_MUST_HOLD = ("dockerfile", "requirements.txt", "dvc.yaml", "makefile", "readme.md", "docker-compose.yml")
+
+
+def _requirements(folder: Folder) -> Iterator[tuple[str, int, str]]:
+    """(file, line, requirement) of requirement files and pyproject.toml."""
+    for path in folder.files:
+        name = Path(path).name
+        if re.fullmatch(r"requirements.*\.(txt|in)", name) and (text := folder.text(path)):
+            for number, line in enumerate(text.lines, 1):
+                if re.match(r"[A-Za-z0-9]", line.strip()):
+                    yield path, number, line.split("#")[0].strip()
+        elif name == "pyproject.toml" and (text := folder.text(path)):
+            for requirement in _project_requirements("\n".join(text.lines)):
+                at = next((i for i, line in enumerate(text.lines, 1) if requirement in line), 0)
+                yield path, at, requirement
+
+
+def _project_requirements(content: str) -> list[str]:
+    try:
+        project: dict[str, Any] = tomllib.loads(content).get("project", {})
+    except tomllib.TOMLDecodeError:
+        return []
+    return [each for each in project.get("dependencies", []) if isinstance(each, str)]
+
+
+def pins(folder: Folder) -> Iterator[Seen]:
+    """Every dependency is pinned to one version, or a lock file lies beside it."""
+    asked = list(_requirements(folder))
+    locks = [path for path in folder.named(*_LOCKS) if folder.files[path]]
+    loose = [(path, line, each) for path, line, each in asked if "===" not in each and "==" not in each]
+    findings = [
+        Finding(file=path, line=line, message=f"{each} is not pinned", mend="write ==version")
+        for path, line, each in loose
+    ]
+    for path, line, each in asked:
+        plain = re.split(r"[^A-Za-z0-9_.-]", each)[0].lower()
+        if plain in _DEAD:
+            findings.append(
+                Finding(file=path, line=line, message=f"{plain} is no such package", mend=f"ask for {_DEAD[plain]}")
+            )
+    if locks and not findings:
+        yield Seen(criterion="infrastructure.pins", level=1, summary=f"locked by {locks[0]}")
+    elif locks:
+        yield Seen(criterion="infrastructure.pins", level=1, summary=f"loose, but locked by {locks[0]}")
+    elif asked:
+        bad = f"{len(loose)} of {len(asked)} dependencies are not pinned"
+        yield Seen.of("infrastructure.pins", findings, bad, f"all {len(asked)} dependencies are pinned")
+    elif scripts(folder):
+        yield Seen(criterion="infrastructure.pins", level=0, summary="no file says which packages it needs")
+
+
+def tests(folder: Folder) -> Iterator[Seen]:
+    """Tests exist that assert something."""
+    if not folder.modules:
+        return
+    functions = [
+        (module, node)
+        for module in folder.modules
+        for node in ast.walk(module.tree)
+        if module.is_test and isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+    ]
+    hollow = [
+        finding(module, node, f"{node.name} asserts nothing", "assert what a user would miss")
+        for module, node in functions
+        if not any(isinstance(each, ast.Assert) or _asserts(each) for each in ast.walk(node))
+    ]
+    good = len(functions) - len(hollow)
+    summary = f"{good} tests assert something" if good else "no test asserts anything" if functions else "no tests"
+    yield Seen(criterion="infrastructure.tests", level=1 if good else 0, summary=summary, findings=hollow)
+
+
+def _asserts(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return name.startswith("assert") or name == "raises"
+
+
+def ci(folder: Folder) -> Iterator[Seen]:
+    """A CI file runs the tests."""
+    files = [path for path in folder.files if _CI.search(path)]
+    running = [path for path in files if (text := folder.text(path)) and _RUNS_TESTS.search("\n".join(text.lines))]
+    if running:
+        yield Seen(criterion="infrastructure.ci", level=1, summary=f"{running[0]} runs the tests")
+    elif files:
+        hollow = [Finding(file=path, line=0, message="runs no tests", mend="run them") for path in files]
+        yield Seen(criterion="infrastructure.ci", level=0, summary="CI runs no tests", findings=hollow)
+    elif folder.modules:
+        yield Seen(criterion="infrastructure.ci", level=0, summary="no CI")
+
+
+def container(folder: Folder) -> Iterator[Seen]:
+    """A container recipe that is not hollow and opens the port that the server uses."""
+    recipes = [path for path in folder.files if re.fullmatch(r"(Dockerfile|Containerfile)(\..+)?", Path(path).name)]
+    findings: list[Finding] = []
+    for path in recipes:
+        text = folder.text(path)
+        lines = [line.strip() for line in text.lines] if text else []
+        words = {line.split()[0].upper() for line in lines if line and not line.startswith("#")}
+        if not {"FROM"} <= words or not words & {"CMD", "ENTRYPOINT"}:
+            empty = "the recipe is empty" if not words else "the recipe starts nothing"
+            findings.append(Finding(file=path, line=0, message=empty, mend="write FROM, COPY, CMD"))
+        opened = {int(n) for line in lines if line.upper().startswith("EXPOSE") for n in re.findall(r"\d+", line)}
+        findings += [
+            finding(module, call, f"the server uses port {port}, {path} opens {sorted(opened)}", "use one port")
+            for module, call, port in _ports(folder)
+            if opened and port not in opened
+        ]
+    if recipes:
+        yield Seen.of("infrastructure.container", findings, findings[0].message if findings else "", "a usable recipe")
+    elif folder.modules:
+        yield Seen(criterion="infrastructure.container", level=0, summary="no container recipe")
+
+
+def _ports(folder: Folder) -> Iterator[tuple[Module, ast.Call, int]]:
+    for module in scripts(folder):
+        if is_server(module):
+            for call, name in calls(module.tree):
+                port = literal(argument(call, "port"))
+                if name.endswith("run") and isinstance(port, int):
+                    yield module, call, port
+
+
+def paths(folder: Folder) -> Iterator[Seen]:
+    """No path of one person's machine; a comment or a notebook is half as bad as code."""
+    findings, severe = [], False
+    for module in folder.modules:
+        for line, source in zip(module.places, module.lines, strict=True):
+            found = _PERSONAL.search(source)
+            if found:
+                where = (
+                    "in a comment" if source.lstrip().startswith("#") else "in a notebook" if module.notebook else ""
+                )
+                severe = severe or not where
+                message = f"a path of one person's machine: {found[0]}... {where}".strip()
+                findings.append(finding(module, line, message, "use a path relative to the project"))
+    if folder.modules:
+        level = 1.0 if not findings else 0.0 if severe else 0.5
+        summary = f"{len(findings)} personal paths" if findings else "no personal path"
+        if findings and not severe:
+            summary += ", all in notebooks or comments"
+        yield Seen(criterion="infrastructure.paths", level=level, summary=summary, findings=findings)
+
+
+def complete(folder: Folder) -> Iterator[Seen]:
+    """Every model file that code loads is there, every import resolves, and no file is empty that must not be."""
+    findings = [
+        Finding(file=path, line=0, message="the file is empty", mend="fill it or remove it")
+        for path, size in folder.files.items()
+        if size == 0 and Path(path).name.lower() in _MUST_HOLD
+    ]
+    names = {Path(path).name for path in folder.files}
+    made = {_written(call, name) for module in folder.modules for call, name in calls(module.tree)}
+    for module in folder.modules:
+        for call, name in calls(module.tree):
+            target = literal(call.args[0]) if call.args and name.rpartition(".")[2] in _LOADS else None
+            if isinstance(target, str) and Path(target).suffix and Path(target).name not in names | made:
+                findings.append(
+                    finding(module, call, f"{target} is loaded and not there", "add it or the step that makes it")
+                )
+    findings += list(_unresolved(folder))
+    if folder.modules:
+        yield Seen.of(
+            "infrastructure.complete", findings, f"{len(findings)} things are missing or empty", "all is there"
+        )
+
+
+def _written(call: ast.Call, name: str) -> str:
+    """The base name of a file that a call writes; empty for others."""
+    if name.rpartition(".")[2] not in ("dump", "save", "save_model", "to_pickle"):
+        return ""
+    values = [literal(each) for each in call.args]
+    return next((Path(value).name for value in values if isinstance(value, str)), "")
+
+
+def _unresolved(folder: Folder) -> Iterator[Finding]:
+    """Imports that are neither standard, nor local, nor asked for; only where a file says what is asked for."""
+    asked = {re.split(r"[^A-Za-z0-9_.-]", each)[0].lower().replace("-", "_") for _, _, each in _requirements(folder)}
+    if not asked:
+        return
+    known = {
+        "sklearn": "scikit_learn",
+        "cv2": "opencv_python",
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "bs4": "beautifulsoup4",
+    }
+    brought = {"numpy", "scipy"} if asked & {"pandas", "scikit_learn", "torch", "tensorflow"} else set()
+    local = {
+        part for path in folder.files if path.endswith(".py") for part in [*Path(path).parts[:-1], Path(path).stem]
+    }
+    for module in folder.modules:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Import):
+                roots = [alias.name.split(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                roots = [node.module.split(".")[0]]
+            else:
+                continue
+            for root in roots:
+                wanted = known.get(root, root).lower()
+                if root not in sys.stdlib_module_names and root not in local and wanted not in asked | brought:
+                    yield finding(module, node, f"{root} is imported and not asked for", "add it to the requirements")
+
+
+def handover(folder: Folder) -> Iterator[Seen]:
+    """The README holds commands, and the files they name are there."""
+    readmes = [path for path in folder.named("readme.md", "readme.rst", "readme.txt", "readme") if "/" not in path]
+    text = folder.text(readmes[0]) if readmes else None
+    if text is None:
+        if folder.modules:
+            yield Seen(criterion="team.handover", level=0, summary="no README")
+        return
+    commands, fenced = [], False
+    for number, line in enumerate(text.lines, 1):
+        if line.strip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith(("    ", "$ ")):
+            commands.append((number, line))
+    used = [
+        (number, name)
+        for number, line in commands
+        for name in re.findall(r"[\w./-]+\.(?:py|txt|ipynb|sh|json|csv|yaml)\b", line)
+    ]
+    missing = [
+        Finding(
+            file=text.path,
+            line=number,
+            message=f"{name} is named and not there",
+            mend="add it",
+            digest=text.line_digest(number),
+        )
+        for number, name in used
+        if Path(name).name not in {Path(path).name for path in folder.files}
+    ]
+    if commands:
+        level = 0.5 if missing else 1.0
+        summary = (
+            f"the README's commands name {len(missing)} missing files"
+            if missing
+            else "the README's commands can be followed"
+        )
+        yield Seen(criterion="team.handover", level=level, summary=summary, findings=missing)
+    else:
+        yield Seen(criterion="team.handover", level=0, summary="the README says nothing about running it")

@@ -1,0 +1,78 @@
+"""Reading Python by its syntax tree: the calls of a module, its names, its request handlers."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from pilotage.assess.folder import Folder, Module
+from pilotage.assess.model import Finding
+
+__all__ = ["argument", "calls", "dotted", "finding", "handlers", "is_server", "literal", "name_in", "scripts"]
+
+_SERVERS = {"flask", "fastapi", "starlette", "bottle", "tornado", "sanic", "aiohttp", "falcon", "litestar"}
+_VERBS = {"route", "get", "post", "put", "api_route", "websocket"}
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of a name or attribute; empty for anything else. A call in between is seen through."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}".lstrip(".")
+    return dotted(node.func) if isinstance(node, ast.Call) else ""
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    """Every call with the dotted name of what is called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, dotted(node.func)
+
+
+def argument(call: ast.Call, name: str) -> ast.expr | None:
+    """A keyword argument's value."""
+    return next((word.value for word in call.keywords if word.arg == name), None)
+
+
+def literal(node: ast.AST | None) -> object:
+    """The value of a constant; None for anything else."""
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def name_in(node: ast.AST, *parts: str) -> bool:
+    """Whether any name below a node contains one of the parts."""
+    names = [dotted(each).lower() for each in ast.walk(node) if isinstance(each, (ast.Name, ast.Attribute))]
+    return any(part in name for part in parts for name in names)
+
+
+def scripts(folder: Folder) -> list[Module]:
+    """Modules that are neither tests nor notebooks."""
+    return [module for module in folder.modules if not module.is_test and not module.notebook]
+
+
+def is_server(module: Module) -> bool:
+    """Whether a module imports a web framework."""
+    roots = {
+        (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
+        for node in ast.walk(module.tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    return bool(roots & _SERVERS)
+
+
+def handlers(module: Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Functions that answer requests: those with a route decorator."""
+    return [
+        node
+        for node in ast.walk(module.tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and any(dotted(each).rpartition(".")[2] in _VERBS and "." in dotted(each) for each in node.decorator_list)
+    ]
+
+
+def finding(module: Module, node: ast.AST | int, message: str, mend: str = "") -> Finding:
+    """A finding at a node, or at a line of the file."""
+    line = node if isinstance(node, int) else module.place(node)
+    return Finding(file=module.path, line=line, message=message, mend=mend, digest=module.text.line_digest(line))
