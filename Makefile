@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check bench-gateway lock clean
+.PHONY: demo test test-slow lint check bench-gateway lock clean
 
 # ARGS go to `pilotage demo`, e.g. make demo ARGS="--no-serve --json"
 demo: $(READY)
@@ -12,13 +12,18 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
-# All that CI runs.
-check: $(READY)
+# Tests that take minutes: kills, mutations, soaks.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow -n 1 --timeout 1800 $(ARGS)
+
+lint: $(READY)
 	$(BIN)/ruff check src tests bench
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+# All that CI runs.
+check: lint test test-slow
 
 bench-gateway: $(READY)
 	@$(BIN)/python bench/gateway.py $(ARGS)

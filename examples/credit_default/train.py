@@ -14,6 +14,8 @@ df = pd.read_csv("data/credit_card_default.csv.gz")
 print(df.shape)
 
 categorical = ["SEX", "EDUCATION", "MARRIAGE"]
+# months of delay are codes (-2 = no use, -1 = paid, 0 = revolving), much better one-hot!!
+categorical += ["PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6"]
 numeric = [c for c in df.columns if c not in categorical + ["ID", "Default"]]
 
 X = df[categorical + numeric]

@@ -1,0 +1,1 @@
+"""The command `pilotage`: one module per concept, imported only when its command runs."""

@@ -1,0 +1,39 @@
+"""The console process: HTML pages and the control API."""
+
+from __future__ import annotations
+
+import click
+import uvicorn
+
+from pilotage.cli.identity import opened, settings_of
+from pilotage.cli.main import Chosen
+from pilotage.web.console.app import create_app
+from pilotage.wiring.lifeline import log_as_json, watch_lifeline
+from pilotage.wiring.supervisor import listener
+
+__all__ = ["console"]
+
+
+@click.command()
+@click.option("--fd", type=int, help="A listening socket handed over by a supervisor.")
+@click.option("--host", help="Address to listen on, without --fd.")
+@click.option("--port", "console_port", type=int, help="Port to listen on, without --fd.")
+@click.pass_obj
+def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int | None) -> None:
+    """Run the console and the control API until SIGTERM."""
+    log_as_json()
+    settings = settings_of(chosen, host=host, console_port=console_port)
+    watch_lifeline()
+    installation = opened(chosen, create=True)
+    config = uvicorn.Config(
+        create_app(installation),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run(sockets=[listener(fd, settings.host, settings.console_port)])
+    installation.close()

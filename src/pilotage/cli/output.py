@@ -1,0 +1,53 @@
+"""What commands print: tables and colour on a terminal, plain text when piped, one JSON value with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["as_json", "console", "errors_console", "json_option", "show_facts", "show_table"]
+
+json_option: Callable[[Any], Any] = click.option("--json", "json_", is_flag=True, help="Print one JSON value.")
+
+
+def console() -> Console:
+    """Standard output; plain and never wrapped when it is not a terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def errors_console() -> Console:
+    """Standard error, where progress goes."""
+    return Console(stderr=True, highlight=False)
+
+
+def as_json(value: Any) -> None:
+    """Print a JSON value on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """Print a table: drawn on a terminal, tab-separated with a header line when piped."""
+    if not sys.stdout.isatty():
+        click.echo("\t".join(columns))
+        for row in rows:
+            click.echo("\t".join("" if cell is None else str(cell) for cell in row))
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)
+
+
+def show_facts(facts: Sequence[tuple[str, object]]) -> None:
+    """Print names and values in two columns."""
+    width = max((len(name) for name, _ in facts), default=0)
+    for name, value in facts:
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {value}")

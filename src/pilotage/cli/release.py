@@ -1,0 +1,131 @@
+"""Releases: build one, list them, show one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pilotage.access.model import require
+from pilotage.cli.identity import acting, opened
+from pilotage.cli.main import Chosen
+from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.errors import NotFound
+from pilotage.evidence.store import for_subject
+from pilotage.kernel.clock import rfc3339
+from pilotage.kernel.digests import short
+from pilotage.releases.build import build_release
+from pilotage.releases.load import LoadedRelease, open_release
+from pilotage.releases.model import Release
+from pilotage.releases.store import find_release, list_releases
+from pilotage.storage.database import reading
+
+__all__ = ["release"]
+
+
+@click.group()
+def release() -> None:
+    """Immutable releases, named by the digest of everything in them."""
+
+
+@release.command("build")
+@click.argument("path", type=click.Path(exists=True, path_type=Path), default=".")
+@json_option
+@click.pass_obj
+def build(chosen: Chosen, path: Path, json_: bool) -> None:
+    """Build a release of the system that PATH/pilotage.yaml declares. The pilot's model is opened only in a box."""
+    installation = opened(chosen, create=True)
+    person = acting(installation)
+    require(person, "release.build")
+    declaration = path / "pilotage.yaml" if path.is_dir() else path
+    if not declaration.is_file():
+        raise NotFound("there is no declaration", got=declaration, mend="write a pilotage.yaml beside your pilot")
+    columns = (TextColumn("building"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=errors_console(), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        made = build_release(
+            declaration,
+            home=installation.home,
+            control=installation.control,
+            author=person.id,
+            progress=lambda step, share: bar.update(task, completed=share, description=step),
+        )
+    loaded = open_release(installation.releases, made.digest)
+    if json_:
+        as_json(_document(made, loaded))
+        return
+    _show(made, loaded)
+    click.echo(f"next: pilotage gate check --release {short(made.digest)} --to internal")
+
+
+def _document(made: Release, loaded: LoadedRelease) -> dict[str, Any]:
+    return {
+        "digest": made.digest,
+        "system": made.system,
+        "version": made.version,
+        "runtime": made.runtime,
+        "contract": made.contract,
+        "policy": made.policy,
+        "folder": str(loaded.folder),
+        "evaluation": json.loads(loaded.file("evaluation.json")),
+    }
+
+
+def _show(made: Release, loaded: LoadedRelease) -> None:
+    show_facts(
+        [
+            ("release", f"{made.name}  {made.digest}"),
+            ("built", rfc3339(made.created)),
+            ("served by", made.runtime),
+            ("contract", f"{len(loaded.contract.features)} features, subject {loaded.contract.subject or 'none'}"),
+            ("folder", loaded.folder),
+        ]
+    )
+    show_table(
+        ("file", "bytes", "digest"),
+        [(name, entry.bytes, short(entry.digest)) for name, entry in sorted(loaded.manifest.files.items())],
+    )
+
+
+@release.command("list")
+@click.option("--system", default="", help="Only this system's.")
+@json_option
+@click.pass_obj
+def list_(chosen: Chosen, system: str, json_: bool) -> None:
+    """List releases, newest first."""
+    with reading(opened(chosen).control) as connection:
+        found = list_releases(connection, system)
+    if json_:
+        as_json([{"digest": r.digest, "system": r.system, "version": r.version, "created": r.created} for r in found])
+        return
+    show_table(
+        ("release", "digest", "built", "served by"),
+        [(each.name, short(each.digest), rfc3339(each.created), each.runtime) for each in found],
+    )
+
+
+@release.command("show")
+@click.argument("ref")
+@click.option("--card", is_flag=True, help="Print the model card.")
+@json_option
+@click.pass_obj
+def show(chosen: Chosen, ref: str, card: bool, json_: bool) -> None:
+    """Show a release (digest, short digest or system@version); every byte of it is checked first."""
+    installation = opened(chosen)
+    with reading(installation.control) as connection:
+        made = find_release(connection, ref)
+        evidence = for_subject(connection, made.digest)
+    loaded = open_release(installation.releases, made.digest)
+    if card:
+        click.echo(loaded.file("card.md").decode())
+    elif json_:
+        as_json(_document(made, loaded))
+    else:
+        _show(made, loaded)
+        show_table(
+            ("evidence", "class", "passed", "collected"),
+            [(each.check, each.grade, "yes" if each.passed else "no", rfc3339(each.collected)) for each in evidence],
+        )

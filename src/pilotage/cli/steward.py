@@ -1,0 +1,30 @@
+"""The steward process."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+
+import click
+
+from pilotage.cli.identity import opened
+from pilotage.cli.main import Chosen
+from pilotage.wiring.lifeline import log_as_json, watch_lifeline
+
+__all__ = ["steward"]
+
+
+@click.command()
+@click.pass_obj
+def steward(chosen: Chosen) -> None:
+    """Seal journals and events into the ledger until SIGTERM, which seals what waits."""
+    log_as_json()
+    watch_lifeline()
+    installation = opened(chosen, create=True)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    gc.freeze()
+    installation.steward(holder=f"{installation.settings.node}/steward").run(stop)
+    installation.close()

@@ -1,0 +1,1 @@
+"""Settings to running system: the only place that chooses implementations."""

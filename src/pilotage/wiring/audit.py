@@ -1,0 +1,52 @@
+"""One verification of everything: the ledger, and the control plane's rows against the events that attest them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from pilotage.ledger.faults import LedgerFault
+from pilotage.ledger.verify import LedgerReport, verify_ledger
+from pilotage.ledger.verify_batches import ReadableEvent
+from pilotage.rollout.service import witness
+from pilotage.storage.database import reading
+from pilotage.storage.outbox import waiting
+from pilotage.storage.witness import Attesting
+from pilotage.wiring.installation import Installation
+
+__all__ = ["verify"]
+
+_ROUNDS = 3
+
+
+def verify(installation: Installation, progress: Callable[[int, int], None] = lambda done, total: None) -> LedgerReport:
+    """Verify the installation's whole record; the report names every place that was changed."""
+
+    def control_rows(sealed: Sequence[ReadableEvent]) -> list[LedgerFault]:
+        return _control_faults(installation, [each.event for each in sealed])
+
+    return verify_ledger(
+        installation.home, installation.ledger_engine, installation.keyring, witnesses=[control_rows], progress=progress
+    )
+
+
+def _control_faults(installation: Installation, sealed: Sequence[Attesting]) -> list[LedgerFault]:
+    """Rows that no event attests. Control plane and ledger move on while they are compared, so a row counts only when
+    it is found each time: an edit in SQL stays, a change that was just being sealed does not."""
+    found: dict[str, LedgerFault] = {}
+    for attempt in range(_ROUNDS):
+        with reading(installation.control) as connection:
+            unsealed = waiting(connection, limit=1_000_000)
+        since = installation.ledger().events(limit=2_000)[::-1]
+        events: list[Attesting] = [*sealed, *since, *unsealed]
+        now = {
+            f"{row.table} {row.key}": LedgerFault(
+                place=f"{row.table} {row.key}", what=f"row {row.what}", got=row.got, expected=row.expected
+            )
+            for row in witness(installation.control, events)
+        }
+        found = now if attempt == 0 else {place: fault for place, fault in found.items() if place in now}
+        if not found:
+            break
+        time.sleep(0.3)
+    return list(found.values())

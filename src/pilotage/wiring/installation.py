@@ -1,0 +1,108 @@
+"""One installation, opened: databases migrated, keyring read, readers and writers of the ledger at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pilotage.errors import NotFound, PilotageError
+from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.queries import Ledger
+from pilotage.ledger.sealing import Steward
+from pilotage.profiles.model import ReferenceProfile
+from pilotage.releases.load import open_release
+from pilotage.rollout.service import Rollout
+from pilotage.storage.database import open_engine, url_of
+from pilotage.storage.home import Home
+from pilotage.storage.migrate import migrate
+from pilotage.storage.objects import Objects
+from pilotage.wiring.settings import Settings
+
+__all__ = ["Installation", "open_installation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """What every process and command works with."""
+
+    settings: Settings
+    control: Engine
+    ledger_engine: Engine
+    keyring: Keyring = field(repr=False)
+    profile_of: Callable[[str], ReferenceProfile | None]
+
+    @property
+    def home(self) -> Home:
+        return self.settings.home
+
+    @property
+    def releases(self) -> Path:
+        return self.home.releases
+
+    @property
+    def objects(self) -> Objects:
+        return Objects(root=self.home.objects)
+
+    @property
+    def rollout(self) -> Rollout:
+        """What changes what is live."""
+        return Rollout(control=self.control, home=self.home, steward_key=self.keyring.steward_public.hex())
+
+    def ledger(self) -> Ledger:
+        """A reader of the ledger, which can open payloads."""
+        return Ledger(home=self.home, engine=self.ledger_engine, keyring=self.keyring)
+
+    def steward(self, holder: str) -> Steward:
+        """The one that seals; inactive until it acquires the lease."""
+        return Steward(
+            home=self.home,
+            control=self.control,
+            ledger=self.ledger_engine,
+            keyring=self.keyring,
+            holder=holder,
+            profile_of=self.profile_of,
+        )
+
+    def close(self) -> None:
+        """Return the database connections."""
+        self.control.dispose()
+        self.ledger_engine.dispose()
+
+
+def open_installation(settings: Settings, *, create: bool = False) -> Installation:
+    """Open the installation in the settings' home. Raises NotFound when there is none and `create` is false."""
+    home = settings.home
+    if not create and not home.keyring.exists():
+        raise NotFound(
+            f"there is no installation in {home.root}",
+            mend="run: pilotage up, or name the right folder with --home",
+        )
+    home.create()
+    control = open_engine(url_of(home, "control", settings.database_url))
+    ledger_engine = open_engine(url_of(home, "ledger", settings.database_url))
+    migrate(control, "control")
+    migrate(ledger_engine, "ledger")
+    return Installation(
+        settings=settings,
+        control=control,
+        ledger_engine=ledger_engine,
+        keyring=Keyring.create_or_open(home.keyring, os.environ),
+        profile_of=_profiles_in(home.releases),
+    )
+
+
+def _profiles_in(releases: Path) -> Callable[[str], ReferenceProfile | None]:
+    @lru_cache(maxsize=64)
+    def profile_of(release: str) -> ReferenceProfile | None:
+        try:
+            return open_release(releases, release).profile
+        except PilotageError:
+            # A decision of a release that is no longer here is sealed all the same, uncounted.
+            return None
+
+    return profile_of

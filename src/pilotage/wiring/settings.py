@@ -1,0 +1,70 @@
+"""What an operator may set: by option, or by environment variable `PILOTAGE_<NAME>`; the rest has one default."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pilotage.errors import InputError
+from pilotage.storage.home import Home
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One installation's settings.
+
+    `home`: where state lives. `database_url`: a PostgreSQL URL, or None for the embedded SQLite files. `host`: the
+    address to listen on. `gateway_port`, `console_port`: 0 picks a free one. `workers`: gateway processes. `node`: this
+    machine's name in journal paths.
+    """
+
+    home: Home
+    database_url: str | None = field(default=None, repr=False)
+    host: str = "127.0.0.1"
+    gateway_port: int = 8700
+    console_port: int = 8701
+    workers: int = 2
+    node: str = "node"
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], **options: object) -> Settings:
+        """Settings from options (None means not given), then environment, then defaults. Raises InputError."""
+
+        def value(name: str, default: object) -> object:
+            given = options.get(name)
+            return given if given is not None else environ.get(f"PILOTAGE_{name.upper()}", default)
+
+        return cls(
+            home=Home(root=Path(str(value("home", ".pilotage"))).resolve()),
+            database_url=str(value("database_url", "")) or None,
+            host=str(value("host", cls.host)),
+            gateway_port=_whole(value("gateway_port", cls.gateway_port), "gateway_port", 0, 65_535),
+            console_port=_whole(value("console_port", cls.console_port), "console_port", 0, 65_535),
+            workers=_whole(value("workers", min(2, os.cpu_count() or 1)), "workers", 1, 256),
+            node=_plain_name(str(value("node", socket.gethostname().split(".")[0] or "node"))),
+        )
+
+
+def _whole(value: object, name: str, least: int, most: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise InputError(
+            f"setting {name} is not usable",
+            got=value,
+            expected=f"a whole number from {least} to {most}",
+            mend=f"mend --{name.replace('_', '-')} or PILOTAGE_{name.upper()}",
+        )
+    return number
+
+
+def _plain_name(value: str) -> str:
+    kept = "".join(c if c.isalnum() or c == "-" else "-" for c in value.lower()).strip("-")
+    return kept[:63] or "node"

@@ -1,0 +1,195 @@
+"""One supervisor over gateway workers, steward and console: start, restart, drain.
+
+The supervisor binds the sockets, so that a worker may die and come back without the port going away. Every child
+holds the read end of a pipe: when the supervisor dies, however it dies, the pipe closes and the children drain.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pilotage.errors import Conflict, Unavailable
+from pilotage.storage.objects import write_durably
+from pilotage.wiring.settings import Settings
+
+__all__ = ["LIFELINE", "Child", "Supervisor", "bind", "endpoints", "listener"]
+
+LIFELINE = "PILOTAGE_LIFELINE"
+"""Environment variable with the number of the pipe whose end tells a child that its supervisor is gone."""
+
+_DRAIN_S = 15.0
+
+
+@dataclass(kw_only=True)
+class Child:
+    """One supervised process. `failures` in a row lengthen the pause before it is started again."""
+
+    name: str
+    arguments: Sequence[str]
+    sockets: Sequence[int] = ()
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    restart_at: float = 0.0
+    restarts: int = 0
+    log: Path = field(default=Path(os.devnull))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises Unavailable when the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            mend="stop what listens there, or choose another port with --gateway-port or --console-port",
+        ) from error
+    return listener
+
+
+def listener(fd: int | None, host: str, port: int) -> socket.socket:
+    """The socket that a supervisor handed over, or a new one on this address."""
+    return bind(host, port) if fd is None else socket.socket(fileno=fd)
+
+
+def endpoints(run: Path) -> dict[str, str]:
+    """Where the running installation answers: {gateway, console, pid}. Raises Unavailable when nothing runs."""
+    try:
+        found: dict[str, str] = json.loads((run / "endpoints.json").read_bytes())
+        os.kill(int(found["pid"]), 0)
+    except (OSError, ValueError, KeyError) as error:
+        raise Unavailable("nothing is running in this home", mend="run: pilotage up") from error
+    return found
+
+
+class Supervisor:
+    """Runs the processes of one home. `say` receives one line for each thing an operator wants to know."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.say = say
+        self.stopping = False
+        self.children: list[Child] = []
+        self._lifeline = os.pipe()
+        self._sockets: list[socket.socket] = []
+        self._lock = self._take_lock()
+
+    def _take_lock(self) -> int:
+        run = self.settings.home.run
+        run.mkdir(parents=True, exist_ok=True)
+        lock = os.open(run / "up.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise Conflict(
+                f"pilotage up already runs in {self.settings.home.root}", mend="stop it first, or use another --home"
+            ) from error
+        return lock
+
+    def start(self) -> dict[str, str]:
+        """Bind, start every process and return the endpoints once they are written (not yet ready)."""
+        gateway = bind(self.settings.host, self.settings.gateway_port)
+        console = bind(self.settings.host, self.settings.console_port)
+        self._sockets = [gateway, console]
+        for worker in range(self.settings.workers):
+            arguments = ["gateway", "--worker", str(worker), "--fd", str(gateway.fileno())]
+            self._add(f"gateway-{worker}", arguments, (gateway.fileno(),))
+        self._add("steward", ["steward"], ())
+        self._add("console", ["console", "--fd", str(console.fileno())], (console.fileno(),))
+        found = {
+            "gateway": f"http://{self.settings.host}:{gateway.getsockname()[1]}",
+            "console": f"http://{self.settings.host}:{console.getsockname()[1]}",
+            "pid": str(os.getpid()),
+        }
+        write_durably(self.settings.home.run / "endpoints.json", json.dumps(found).encode())
+        return found
+
+    def _add(self, name: str, arguments: Sequence[str], sockets: Sequence[int]) -> None:
+        child = Child(name=name, arguments=arguments, sockets=sockets, log=self.settings.home.run / f"{name}.log")
+        self.children.append(child)
+        self._spawn(child)
+
+    def _spawn(self, child: Child) -> None:
+        environ = {**os.environ, LIFELINE: str(self._lifeline[0]), "PILOTAGE_NODE": self.settings.node}
+        # One thread a process for numeric libraries: replay needs it, and workers must not fight over cores.
+        environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+        if self.settings.database_url:
+            environ["PILOTAGE_DATABASE_URL"] = self.settings.database_url
+        with child.log.open("ab") as log:
+            child.process = subprocess.Popen(
+                [sys.executable, "-m", "pilotage", "--home", str(self.settings.home.root), *child.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ,
+                pass_fds=(*child.sockets, self._lifeline[0]),
+                start_new_session=True,
+            )
+        child.started = time.monotonic()
+
+    def watch(self) -> None:
+        """Restart what died, after a pause that grows from 0.1 s to 5 s with failures in a row."""
+        now = time.monotonic()
+        for child in self.children:
+            if child.process is None:
+                if now >= child.restart_at and not self.stopping:
+                    child.restarts += 1
+                    self._spawn(child)
+            elif (code := child.process.poll()) is not None:
+                child.failures = 0 if now - child.started > 30 else child.failures + 1
+                pause = min(5.0, 0.1 * 2 ** max(0, child.failures - 1))
+                child.process, child.restart_at = None, now + pause
+                self.say(f"{child.name} ended with {code}; starting it again in {pause:.1f} s (log: {child.log})")
+
+    def run(self) -> None:
+        """Watch until SIGINT or SIGTERM, then drain: gateways, then the steward, then the console."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        while not self.stopping:
+            self.watch()
+            time.sleep(0.05)
+        self.drain()
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self.stopping = True
+
+    def drain(self) -> None:
+        """Stop everything, each after what depends on it; nothing accepted is lost."""
+        self.stopping = True
+        self.say("draining")
+        for prefix in ("gateway", "steward", "console"):
+            self._end([child for child in self.children if child.name.startswith(prefix)])
+        (self.settings.home.run / "endpoints.json").unlink(missing_ok=True)
+        for listener in self._sockets:
+            listener.close()
+        for end in (*self._lifeline, self._lock):
+            os.close(end)
+        self.say("stopped")
+
+    def _end(self, children: list[Child]) -> None:
+        alive = [child.process for child in children if child.process is not None]
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + _DRAIN_S
+        for process in alive:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
