@@ -41,12 +41,13 @@ async def answer(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled
     An inline runtime answers on the event loop in microseconds and cannot be interrupted; its deadline is checked
     before it begins. Any other runs beside the loop and is cancelled at the deadline (`perf_counter_ns`).
     """
-    runtime = live.runtime
-    if runtime is None or row.values is None:
+    model = live.model
+    if model is None or row.values is None:
         return Settled("refused", row, reason="release_unavailable")
+    runtime = model.runtime
     started = perf_counter_ns()
     reason, status = "", "ok"
-    score: float | None = None
+    score = math.nan
     try:
         if started >= deadline_ns:
             raise TimeoutError
@@ -66,8 +67,7 @@ async def answer(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled
         reason, status = "runtime_error", "error"
         _log.warning("release %s failed on a row: %s", live.route.release, type(error).__name__)
     spent = (perf_counter_ns() - started) // 1_000
-    attempts = [Attempt(target=live.target, ms=spent / 1_000, status=status)]
-    if reason:
-        return Settled("refused", row, attempts=attempts, answer_us=spent, reason=reason)
-    label = live.spec.label(score) if live.spec is not None and score is not None else ""
-    return Settled("answered", row, score, {"score": score, "label": label}, attempts, spent)
+    if not reason:
+        return Settled("answered", row, score, {"score": score, "label": model.spec.label(score)}, answer_us=spent)
+    attempt = Attempt(target=model.target, ms=spent / 1_000, status=status)
+    return Settled("refused", row, attempts=[attempt], answer_us=spent, reason=reason)

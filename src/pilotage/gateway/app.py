@@ -15,7 +15,7 @@ from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
 from pilotage.gateway.metrics import Metrics
-from pilotage.gateway.record import Journal, Salts, event_frame
+from pilotage.gateway.record import Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.kernel.clock import Clock, now_us
@@ -44,7 +44,7 @@ class Gateway:
         self.draining = False
         self.in_flight = 0
         self.denials = Denials()
-        self.salt = Salts()
+        self.chance = Chance()
         self.limits = limits or Limits()
         self.metrics = Metrics(f"{node}/{worker}", self._gauges)
         self._rates = Rates(self.limits)
@@ -110,7 +110,7 @@ class Gateway:
                 live,
                 body,
                 journal=journal,
-                salt=self.salt,
+                chance=self.chance,
                 received=received,
                 principal=principal.name,
                 trace=_trace(headers),
@@ -163,7 +163,7 @@ class Gateway:
         """Put an event into the journal's next group; nobody waits for it."""
         if self.journal is None:
             return
-        plain, secret = event_frame(kind, self._clock(), self.salt(), facts, private or {})
+        plain, secret = event_frame(kind, self._clock(), self.chance.take(32), facts, private or {})
         try:
             self.journal.submit(FrameKind.event, plain, secret).add_done_callback(_look_at)
         except Unavailable:
@@ -174,6 +174,8 @@ class Gateway:
         return {
             "plan_version": ("Version of the serving plan answered from", version),
             "ready": ("1 when requests are answered", float(self.ready)),
+            "journal_records": ("Records synced by this worker's journal", getattr(self.journal, "records", 0)),
+            "journal_groups": ("Groups they were synced in", getattr(self.journal, "groups", 0)),
             "in_flight": ("Requests worked on now", self.in_flight),
         }
 

@@ -10,10 +10,9 @@ from typing import Any
 from pilotage.contracts.compile import CheckedBody, CheckedRow, RowCheck
 from pilotage.errors import InputError, PilotageError, Unavailable
 from pilotage.gateway.answer import answer, refusal
-from pilotage.gateway.record import Asked, Journal, Settled, Written, write
-from pilotage.gateway.reply import Headers, Reply, error_body, json_reply
+from pilotage.gateway.record import Asked, Chance, Journal, Settled, Written, write
+from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
 from pilotage.gateway.state import LiveSystem
-from pilotage.kernel.ids import uuid7
 
 __all__ = ["decide"]
 
@@ -26,7 +25,7 @@ async def decide(
     body: bytes,
     *,
     journal: Journal,
-    salt: Callable[[], bytes],
+    chance: Chance,
     received: int,
     principal: str,
     trace: str,
@@ -39,22 +38,22 @@ async def decide(
     the disk: then nothing may be answered.
     """
     started = perf_counter_ns()
-    if live.check is None:
-        return await _undecided(live, journal, salt, Asked(uuid7(), received, principal, trace, 0))
-    checked = await _check(live.check, body, live.route.max_rows)
+    if live.model is None:
+        return await _undecided(live, journal, chance, Asked(chance.id(), received, principal, trace, 0))
+    checked = await _check(live.model.check, body, live.route.max_rows)
     contract_us = (perf_counter_ns() - started) // 1_000
     deadline = started + live.route.deadline_ms * 1_000_000
-    first = uuid7()
+    first = chance.id()
     asked = Asked(first, received, principal, trace, contract_us)
     if checked.many:
         charge(len(checked.rows) - 1)
-        return await _decide_many(live, checked.rows, asked, journal, salt, deadline)
+        return await _decide_many(live, checked.rows, asked, journal, chance, deadline)
     row = checked.rows[0]
     if not row.faults and not live.route.stopped:
         settled = await answer(live, row, deadline)
     else:
         settled = _settle_early(live, row)
-    written = write(journal, salt, live, asked, settled, first)
+    written = write(journal, chance, live, asked, settled, first)
     await written.durable
     return _reply_to_one(live, asked, settled, written)
 
@@ -66,11 +65,11 @@ async def _check(check: RowCheck, body: bytes, max_rows: int) -> CheckedBody:
     return await asyncio.to_thread(check.check, body, max_rows)
 
 
-async def _undecided(live: LiveSystem, journal: Journal, salt: Callable[[], bytes], asked: Asked) -> Reply:
+async def _undecided(live: LiveSystem, journal: Journal, chance: Chance, asked: Asked) -> Reply:
     """Refuse for a system whose release is not loaded. Without its contract nobody knows whose data the body is,
     so nothing of the body is kept."""
     settled = Settled("refused", None, reason=_stop_reason(live) or "release_unavailable")
-    written = write(journal, salt, live, asked, settled, asked.id)
+    written = write(journal, chance, live, asked, settled, asked.id)
     await written.durable
     return _reply_to_one(live, asked, settled, written)
 
@@ -86,7 +85,7 @@ def _stop_reason(live: LiveSystem) -> str:
 
 
 async def _decide_many(
-    live: LiveSystem, rows: list[CheckedRow], asked: Asked, journal: Journal, salt: Callable[[], bytes], deadline: int
+    live: LiveSystem, rows: list[CheckedRow], asked: Asked, journal: Journal, chance: Chance, deadline: int
 ) -> Reply:
     done: list[tuple[Settled, Written]] = []
     for index, row in enumerate(rows):
@@ -96,7 +95,7 @@ async def _decide_many(
             settled = _settle_early(live, row)
         else:
             settled = await answer(live, row, deadline)
-        done.append((settled, write(journal, salt, live, asked, settled, uuid7())))
+        done.append((settled, write(journal, chance, live, asked, settled, chance.id())))
     await _all_durable(written for _, written in done)
     return _reply_to_many(live, asked, done)
 
@@ -112,6 +111,12 @@ async def _all_durable(written: Iterable[Written]) -> None:
 
 
 def _reply_to_one(live: LiveSystem, asked: Asked, settled: Settled, written: Written) -> Reply:
+    receipt = (b"pilotage-receipt", f"{written.id} {written.leaf}".encode())
+    if settled.outcome == "answered":
+        body = live.forms.reply(written.id, asked.id, settled.score, settled.answer["label"])
+        return Reply(
+            200, [JSON, (b"content-length", b"%d" % len(body)), receipt, *live.forms.lineage], body, "answered"
+        )
     content: dict[str, Any] = {
         "id": written.id,
         "request_id": asked.id,
@@ -119,14 +124,9 @@ def _reply_to_one(live: LiveSystem, asked: Asked, settled: Settled, written: Wri
         "release": live.route.release,
         "outcome": settled.outcome,
     }
-    status = 200
-    if settled.outcome == "answered":
-        content["answer"] = settled.answer
-    else:
-        error = _error(live, settled)
-        status = error.status
-        content |= error_body(error, asked.id, decision_id=written.id, faults=_faults(settled))
-    return json_reply(status, content, *_headers(live, written), outcome=settled.outcome)
+    error = _error(live, settled)
+    content |= error_body(error, asked.id, decision_id=written.id, faults=_faults(settled))
+    return json_reply(error.status, content, receipt, *live.forms.lineage, outcome=settled.outcome)
 
 
 def _reply_to_many(live: LiveSystem, asked: Asked, done: list[tuple[Settled, Written]]) -> Reply:
@@ -134,7 +134,7 @@ def _reply_to_many(live: LiveSystem, asked: Asked, done: list[tuple[Settled, Wri
     status = 200 if "answered" in outcomes else 503 if "refused" in outcomes else 422
     content = {"request_id": asked.id, "decisions": [_entry(live, settled, written) for settled, written in done]}
     outcome = "answered" if status == 200 else "refused" if status == 503 else "rejected"
-    return json_reply(status, content, *_lineage(live), outcome=outcome)
+    return json_reply(status, content, *live.forms.lineage, outcome=outcome)
 
 
 def _entry(live: LiveSystem, settled: Settled, written: Written) -> dict[str, Any]:
@@ -166,11 +166,3 @@ def _error(live: LiveSystem, settled: Settled) -> PilotageError:
 
 def _faults(settled: Settled) -> Any:
     return settled.row.faults if settled.row is not None else ()
-
-
-def _lineage(live: LiveSystem) -> Headers:
-    return [(b"pilotage-release", live.route.release.encode()), (b"pilotage-answered-by", live.route.arm.encode())]
-
-
-def _headers(live: LiveSystem, written: Written) -> Headers:
-    return [(b"pilotage-receipt", f"{written.id} {written.leaf}".encode()), *_lineage(live)]

@@ -12,7 +12,7 @@ __all__ = ["describe", "example_row"]
 
 def describe(live: LiveSystem) -> dict[str, Any]:
     """The system's release, stage, contract and an example body; the contract is None when its release is broken."""
-    contract = live.contract
+    contract = live.model.contract if live.model is not None else None
     return {
         "system": live.route.system,
         "release": live.route.release,

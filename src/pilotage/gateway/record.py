@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Plain, Times
 
-__all__ = ["Asked", "Journal", "Salts", "Settled", "Written", "event_frame", "write"]
+__all__ = ["Asked", "Chance", "Journal", "Settled", "Written", "event_frame", "write"]
 
 _FINDINGS = 64
 """A leaf is at most 65,535 bytes; the payload keeps all faults, the plain part the first of them."""
@@ -25,7 +26,6 @@ _FINDINGS = 64
 _json = msgspec.json.Encoder().encode
 _msgpack = msgspec.msgpack.Encoder().encode
 _sha256 = hashlib.sha256
-_NO_FINDINGS: list[Finding] = []
 
 
 class Journal(Protocol):
@@ -51,12 +51,13 @@ class Asked(msgspec.Struct, frozen=True):
 class Settled(msgspec.Struct, frozen=True):
     """How one row ended, before it is recorded. `answer` is what the client gets; `row` None when nothing was parsed.
 
-    `reason` is the code of a refusal and becomes a finding.
+    `reason` is the code of a refusal and becomes a finding. `attempts` are those of a refusal: an answered row had
+    one, which its form holds already.
     """
 
     outcome: Outcome
     row: CheckedRow | None
-    score: float | None = None
+    score: float = math.nan
     answer: dict[str, object] = {}
     attempts: list[Attempt] = []
     answer_us: int = 0
@@ -71,50 +72,66 @@ class Written(msgspec.Struct, frozen=True):
     durable: asyncio.Future[None]
 
 
-class Salts:
-    """32-byte random salts, drawn from the kernel 64 at a time."""
+class Chance:
+    """Random bytes from the kernel, fetched 4 KiB at a time: a system call for each id and salt costs too much.
+
+    Not for several threads, and not across a fork.
+    """
 
     __slots__ = ("_at", "_block")
 
     def __init__(self) -> None:
-        self._block, self._at = b"", 0
+        self._block, self._at = b"", 4_096
 
-    def __call__(self) -> bytes:
-        """The next salt; never the same twice."""
-        at = self._at
-        if at == len(self._block):
-            self._block, at = os.urandom(2_048), 0
-        self._at = at + 32
-        return self._block[at : at + 32]
+    def take(self, size: int) -> bytes:
+        """Bytes that were never given before; at most 4,096."""
+        end = self._at + size
+        if end > 4_096:
+            self._block, end = os.urandom(4_096), size
+        self._at = end
+        return self._block[end - size : end]
+
+    def id(self) -> str:
+        """A new UUIDv7."""
+        return uuid7(random=self.take(10))
 
 
 def write(
-    journal: Journal, salt: Callable[[], bytes], live: LiveSystem, asked: Asked, settled: Settled, decision_id: str
+    journal: Journal, chance: Chance, live: LiveSystem, asked: Asked, settled: Settled, decision_id: str
 ) -> Written:
     """Put one decision into the journal's next group. Raises Unavailable when the journal has failed."""
-    secret = salt() + _msgpack(_payload(live, asked, settled))
-    plain = _json(
-        Plain(
-            id=decision_id,
-            request_id=asked.id,
-            trace=asked.trace,
-            system=live.route.system,
-            release=live.route.release,
-            environment=live.environment,
-            contract=live.route.contract,
-            policy=live.route.policy,
-            plan=live.plan_digest,
-            stage=live.route.stage,
-            arm=live.route.arm,
-            outcome=settled.outcome,
-            attempts=settled.attempts,
-            findings=_NO_FINDINGS if settled.outcome == "answered" else _findings(live, settled),
-            times=Times(received=asked.received, contract=asked.contract_us, answer=settled.answer_us),
-            commitment=_sha256(secret).hexdigest(),
+    secret = chance.take(32) + _msgpack(_payload(live, asked, settled))
+    commitment = _sha256(secret).hexdigest()
+    if settled.outcome == "answered":
+        plain = live.forms.plain(
+            decision_id, asked.id, asked.trace, asked.received, asked.contract_us, settled.answer_us, commitment
         )
-    )
+    else:
+        plain = _json(_plain(live, asked, settled, decision_id, commitment))
     durable = journal.submit(FrameKind.decision, plain, secret)
     return Written(decision_id, _sha256(b"\0" + plain).hexdigest(), durable)
+
+
+def _plain(live: LiveSystem, asked: Asked, settled: Settled, decision_id: str, commitment: str) -> Plain:
+    route = live.route
+    return Plain(
+        id=decision_id,
+        request_id=asked.id,
+        trace=asked.trace,
+        system=route.system,
+        release=route.release,
+        environment=live.environment,
+        contract=route.contract,
+        policy=route.policy,
+        plan=live.plan_digest,
+        stage=route.stage,
+        arm=route.arm,
+        outcome=settled.outcome,
+        attempts=settled.attempts,
+        findings=_findings(live, settled),
+        times=Times(received=asked.received, contract=asked.contract_us, answer=settled.answer_us),
+        commitment=commitment,
+    )
 
 
 def event_frame(
@@ -128,7 +145,7 @@ def event_frame(
 
 def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
     row = settled.row
-    if row is None:
+    if row is None or live.model is None:
         return Payload(principal=asked.principal, answer=settled.answer)
     if row.values is None:
         return Payload(
@@ -142,7 +159,7 @@ def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
         subject=row.subject,
         principal=asked.principal,
         request=row.raw,
-        names=live.names,
+        names=live.model.names,
         features=list(row.values),
         answer=settled.answer,
         score=settled.score,
@@ -151,13 +168,14 @@ def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
 
 def _findings(live: LiveSystem, settled: Settled) -> list[Finding]:
     faults: Sequence[Fault] = settled.row.faults if settled.row is not None else ()
+    version = live.model.contract.version if live.model is not None else ""
     found = [
-        Finding(check="contract", version=live.version, path=fault.recorded_path, verdict=fault.code, action="reject")
+        Finding(check="contract", version=version, path=fault.recorded_path, verdict=fault.code, action="reject")
         for fault in faults[:_FINDINGS]
     ]
     if len(faults) > _FINDINGS:
         more = f"{len(faults) - _FINDINGS} more"
-        found.append(Finding(check="contract", version=live.version, path="", verdict=more, action="reject"))
+        found.append(Finding(check="contract", version=version, path="", verdict=more, action="reject"))
     if settled.reason:
         found.append(Finding(check="gateway", version="1", path="", verdict=settled.reason, action="refuse"))
     return found

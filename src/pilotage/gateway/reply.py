@@ -9,12 +9,12 @@ import msgspec
 
 from pilotage.errors import PilotageError
 
-__all__ = ["Denied", "Headers", "Reply", "error_body", "error_reply", "json_reply"]
+__all__ = ["JSON", "Denied", "Headers", "Reply", "error_body", "error_reply", "json_reply"]
 
 Headers = list[tuple[bytes, bytes]]
 
 _encode = msgspec.json.Encoder().encode
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 
 class Denied(PilotageError):
@@ -50,7 +50,7 @@ class Reply(msgspec.Struct, frozen=True):
 def json_reply(status: int, content: Any, *headers: tuple[bytes, bytes], outcome: str = "") -> Reply:
     """A reply with a JSON body."""
     body = _encode(content)
-    return Reply(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body, outcome)
+    return Reply(status, [JSON, (b"content-length", b"%d" % len(body)), *headers], body, outcome)
 
 
 def error_body(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pilotage.contracts.compile import RowCheck, compile_contract
 from pilotage.contracts.model import DataContract
 from pilotage.errors import IntegrityError, PilotageError
 from pilotage.gateway.authenticate import Principals
+from pilotage.gateway.forms import AnsweredForms
 from pilotage.gateway.plan import Route, ServingPlan, decode_plan
 from pilotage.gateway.store import StoredPlan
 from pilotage.kernel.digests import digest, short
@@ -21,28 +21,32 @@ from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
 
-__all__ = ["LiveSystem", "Serving", "load_serving", "start_serving"]
+__all__ = ["LiveSystem", "LoadedModel", "Serving", "load_serving", "start_serving"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiveSystem:
-    """One system as a worker answers for it. `broken` says why its release cannot answer; then the rest is None.
+class LoadedModel:
+    """What of a release answers. `names` are the features in contract order, `target` is how attempts name it."""
 
-    `names` are the features in contract order, `version` is the contract's, `target` how attempts name the release.
-    """
+    contract: DataContract
+    check: RowCheck
+    names: list[str]
+    spec: ServingSpec
+    runtime: Runtime
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSystem:
+    """One system as a worker answers for it. `model` is None when its release cannot answer; `broken` says why."""
 
     route: Route
     plan_digest: str
     environment: str
-    names: list[str] = field(default_factory=list)
-    version: str = ""
-    target: str = ""
-    contract: DataContract | None = None
-    check: RowCheck | None = None
-    runtime: Runtime | None = None
-    spec: ServingSpec | None = None
+    forms: AnsweredForms
+    model: LoadedModel | None
     broken: str = ""
 
 
@@ -60,7 +64,7 @@ class Serving:
     @property
     def broken(self) -> bool:
         """Whether a release of the plan could not be loaded; it is tried again."""
-        return any(live.broken for live in self.systems.values())
+        return any(live.model is None for live in self.systems.values())
 
 
 def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = None) -> Serving:
@@ -78,9 +82,9 @@ def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = 
         )
     plan = decode_plan(stored.body)
     environment = previous.environment if previous else environment_digest()
-    kept = {live.route.release: live for live in previous.systems.values() if not live.broken} if previous else {}
+    kept = {live.route.release: live.model for live in previous.systems.values()} if previous else {}
     systems = {
-        route.system: _live(route, stored.digest, environment, releases, kept.get(route.release))
+        route.system: _try_to_load(route, stored.digest, environment, releases, kept.get(route.release))
         for route in plan.routes
     }
     return _serving(plan, stored.digest, environment, systems)
@@ -88,18 +92,18 @@ def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = 
 
 async def start_serving(serving: Serving, previous: Serving | None = None) -> Serving:
     """Start the runtimes that are new; one that does not start breaks its own system only."""
-    running = {id(live.runtime) for live in previous.systems.values()} if previous else set()
+    running = {id(live.model) for live in previous.systems.values()} if previous else set()
     systems = {}
     for name, live in serving.systems.items():
         systems[name] = live
-        if live.runtime is None or id(live.runtime) in running:
+        if live.model is None or id(live.model) in running:
             continue
         try:
-            await live.runtime.start()
+            await live.model.runtime.start()
         except (PilotageError, OSError) as error:
             _log.error("release %s of %s does not start: %s", live.route.release, name, error)
-            await live.runtime.close()
-            systems[name] = _broken(live.route, serving.digest, live.environment, error)
+            await live.model.runtime.close()
+            systems[name] = _live(live.route, serving.digest, live.environment, None, str(error))
     return _serving(serving.plan, serving.digest, serving.environment, systems)
 
 
@@ -115,38 +119,54 @@ def _serving(plan: ServingPlan, plan_digest: str, environment: str, systems: Map
     )
 
 
-def _live(route: Route, plan_digest: str, environment: str, releases: Path, kept: LiveSystem | None) -> LiveSystem:
-    if kept is not None and kept.route.contract == route.contract:
-        return replace(kept, route=route, plan_digest=plan_digest)
+def _try_to_load(
+    route: Route, plan_digest: str, environment: str, releases: Path, kept: LoadedModel | None
+) -> LiveSystem:
     try:
-        return _load(route, plan_digest, environment, releases)
+        model = kept or _load(route, releases)
+        _must_be_planned(route, model)
     except (PilotageError, OSError) as error:
         _log.error("release %s of %s cannot be loaded: %s", route.release, route.system, error)
-        return _broken(route, plan_digest, environment, error)
+        return _live(route, plan_digest, environment, None, str(error))
+    return _live(route, plan_digest, environment, model)
 
 
-def _load(route: Route, plan_digest: str, environment: str, releases: Path) -> LiveSystem:
+def _load(route: Route, releases: Path) -> LoadedModel:
     release = open_release(releases, route.release)
-    contract = release.contract
-    if contract.digest() != route.contract:
+    runtime = open_runtime(release.folder, release.serving)
+    return LoadedModel(
+        contract=release.contract,
+        check=compile_contract(release.contract),
+        names=[column.name for column in release.contract.features],
+        spec=release.serving,
+        runtime=runtime,
+        target=f"{runtime.name}@{short(route.release)}",
+    )
+
+
+def _must_be_planned(route: Route, model: LoadedModel) -> None:
+    """Decisions name the plan's contract digest; it must be that of the contract they are checked against."""
+    if model.check.digest != route.contract:
         raise IntegrityError(
             "the release's data contract is not the one that the plan names",
-            got=contract.digest(),
+            got=model.check.digest,
             expected=route.contract,
             mend="publish the plan again",
         )
-    runtime = open_runtime(release.folder, release.serving)
-    facts: dict[str, Any] = {
-        "names": [column.name for column in contract.features],
-        "version": contract.version,
-        "contract": contract,
-        "check": compile_contract(contract),
-        "target": f"{runtime.name}@{short(route.release)}",
-        "runtime": runtime,
-        "spec": release.serving,
-    }
-    return LiveSystem(route=route, plan_digest=plan_digest, environment=environment, **facts)
 
 
-def _broken(route: Route, plan_digest: str, environment: str, error: Exception) -> LiveSystem:
-    return LiveSystem(route=route, plan_digest=plan_digest, environment=environment, broken=str(error))
+def _live(route: Route, plan_digest: str, environment: str, model: LoadedModel | None, broken: str = "") -> LiveSystem:
+    forms = AnsweredForms(
+        system=route.system,
+        release=route.release,
+        environment=environment,
+        contract=route.contract,
+        policy=route.policy,
+        plan=plan_digest,
+        stage=route.stage,
+        arm=route.arm,
+        target=model.target if model is not None else "",
+    )
+    return LiveSystem(
+        route=route, plan_digest=plan_digest, environment=environment, forms=forms, model=model, broken=broken
+    )

@@ -179,8 +179,8 @@ class _Worker:
             task.cancel()
         if self._gateway.serving is not None:
             for live in self._gateway.serving.systems.values():
-                if live.runtime is not None:
-                    await live.runtime.close()
+                if live.model is not None:
+                    await live.model.runtime.close()
         self._engine.dispose()
         self._tell("stopped")
 
@@ -229,8 +229,8 @@ def _server(app: Gateway, drain_s: float) -> _Server:
 
 async def _close_unused(old: Serving, new: Serving) -> None:
     """Close the runtimes that only the old plan used, after the requests that it was answering."""
-    used = {id(live.runtime) for live in new.systems.values()}
+    used = {id(live.model) for live in new.systems.values()}
     for live in old.systems.values():
-        if live.runtime is not None and id(live.runtime) not in used:
+        if live.model is not None and id(live.model) not in used:
             await asyncio.sleep(live.route.deadline_ms / 1_000 + 0.1)
-            await live.runtime.close()
+            await live.model.runtime.close()

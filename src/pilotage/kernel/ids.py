@@ -7,17 +7,21 @@ import time
 
 __all__ = ["uuid7", "uuid7_unix_ms"]
 
+_FIXED = 0xF << 76 | 0x3 << 62
+_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
 
-def uuid7(unix_ms: int | None = None) -> str:
+
+def uuid7(unix_ms: int | None = None, random: bytes | None = None) -> str:
     """A new UUIDv7 as 36 characters: 48 bits of Unix milliseconds, then 74 random bits.
 
-    `unix_ms` is the clock value to use; now when None.
+    `unix_ms` is the clock value to use; now when None. `random` are 10 bytes nobody used before; fresh when None.
     """
     ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
-    random = os.urandom(10)
-    h = f"{ms & 0xFFFF_FFFF_FFFF:012x}"
-    tail = bytes((0x70 | random[0] & 0x0F, random[1], 0x80 | random[2] & 0x3F)).hex() + random[3:].hex()
-    return f"{h[:8]}-{h[8:]}-{tail[:4]}-{tail[4:8]}-{tail[8:]}"
+    bits = int.from_bytes(os.urandom(10) if random is None else random, "big")
+    # 80 random bits, of which the version and the variant overwrite six.
+    value = (ms & 0xFFFF_FFFF_FFFF) << 80 | bits & ~_FIXED | _VERSION_AND_VARIANT
+    h = f"{value:032x}"
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
 def uuid7_unix_ms(value: str) -> int:

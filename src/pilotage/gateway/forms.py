@@ -1,0 +1,96 @@
+"""What every answered decision of one system shares, encoded once: its plain part and its reply with holes to fill.
+
+An answer is made some ten thousand times a second, and all but a few values of it are the same each time. A form is
+made by encoding real values with marks in the place of those few, so that field order and escapes are msgspec's.
+"""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import msgspec
+
+from pilotage.ledger.record import Attempt, Plain, Times
+
+__all__ = ["AnsweredForms"]
+
+_Header = tuple[bytes, bytes]
+
+
+class AnsweredForms:
+    """The forms of one system under one plan. Ids, traces and hashes given to it must be plain ASCII without quotes."""
+
+    __slots__ = ("_plain", "_reply", "lineage")
+
+    def __init__(
+        self,
+        *,
+        system: str,
+        release: str,
+        environment: str,
+        contract: str,
+        policy: str,
+        plan: str,
+        stage: str,
+        arm: str,
+        target: str,
+    ) -> None:
+        marks = [f"mark-{uuid4().hex}" for _ in range(4)]
+        numbers = [int(uuid4().hex[:12], 16) + 10**16 + place for place in range(4)]
+        plain = Plain(
+            id=marks[0],
+            request_id=marks[1],
+            trace=marks[2],
+            system=system,
+            release=release,
+            environment=environment,
+            contract=contract,
+            policy=policy,
+            plan=plan,
+            stage=stage,
+            arm=arm,
+            outcome="answered",
+            attempts=[Attempt(target=target, ms=numbers[0], status="ok")],
+            times=Times(received=numbers[1], contract=numbers[2], answer=numbers[3]),
+            commitment=marks[3],
+        )
+        holes = (
+            dict.fromkeys(marks, "%s") | {str(number): "%d" for number in numbers[1:]} | {str(numbers[0]): "%d.%03d"}
+        )
+        self._plain = _form(plain, holes)
+        reply = {
+            "id": marks[0],
+            "request_id": marks[1],
+            "system": system,
+            "release": release,
+            "outcome": "answered",
+            "answer": {"score": numbers[0], "label": numbers[1]},
+        }
+        holes = {marks[0]: "%s", marks[1]: "%s", str(numbers[0]): "%r", str(numbers[1]): "%s"}
+        self._reply = _form(reply, holes)
+        self.lineage: list[_Header] = [
+            (b"pilotage-release", release.encode()),
+            (b"pilotage-answered-by", arm.encode()),
+        ]
+
+    def plain(
+        self, id_: str, request_id: str, trace: str, received: int, contract_us: int, answer_us: int, commitment: str
+    ) -> bytes:
+        """The plain part of an answered decision without findings."""
+        ms, us = divmod(answer_us, 1_000)
+        filled = self._plain % (id_, request_id, trace, ms, us, received, contract_us, answer_us, commitment)
+        return filled.encode()
+
+    def reply(self, id_: str, request_id: str, score: float, label: object) -> bytes:
+        """The reply to one answered row; `score` is finite."""
+        return (self._reply % (id_, request_id, score, msgspec.json.encode(label).decode())).encode()
+
+
+def _form(content: object, holes: dict[str, str]) -> str:
+    """The JSON of content as a format string: a hole where each mark was."""
+    text = msgspec.json.encode(content).decode().replace("%", "%%")
+    for mark, hole in holes.items():
+        if text.count(mark) != 1:
+            raise AssertionError(f"{mark} stands {text.count(mark)} times in {text}")
+        text = text.replace(mark, hole)
+    return text
