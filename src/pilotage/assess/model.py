@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Grade = Literal["E0", "E1", "E2", "E3", "E4"]
-State = Literal["unknown", "fails", "partial", "declared", "holds"]
+State = Literal["unknown", "fails", "partial", "holds"]
 Dimension = Literal["data", "model", "infrastructure", "team", "governance", "business"]
 DIMENSIONS: tuple[Dimension, ...] = ("data", "model", "infrastructure", "team", "governance", "business")
 
@@ -102,7 +102,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class Rating(msgspec.Struct, frozen=True, kw_only=True):
     """What a criterion gets, and why.
 
-    `state` is unknown without evidence, and then the score is 0; declared when nothing but a statement supports it.
+    `state` is unknown without evidence, and then the score is 0; partial also where nothing but a statement supports
+    it.
     """
 
     criterion: Criterion

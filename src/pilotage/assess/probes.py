@@ -84,7 +84,7 @@ def _read(result: BoxResult) -> Probed:
     done = ""
     for line in result.stdout.splitlines():
         try:
-            entry = json.loads(line)
+            entry = json.loads(line, parse_constant=lambda _: None)
         except ValueError:
             continue
         if "criterion" in entry:

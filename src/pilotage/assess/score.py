@@ -53,9 +53,8 @@ def rate(criterion: Criterion, observations: Sequence[Observation], at: int) -> 
     levels = [min(other.level for other in valid if other.grade >= item.grade) for item in valid]
     reached = max(range(len(valid)), key=lambda i: _capped(valid[i], criterion, levels[i], at))
     points = _capped(valid[reached], criterion, levels[reached], at)
-    state: State = "holds" if levels[reached] >= 1 else "partial" if points > 0 else "fails"
-    if points > 0 and valid[reached].grade == "E0":
-        state = "declared"
+    shown = levels[reached] >= 1 and valid[reached].grade != "E0"
+    state: State = "holds" if shown else "partial" if points > 0 else "fails"
     return Rating(criterion=criterion, score=points, state=state, evidence=sorted(valid, key=lambda o: o.grade)[::-1])
 
 

@@ -192,9 +192,7 @@ def complete(folder: Folder) -> Iterator[Seen]:
                 )
     findings += list(_unresolved(folder))
     if folder.modules:
-        yield Seen.of(
-            "infrastructure.complete", findings, f"{len(findings)} things are missing or empty", "all is there"
-        )
+        yield Seen.of("infrastructure.complete", findings, f"missing or empty: {len(findings)}", "all is there")
 
 
 def _written(call: ast.Call, name: str) -> str:
