@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import uuid
@@ -12,26 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, MetaData, inspect, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import make_url
 
 import pilotage
 from pilotage.errors import Unavailable
-from pilotage.storage import database
 from pilotage.storage.database import Part, open_engine, reading, writing
 from pilotage.storage.migrate import HEAD, migrate, schema_version
+from pilotage.testing.draft_migration import declared, draft
 
 PARTS: tuple[Part, ...] = ("control", "ledger")
 VERSIONS = Path(pilotage.__file__).parent / "storage" / "migrations" / "versions"
-
-
-def metadata(part: Part) -> MetaData:
-    """The declared tables of a part, after every module that declares one was imported."""
-    root = Path(pilotage.__file__).parent
-    for path in root.rglob("*.py"):
-        if "import" in (source := path.read_text()) and " Table(\n" in source and "migrations" not in path.parts:
-            importlib.import_module("pilotage." + ".".join(path.relative_to(root).with_suffix("").parts))
-    return getattr(database, part)  # type: ignore[no-any-return]
 
 
 def shape(engine: Engine) -> dict[str, Any]:
@@ -83,19 +73,24 @@ def str_url(url: str, name: str) -> str:
 
 
 def prove_equal(engines: dict[str, Engine], part: Part) -> None:
-    tables = metadata(part)
+    tables = declared(part)
     assert migrate(engines["migrated"], part)
     assert not migrate(engines["migrated"], part)
     tables.create_all(engines["declared"])
-    migrated, declared = shape(engines["migrated"]), shape(engines["declared"])
-    assert set(migrated) == set(declared) == set(tables.tables)
-    for name, table in declared.items():
+    migrated, wanted = shape(engines["migrated"]), shape(engines["declared"])
+    assert set(migrated) == set(wanted) == set(tables.tables)
+    for name, table in wanted.items():
         assert migrated[name] == table, name
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_migrated_equals_declared(engines: dict[str, Engine], part: Part) -> None:
     prove_equal(engines, part)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_draft_of_the_next_migration_is_empty(part: Part) -> None:
+    assert [line.strip() for line in draft(part).splitlines() if not line.strip().startswith("#")] == ["pass"]
 
 
 @pytest.mark.postgres
@@ -108,7 +103,7 @@ def test_migrated_equals_declared_on_postgres(postgres_engines: dict[str, Engine
 def test_one_postgres_database_holds_both_parts_and_processes_may_race(postgres_engines: dict[str, Engine]) -> None:
     engine = postgres_engines["migrated"]
     race(engine)
-    assert set(shape(engine)) == set(metadata("control").tables) | set(metadata("ledger").tables)
+    assert set(shape(engine)) == set(declared("control").tables) | set(declared("ledger").tables)
 
 
 def test_processes_that_start_together_upgrade_once(engines: dict[str, Engine]) -> None:

@@ -47,7 +47,7 @@ def revoke_key(connection: Connection, person: Person, id: str, *, at: int) -> N
     require(person, "key.revoke")
     found = store.row(connection, store.api_keys, id, hold=True)
     if found is None:
-        raise NotFound("no such API key", got=id, mend="its id is the 16 digits after pk_")
+        raise NotFound("no such API key", got=id, mend="its id is the 16 digits after pk_; see: pilotage key list")
     if found["revoked"]:
         raise Conflict("this API key is revoked already", got=id, mend="nothing is left to do")
     row = store.change(connection, store.api_keys, id, revoked=at)

@@ -267,7 +267,9 @@ def witness(control: Engine, events: Iterable[Attesting]) -> Iterator[ChangedRow
 def _placed(connection: Connection, system: str) -> Live:
     now = live_after(store.history(connection, system))
     if now is None:
-        raise NotFound(f"{system} has no live release", mend="promote one: pilotage promote --to internal")
+        raise NotFound(
+            f"{system} has no live release", mend=f"promote one: pilotage promote --system {system} --to internal"
+        )
     return now
 
 
@@ -278,7 +280,7 @@ def _rollback_target(connection: Connection, system: str) -> str:
         raise Refused(
             f"{system} has no earlier release at stage {now.stage}",
             code="nothing_to_roll_back",
-            mend=f"stop it: pilotage stop {system}, or promote another release through the gate",
+            mend=f"stop it: pilotage stop --system {system} --reason ..., or promote another release through the gate",
         )
     return target
 
