@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pilotage.errors import Refused
+from pilotage.evaluation.explainer import ScoreRows, Value
 from pilotage.evaluation.reasons import Explanation, explain
 from pilotage.ledger.queries import RecordedDecision
-from pilotage.releases.load import open_release
+from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.runtimes.open import open_runtime
 
 __all__ = ["explain_recorded"]
 
 
 def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
-    """The explanation of one decision, by the release that made it.
+    """The explanation of one decision, by the release that made it. Must not be called on an event loop's thread.
 
     Raises Refused when there is nothing to explain (no answer, or erased), NotFound and IntegrityError as
-    `open_release`.
+    `open_release`, Unavailable when a model without a linear form cannot be asked.
     """
     payload = recorded.payload
     if payload is None:
@@ -30,10 +37,21 @@ def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
     explainer = release.explainer()
     if explainer.form is not None:
         return explain(explainer, payload.features)
-    runtime = open_runtime(release.folder, release.serving)
-    return explain(
-        explainer,
-        payload.features,
-        score_rows=lambda rows: [runtime.score(tuple(row)) for row in rows],
-        background=release.background(),
-    )
+    with _asking(release) as score_rows:
+        return explain(explainer, payload.features, score_rows=score_rows, background=release.background())
+
+
+@contextmanager
+def _asking(release: LoadedRelease) -> Iterator[ScoreRows]:
+    """A function that scores rows by the release's own runtime, which lives on a loop of its own."""
+    with asyncio.Runner() as runner:
+        runtime = open_runtime(release.folder, release.serving)
+
+        async def score(rows: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
+            return np.array([await runtime.score_async(row) for row in rows], dtype=np.float64)
+
+        runner.run(runtime.start())
+        try:
+            yield lambda rows: runner.run(score(rows))
+        finally:
+            runner.run(runtime.close())
