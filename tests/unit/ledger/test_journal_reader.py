@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import threading
 from collections import deque
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from pilotage.errors import IntegrityError
-from pilotage.ledger.frames import FrameKind
+from pilotage.ledger.frames import END_BYTES, FrameKind, end_mark
 from pilotage.ledger.journal import JournalWriter
 from pilotage.ledger.journal_reader import FrameScan, JournalFile, OpenedFrame, journal_files, read_frames
 from pilotage.testing.disk_twin import DiskTwin
@@ -221,6 +223,70 @@ def test_a_file_cut_short_before_another_is_noticed(tmp_path: Path) -> None:
         file.truncate(frames[2].offset)
     with pytest.raises(IntegrityError, match="does not end as"):
         list(read_frames(journal_files(tmp_path)[0], STEWARD))
+
+
+def test_an_end_mark_moved_over_a_dropped_frame_is_noticed(closed: Path, tmp_path: Path) -> None:
+    content, frames = only(closed).path.read_bytes(), frames_of(closed)
+    drop, end = frames[5].offset, frames[5].end
+    forged = content[:drop] + end_mark(drop, 5, frames[5].chain)
+    file = changed(closed, tmp_path, 0, forged)
+    file.path.write_bytes(forged)
+    assert len(forged) < len(content)
+    assert end == len(content) - END_BYTES
+    with pytest.raises(IntegrityError, match="the end mark does not continue the chain"):
+        list(read_frames(file, STEWARD))
+
+
+def test_frames_are_synced_before_they_are_handed_out(crashed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame left by `kill -9` may be in memory only; what is sealed from it must not vanish from the journal."""
+    synced: list[int] = []
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (sync(descriptor), synced.append(descriptor)))
+    reading = read_frames(only(crashed), STEWARD)
+    next(reading)
+    assert synced
+
+
+def test_a_reader_beside_a_busy_writer_sees_every_frame_once(tmp_path: Path) -> None:
+    """It must never take a write in progress for damage, nor for the end of what will come."""
+    (tmp_path / "n").mkdir()
+    done = threading.Event()
+    seen: list[bytes] = []
+
+    def read_on() -> None:
+        n, offset, chain = 1, 0, None
+        while True:
+            last = done.is_set()
+            files = {file.n: file for file in journal_files(tmp_path)}
+            if n not in files:
+                if last:
+                    return
+                continue
+            for frame in read_frames(files[n], STEWARD, offset, chain):
+                seen.append(frame.plain)
+                offset, chain = frame.end, frame.chain
+            if files[n].finished:
+                n, offset, chain = n + 1, 0, None
+
+    async def scenario() -> None:
+        disk = DiskTwin(tmp_path)
+        journal = JournalWriter(
+            tmp_path / "n", worker=0, steward_key=PUBLIC, disk=disk, first_bytes=1 << 17, segment_bytes=1 << 17
+        )
+        await journal.open()
+
+        async def client(name: int) -> None:
+            for i in range(150):
+                await journal.record(FrameKind.decision, b"%d.%d" % (name, i), bytes(100 + 397 * (name + i) % 9000))
+
+        reading = asyncio.create_task(asyncio.to_thread(read_on))
+        await asyncio.gather(*(client(name) for name in range(16)))
+        await journal.close()
+        done.set()
+        await reading
+
+    asyncio.run(scenario())
+    assert len(seen) == len(set(seen)) == 16 * 150
 
 
 def test_a_renamed_file_is_noticed(closed: Path, tmp_path: Path) -> None:
