@@ -17,6 +17,7 @@ from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from pilotage.ledger.notes import parse_checkpoint
 from pilotage.ledger.record import Batch
+from pilotage.ledger.verify import verify_ledger
 from pilotage.storage import outbox
 from pilotage.storage.database import reading, writing
 from pilotage.storage.home import Home
@@ -106,6 +107,8 @@ def check_resumed(world: World, files: list[list[Frame]], emitted: str, before: 
     with reading(world.control) as connection:
         assert outbox.waiting(connection) == []
     assert sorted(path.name for path in (world.home.journal / "n1").glob("*.log")) == ["0-2.log", "1-1.log"]
+    verdict = verify_ledger(world.home, world.ledger, world.keyring)
+    assert verdict.ok, verdict.faults
     if before:
         old = parse_checkpoint(before, [world.vkey])
         root = Frontier().append(map(leaf_hash, world.entries()[: old.size])).root()
@@ -124,7 +127,7 @@ def published(world: World) -> str:
         return ""
 
 
-STRIDES = [pytest.param(7, id="sampled"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+STRIDES = [pytest.param(11, id="sampled"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("stride", STRIDES)
