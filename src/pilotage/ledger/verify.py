@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
 
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.ledger.faults import Faults, LedgerFault
@@ -74,27 +75,37 @@ def verify_ledger(
 ) -> LedgerReport:
     """Verify all that the ledger keeps; it may grow meanwhile. Never raises for what is wrong with it: it reports."""
     faults = Faults()
-    with snapshot(ledger, faults) as rows:
-        audit = _Audit(home, keyring, rows, faults, keep_events=bool(witnesses))
-        audit.run(progress)
-    audit.look_for_strays(ledger)
-    for witness in witnesses:
-        for fault in witness(audit.batches.kept):
+    audit: _Audit | None = None
+    try:
+        with snapshot(ledger, faults) as rows:
+            rows.check_storage()
+            audit = _Audit(home, keyring, rows, faults, keep_events=bool(witnesses))
+            audit.run(progress)
+        audit.look_for_strays(ledger)
+    except DatabaseError as error:
+        faults.add("ledger.db", "the database cannot be read", error.orig)
+    for witness in witnesses if audit else ():
+        for fault in witness(audit.batches.kept if audit else ()):
             faults.take(fault)
-    batches = audit.batches
+    return _report(keyring.origin, audit, faults)
+
+
+def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
+    batches = audit.batches if audit else None
+    size = audit.size if audit else 0
     return LedgerReport(
         ok=faults.count == 0,
-        origin=keyring.origin,
-        size=audit.size,
-        published=audit.published,
-        root=audit.walk.roots.get(audit.size, b"").hex(),
-        decisions=batches.decisions,
-        events=batches.events,
-        batches=batches.batches,
-        segments=batches.segments,
-        readable=batches.readable,
-        erased=batches.erased,
-        frames=audit.journals.frames,
+        origin=origin,
+        size=size,
+        published=audit.published if audit else 0,
+        root=audit.walk.roots.get(size, b"").hex() if audit else "",
+        decisions=batches.decisions if batches else 0,
+        events=batches.events if batches else 0,
+        batches=batches.batches if batches else 0,
+        segments=batches.segments if batches else 0,
+        readable=batches.readable if batches else 0,
+        erased=batches.erased if batches else 0,
+        frames=audit.journals.frames if audit else 0,
         fault_count=faults.count,
         faults=tuple(faults.found),
     )
@@ -237,11 +248,15 @@ class _Audit:
 
     def _pending(self) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
+        beyond = 0
         for row in self._rows.all(pending_entries):
             if not 0 <= row["leaf"] < self.size or not isinstance(row["entry"], bytes):
                 self._faults.add(f"pending_entries row of leaf {row['leaf']}", "the tree has no such entry")
+                beyond = max(beyond, row["leaf"] + 1)
             else:
                 found[row["leaf"]] = row["entry"]
+        if beyond > self.size:
+            self._faults.add(f"heads row of size {beyond}", "entries wait to be published, but no head covers them")
         return found
 
 

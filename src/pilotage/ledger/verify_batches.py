@@ -131,7 +131,7 @@ class BatchAudit:
             name, row = found.pop(sealed.index, ("", None))
             self._check_leaf(sealed, record, keys, name, row, complete, sealed.leaf.id in unsound)
         for record in records.values():
-            self.faults.add(f"{self.folder / record.path} at byte {record.offset}", "no leaf has this payload")
+            self.faults.add(self._at(record), "no leaf has this payload")
         for index, (name, _) in found.items():
             self.faults.add(f"{name} row of leaf {index}", "this leaf has no such row")
         self._check_counts(batch)
@@ -270,15 +270,14 @@ class BatchAudit:
 
     def _open(self, sealed: SealedLeaf, record: _Record, key: _Key, unsound: bool) -> bytes | None:
         """salt ‖ payload, held to the leaf's commitment."""
-        place = f"{self.folder / record.path} at byte {record.offset}"
         try:
             secret = key.key.open(record.sealed)
         except IntegrityError:
-            self.faults.add(place, f"the payload of leaf {sealed.index} does not decrypt under its key")
+            self.faults.add(self._at(record), f"the payload of leaf {sealed.index} does not decrypt under its key")
             return None
         self.readable += 1
         if hashlib.sha256(secret).hexdigest() != sealed.leaf.commitment and not unsound:
-            self.faults.add(place, f"the payload is not the one that leaf {sealed.index} commits to")
+            self.faults.add(self._at(record), f"the payload is not the one that leaf {sealed.index} commits to")
         return secret
 
     def _read_payload(self, sealed: SealedLeaf, record: _Record, secret: bytes, unsound: bool) -> Payload | None:
@@ -297,9 +296,11 @@ class BatchAudit:
             return _payload(content)
         except msgspec.DecodeError as error:
             if not unsound:
-                place = f"{self.folder / record.path} at byte {record.offset}"
-                self.faults.add(place, f"the payload of leaf {sealed.index} cannot be read: {error}")
+                self.faults.add(self._at(record), f"the payload of leaf {sealed.index} cannot be read: {error}")
             return None
+
+    def _at(self, record: _Record) -> str:
+        return f"{self.folder / record.path} at byte {record.offset}"
 
     def _keep(self, sealed: SealedLeaf, event: Event, private: Mapping[str, Any] | None) -> None:
         if self.keep_events:
@@ -379,6 +380,8 @@ class BatchAudit:
                 self.faults.add(f"scheduled_erasures lookup {row['lookup']}", "no subject has this lookup")
 
     def _compare(self, of: str, table: str, row: Row, expected: Mapping[str, Any]) -> None:
+        if row == expected and table == decisions.name:
+            return  # almost always, and no column of it is a boolean
         for column, value in expected.items():
             got = row.get(column)
             if not _same(got, value):

@@ -37,6 +37,13 @@ class Snapshot:
         """The engine, for a view of a later moment."""
         return self._connection.engine
 
+    def check_storage(self) -> None:
+        """SQLite's own check of its pages and indexes: a damaged index could hide rows."""
+        if self.engine.dialect.name == "sqlite":
+            for (said,) in self._connection.exec_driver_sql("PRAGMA integrity_check(20)"):
+                if said != "ok":
+                    self._faults.add("ledger.db", "the database file is damaged", said)
+
     def all(self, table: Table) -> list[Row]:
         """Every row of a table, by primary key."""
         return self._rows(table)

@@ -32,13 +32,12 @@ class SignedHead:
 
 @dataclass(frozen=True, kw_only=True)
 class _Dispute:
-    """A bundle and a tile that disagree, until a head decides: tile `number`, both rows of leaf hashes, their files."""
+    """A leaf whose entry does not hash to its tile's hash, until a head decides: `at` its place in both rows."""
 
-    number: int
-    entries: list[bytes]
-    hashes: list[bytes]
-    bundle: Path
-    tile: Path
+    index: int
+    at: int
+    ours: list[bytes]
+    theirs: list[bytes]
 
 
 class TreeWalk:
@@ -137,14 +136,14 @@ class TreeWalk:
             for at, entry in enumerate(entries)
         ]
         theirs = hashes + ours[len(hashes) :]
-        if ours != theirs:
-            bundle, tile = (tile_path(self._folder, level, number, len(hashes)) for level in ("entries", 0))
-            self._disputes.append(_Dispute(number=number, entries=ours, hashes=theirs, bundle=bundle, tile=tile))
+        for at, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+            if our != their:
+                self._disputes.append(_Dispute(index=first + at, at=at, ours=ours, theirs=theirs))
+        self._grow(first, ours, theirs)
         if len(ours) == TILE_WIDTH:
             self._tile_roots.append(tile_root(ours))
-        self._grow(first, ours, theirs)
         self._check_copies("entries", number, entries)
-        self._check_copies(0, number, theirs)
+        self._check_copies(0, number, hashes)
 
     def _read_hashes(self, number: int, width: int) -> list[bytes]:
         content = self._read(0, number, width)[1] if width else b""
@@ -157,9 +156,10 @@ class TreeWalk:
             while self._stops and self._stops[0] <= at:
                 self._stops.pop(0)
             stop = min(end, self._stops[0]) if self._stops else end
-            same = self._by_entries is self._by_tiles and ours is not theirs and ours == theirs
-            self._by_entries = self._by_entries.append(ours[at - first : stop - first])
-            self._by_tiles = self._by_entries if same else self._by_tiles.append(theirs[at - first : stop - first])
+            our, their = ours[at - first : stop - first], theirs[at - first : stop - first]
+            same = self._by_entries is self._by_tiles and our == their
+            self._by_entries = self._by_entries.append(our)
+            self._by_tiles = self._by_entries if same else self._by_tiles.append(their)
             at = stop
             if self._stops and at == self._stops[0]:
                 self._check_head(at)
@@ -169,30 +169,38 @@ class TreeWalk:
         by_entries, by_tiles = self._by_entries.root(), self._by_tiles.root()
         signed = head.signed.root if head and head.signed and head.signed.size == size else None
         if signed is not None or size == self._size:
-            self._settle(by_tiles == signed and by_entries != signed, by_entries == signed)
+            self._settle(size, by_tiles == signed and by_entries != signed, by_entries == signed)
         self.roots[size] = self._by_entries.root()
         if head is None:
             return
         if signed is not None and self.roots[size] != signed:
             what = "the entries do not hash to the root that this head signs"
             self._faults.add(f"heads checkpoint of size {size}", what, self.roots[size].hex(), signed.hex())
+            if size > self._published:
+                self._faults.add(f"pending_entries entries before leaf {size}", what)
         if head.root != self.roots[size].hex():
             self._faults.add(f"heads root of size {size}", "not the tree's root", head.root, self.roots[size].hex())
         if head.frontier != self._by_entries.to_bytes():
             self._faults.add(f"heads frontier of size {size}", "not the tree's right edge")
 
-    def _settle(self, entries_changed: bool, tiles_changed: bool) -> None:
-        """A head has decided which side of each open dispute is the true one; both may be wrong."""
-        for dispute in self._disputes:
-            differing = [n for n, (a, b) in enumerate(zip(dispute.entries, dispute.hashes, strict=True)) if a != b]
-            place = dispute.number * TILE_WIDTH + differing[0]
+    def _settle(self, size: int, entries_changed: bool, tiles_changed: bool) -> None:
+        """A head of `size` has decided which side of each dispute before it is the true one; both may be wrong."""
+        for dispute in [dispute for dispute in self._disputes if dispute.index < size]:
+            self._disputes.remove(dispute)
+            number, at = divmod(dispute.index, TILE_WIDTH)
+            width = min(TILE_WIDTH, self._published - number * TILE_WIDTH)
             if not tiles_changed:
-                self._faults.add(f"{dispute.bundle} leaf {place}", "the entry does not hash to its leaf in the tree")
+                place = tile_path(self._folder, "entries", number, width)
+                self._faults.add(f"{place} leaf {dispute.index}", "the entry does not hash to its leaf in the tree")
             if not entries_changed:
-                self._faults.add(f"{dispute.tile} leaf {place}", "the hash is not that of the leaf's entry")
-            if entries_changed and len(dispute.hashes) == TILE_WIDTH:
-                self._tile_roots[dispute.number] = tile_root(dispute.hashes)
-        self._disputes.clear()
+                place = tile_path(self._folder, 0, number, width)
+                self._faults.add(f"{place} leaf {dispute.index}", "the hash is not that of the leaf's entry")
+            if entries_changed:
+                dispute.ours[at] = dispute.theirs[at]
+                if number < len(self._tile_roots):
+                    self._tile_roots[number] = tile_root(dispute.ours)
+            else:
+                dispute.theirs[at] = dispute.ours[at]
         if entries_changed:
             self._by_entries = self._by_tiles
         else:
