@@ -104,33 +104,45 @@ def _inputs(contract: DataContract) -> str:
     return "## What it takes\n\n" + _table(["feature", "type", "allowed", "marks"], rows)
 
 
+_BASELINES = {
+    "single_feature": "{feature} alone, as a line",
+    "single_feature_binned": "{feature} alone, in bins",
+    "base_rate": "base rate",
+}
+
+
 def _performance(evaluation: dict[str, Any]) -> str:
-    limits = evaluation["intervals_95"]
-    single = evaluation["baselines"]["single_feature"]
-    rate = evaluation["baselines"]["base_rate"]
+    limits, baselines = evaluation["intervals_95"], evaluation["baselines"]
+    compared = [name for name in _BASELINES if name in baselines]
     rows = [
         [
             name,
             _number(value),
             " to ".join(_number(limit) for limit in limits.get(name, [])) or "not measured",
-            _number(single.get(name)),
-            _number(rate.get(name)),
+            *(_number(baselines[each].get(name)) for each in compared),
         ]
         for name, value in evaluation["metrics"].items()
     ]
-    head = ["figure", "model", "95 % interval", f"single feature ({single['feature']})", "base rate"]
-    counts = evaluation["rows"]
-    flags = evaluation["confusion"]
+    head = ["figure", "model", "95 % interval", *(_BASELINES[each].format(**baselines[each]) for each in compared)]
+    counts, flags = evaluation["rows"], evaluation["confusion"]
     text = (
         f"On {counts['held_out']} rows held out by a {evaluation['split']['by']}. Whether the author of the model "
-        f"fitted it on some of them: **{evaluation['holdout_seen_in_training']}**.\n\n"
+        f"fitted it on some of them: **{evaluation['holdout_seen_in_training']}**."
     )
     rest = (
-        f"\n\nAt the threshold: flagged {_number(flags['flagged'])}, recall {_number(flags['recall'])}, precision "
+        f"At the threshold: flagged {_number(flags['flagged'])}, recall {_number(flags['recall'])}, precision "
         f"{_number(flags['precision'])}. "
         f"Expected calibration error: {_number(evaluation['calibration']['expected_error'])}."
     )
-    return "## How good it is\n\n" + text + _table(head, rows) + rest
+    gains = [_gain(baselines[name], _BASELINES[name]) for name in compared if "auc_gain" in baselines[name]]
+    return "\n\n".join(["## How good it is", text, _table(head, rows), *gains, rest])
+
+
+def _gain(baseline: dict[str, Any], words: str) -> str:
+    low, high = baseline["auc_gain_interval_95"] or (None, None)
+    verdict = "more than chance" if baseline["beaten"] else "**not more than chance**"
+    interval = f"{_number(low)} to {_number(high)}"
+    return f"AUC gained over {words.format(**baseline)}: {_number(baseline['auc_gain'])} ({interval}): {verdict}."
 
 
 def _slices(evaluation: dict[str, Any]) -> str:
