@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
+from math import isfinite
 from time import perf_counter_ns
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.errors import Unavailable
 from pilotage.gateway.record import Settled
 from pilotage.gateway.reply import Denied
-from pilotage.gateway.state import LiveSystem
+from pilotage.gateway.state import LiveSystem, LoadedModel
 from pilotage.ledger.record import Attempt
 
-__all__ = ["REFUSALS", "answer", "refusal"]
+__all__ = ["REFUSALS", "answer_beside", "answer_inline", "refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,39 +35,48 @@ def refusal(code: str) -> Denied:
     return Denied(message, status=503, code=code, mend=mend)
 
 
-async def answer(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled:
-    """Score one row that fits the contract. Never raises: what goes wrong is a refused decision.
+def answer_inline(live: LiveSystem, model: LoadedModel, row: CheckedRow, deadline_ns: int) -> Settled:
+    """Score one row that fits the contract by a runtime that answers at once. What goes wrong is a refusal, not raised.
 
-    An inline runtime answers on the event loop in microseconds and cannot be interrupted; its deadline is checked
-    before it begins. Any other runs beside the loop and is cancelled at the deadline (`perf_counter_ns`).
+    It takes microseconds and cannot be interrupted: the deadline (`perf_counter_ns`) is checked before it begins.
     """
-    model = live.model
-    if model is None or row.values is None:
-        return Settled("refused", row, reason="release_unavailable")
-    runtime = model.runtime
     started = perf_counter_ns()
-    reason, status = "", "ok"
-    score = math.nan
+    if started >= deadline_ns or row.values is None:
+        return _refused(model, row, started, "deadline", "timeout")
     try:
-        if started >= deadline_ns:
-            raise TimeoutError
-        if runtime.inline:
-            score = runtime.score(row.values)
-        else:
-            async with asyncio.timeout((deadline_ns - started) / 1e9):
-                score = await runtime.score_async(row.values)
-        if not math.isfinite(score):
-            reason = status = "not_finite"
-    except TimeoutError:
-        reason, status = "deadline", "timeout"
-    except Unavailable as error:
-        reason, status = "runtime_unavailable", "unavailable"
-        _log.warning("release %s cannot answer: %s", live.route.release, error.what)
+        score = model.runtime.score(row.values)
     except Exception as error:  # noqa: BLE001 - a model may raise anything; the row is refused and recorded
-        reason, status = "runtime_error", "error"
-        _log.warning("release %s failed on a row: %s", live.route.release, type(error).__name__)
+        return _refused(model, row, started, *_failure(live, error))
+    return _settled(model, row, started, score)
+
+
+async def answer_beside(live: LiveSystem, model: LoadedModel, row: CheckedRow, deadline_ns: int) -> Settled:
+    """The same by a runtime that answers beside the event loop; it is cancelled at the deadline."""
+    started = perf_counter_ns()
+    try:
+        async with asyncio.timeout((deadline_ns - started) / 1e9):
+            score = await model.runtime.score_async(row.values or ())
+    except TimeoutError:
+        return _refused(model, row, started, "deadline", "timeout")
+    except Exception as error:  # noqa: BLE001 - as above
+        return _refused(model, row, started, *_failure(live, error))
+    return _settled(model, row, started, score)
+
+
+def _settled(model: LoadedModel, row: CheckedRow, started: int, score: float) -> Settled:
+    if not isfinite(score):
+        return _refused(model, row, started, "not_finite", "not_finite")
     spent = (perf_counter_ns() - started) // 1_000
-    if not reason:
-        return Settled("answered", row, score, {"score": score, "label": model.spec.label(score)}, answer_us=spent)
+    return Settled("answered", row, score, {"score": score, "label": model.spec.label(score)}, answer_us=spent)
+
+
+def _refused(model: LoadedModel, row: CheckedRow, started: int, reason: str, status: str) -> Settled:
+    spent = (perf_counter_ns() - started) // 1_000
     attempt = Attempt(target=model.target, ms=spent / 1_000, status=status)
     return Settled("refused", row, attempts=[attempt], answer_us=spent, reason=reason)
+
+
+def _failure(live: LiveSystem, error: Exception) -> tuple[str, str]:
+    """(the refusal's code, the attempt's status). The error's text may hold values of the row: it is not logged."""
+    _log.warning("release %s failed on a row: %s", live.route.release, type(error).__name__)
+    return ("runtime_unavailable", "unavailable") if isinstance(error, Unavailable) else ("runtime_error", "error")

@@ -9,10 +9,11 @@ from time import perf_counter
 from typing import Any
 
 from pilotage.errors import NotFound, PilotageError, Unavailable
-from pilotage.gateway.authenticate import authorize, presented_key
+from pilotage.gateway.authenticate import authorize
 from pilotage.gateway.decide import decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
+from pilotage.gateway.headers import read_headers
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
 from pilotage.gateway.metrics import Metrics
 from pilotage.gateway.record import Chance, Journal, event_frame
@@ -95,8 +96,8 @@ class Gateway:
             raise self._not_ready()
         if self.in_flight > self.limits.in_flight:
             raise _overloaded()
-        received, headers = self._clock(), scope["headers"]
-        principal = serving.principals.authenticate(presented_key(headers), received)
+        received, headers = self._clock(), read_headers(scope["headers"])
+        principal = serving.principals.authenticate(headers.key, received)
         system = live.route.system if live is not None else _asked_system(scope["path"])
         authorize(principal, system)
         if live is None:
@@ -104,7 +105,7 @@ class Gateway:
         if scope["method"] != "POST":
             return _described(live, scope["method"])
         self._rates.take(principal.id)
-        body = await read_body(receive, headers, serving.plan.max_body_bytes)
+        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
         try:
             return await decide(
                 live,
@@ -113,7 +114,7 @@ class Gateway:
                 chance=self.chance,
                 received=received,
                 principal=principal.name,
-                trace=_trace(headers),
+                trace=headers.trace,
                 charge=lambda rows: self._rates.take(principal.id, rows),
             )
         except Unavailable:
@@ -143,7 +144,7 @@ class Gateway:
 
     def _turn_away(self, error: PilotageError, scope: Scope) -> Reply:
         """The reply to a request that made no decision; counted as a denial by key or address, and code."""
-        known = self.serving.principals.find(presented_key(scope["headers"])) if self.serving is not None else None
+        known = self.serving.principals.find(read_headers(scope["headers"]).key) if self.serving is not None else None
         client = scope.get("client") or ("unknown", 0)
         self.denials.count(known.name if known is not None else client[0], error.code, self._clock())
         headers = error.headers if isinstance(error, Denied) else ()
@@ -205,16 +206,6 @@ def _described(live: LiveSystem, method: str) -> Reply:
             headers=[(b"allow", b"GET, POST")],
         )
     return json_reply(200, describe(live), outcome="page")
-
-
-def _trace(headers: list[tuple[bytes, bytes]]) -> str:
-    """The W3C trace id of the caller: 32 hexadecimal digits; empty when there is none or it is anything else."""
-    for name, value in headers:
-        if name == b"traceparent":
-            trace = value[3:35]
-            if len(value) == 55 and len(trace.strip(b"0123456789abcdef")) == 0:
-                return trace.decode()
-    return ""
 
 
 def _overloaded() -> Denied:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pilotage.errors import Forbidden, Unauthenticated
 from pilotage.gateway.plan import Key
 
-__all__ = ["Principal", "Principals", "authorize", "presented_key"]
+__all__ = ["Principal", "Principals", "authorize"]
 
 _BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that is live"
 
@@ -33,16 +33,6 @@ class Principal:
     def may_decide(self, system: str) -> bool:
         """Whether the key's scopes cover decisions of this system."""
         return system in self.systems or "*" in self.systems
-
-
-def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The key in the request's headers (names in lower case); empty when there is none."""
-    for name, value in headers:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return value[7:].strip()
-        if name == b"x-api-key":
-            return value.strip()
-    return b""
 
 
 class Principals:

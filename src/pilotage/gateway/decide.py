@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any
 
-from pilotage.contracts.compile import CheckedBody, CheckedRow, RowCheck
+from pilotage.contracts.compile import CheckedRow
 from pilotage.errors import InputError, PilotageError, Unavailable
-from pilotage.gateway.answer import answer, refusal
+from pilotage.gateway.answer import answer_beside, answer_inline, refusal
 from pilotage.gateway.record import Asked, Chance, Journal, Settled, Written, write
 from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
-from pilotage.gateway.state import LiveSystem
+from pilotage.gateway.state import LiveSystem, LoadedModel
 
 __all__ = ["decide"]
 
@@ -38,31 +38,31 @@ async def decide(
     the disk: then nothing may be answered.
     """
     started = perf_counter_ns()
-    if live.model is None:
+    model = live.model
+    if model is None:
         return await _undecided(live, journal, chance, Asked(chance.id(), received, principal, trace, 0))
-    checked = await _check(live.model.check, body, live.route.max_rows)
+    if len(body) < _LARGE_BODY:
+        checked = model.check.check(body, live.route.max_rows)
+    else:
+        # A large body takes milliseconds; in a thread it does not hold up everybody else for all of them.
+        checked = await asyncio.to_thread(model.check.check, body, live.route.max_rows)
     contract_us = (perf_counter_ns() - started) // 1_000
     deadline = started + live.route.deadline_ms * 1_000_000
     first = chance.id()
     asked = Asked(first, received, principal, trace, contract_us)
     if checked.many:
         charge(len(checked.rows) - 1)
-        return await _decide_many(live, checked.rows, asked, journal, chance, deadline)
+        return await _decide_many(live, model, checked.rows, asked, journal, chance, deadline)
     row = checked.rows[0]
-    if not row.faults and not live.route.stopped:
-        settled = await answer(live, row, deadline)
-    else:
+    if row.faults or live.route.stopped:
         settled = _settle_early(live, row)
+    elif model.runtime.inline:
+        settled = answer_inline(live, model, row, deadline)
+    else:
+        settled = await answer_beside(live, model, row, deadline)
     written = write(journal, chance, live, asked, settled, first)
     await written.durable
     return _reply_to_one(live, asked, settled, written)
-
-
-async def _check(check: RowCheck, body: bytes, max_rows: int) -> CheckedBody:
-    if len(body) < _LARGE_BODY:
-        return check.check(body, max_rows)
-    # A large body takes milliseconds; in a thread it does not hold up everybody else for all of them.
-    return await asyncio.to_thread(check.check, body, max_rows)
 
 
 async def _undecided(live: LiveSystem, journal: Journal, chance: Chance, asked: Asked) -> Reply:
@@ -85,7 +85,13 @@ def _stop_reason(live: LiveSystem) -> str:
 
 
 async def _decide_many(
-    live: LiveSystem, rows: list[CheckedRow], asked: Asked, journal: Journal, chance: Chance, deadline: int
+    live: LiveSystem,
+    model: LoadedModel,
+    rows: list[CheckedRow],
+    asked: Asked,
+    journal: Journal,
+    chance: Chance,
+    deadline: int,
 ) -> Reply:
     done: list[tuple[Settled, Written]] = []
     for index, row in enumerate(rows):
@@ -93,8 +99,10 @@ async def _decide_many(
             await asyncio.sleep(0)
         if row.faults or live.route.stopped:
             settled = _settle_early(live, row)
+        elif model.runtime.inline:
+            settled = answer_inline(live, model, row, deadline)
         else:
-            settled = await answer(live, row, deadline)
+            settled = await answer_beside(live, model, row, deadline)
         done.append((settled, write(journal, chance, live, asked, settled, chance.id())))
     await _all_durable(written for _, written in done)
     return _reply_to_many(live, asked, done)

@@ -89,14 +89,14 @@ def too_large(limit: int, got: object) -> Denied:
     )
 
 
-async def read_body(receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit: int) -> bytes:
+async def read_body(receive: Receive, length: bytes, limit: int) -> bytes:
     """The whole body, never holding more than `limit` bytes. Raises Denied 400 or 413.
 
-    A declared length is checked before the first byte is read. How long a body may take is bounded by the protocol.
+    `length` is the declared one, empty when there is none: it is checked before the first byte is read. How long a
+    body may take is bounded by the protocol.
     """
-    for name, value in headers:
-        if name == b"content-length" and (len(value) > 18 or int(value) > limit):
-            raise too_large(limit, value.decode("latin-1"))
+    if length and (len(length) > 18 or int(length) > limit):
+        raise too_large(limit, length.decode("latin-1"))
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body") and message["type"] == "http.request" and len(body) <= limit:

@@ -9,9 +9,7 @@ import msgspec
 
 from pilotage.errors import PilotageError
 
-__all__ = ["JSON", "Denied", "Headers", "Reply", "error_body", "error_reply", "json_reply"]
-
-Headers = list[tuple[bytes, bytes]]
+__all__ = ["JSON", "Denied", "Reply", "error_body", "error_reply", "json_reply"]
 
 _encode = msgspec.json.Encoder().encode
 JSON = (b"content-type", b"application/json")
@@ -42,7 +40,7 @@ class Reply(msgspec.Struct, frozen=True):
     """One HTTP answer, ready to send. `outcome` is for the metrics: a decision's outcome, or an error code."""
 
     status: int
-    headers: Headers
+    headers: list[tuple[bytes, bytes]]
     body: bytes
     outcome: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pilotage.gateway.plan import ServingPlan, encode_plan
 from pilotage.storage.database import BIG, control, reading
 
-__all__ = ["StoredPlan", "add_plan", "newest_plan", "newest_version", "plan_after", "serving_plans"]
+__all__ = ["PlanPoll", "StoredPlan", "add_plan", "newest_plan", "newest_version", "serving_plans"]
 
 serving_plans = Table(
     "serving_plans",
@@ -53,16 +54,55 @@ def add_plan(connection: Connection, plan: ServingPlan) -> StoredPlan:
     return StoredPlan(version=plan.version, digest=digest, body=body)
 
 
-def plan_after(engine: Engine, version: int) -> StoredPlan | None:
-    """The newest plan if it is later than `version`. Raises ConnectionError when the database cannot be read.
+class PlanPoll:
+    """Looks for a new plan often and cheaply: on SQLite a pragma says whether anybody wrote since the last look.
 
-    Never creates a SQLite file that is not there.
+    For one thread. Never creates a SQLite file that is not there.
     """
-    path = engine.url.database
-    if engine.dialect.name == "sqlite" and path and not Path(path).exists():
-        raise ConnectionError(f"there is no {path}")
-    try:
-        with reading(engine) as connection:
-            return newest_plan(connection) if newest_version(connection) > version else None
-    except SQLAlchemyError as error:
-        raise ConnectionError(str(error).partition("\n")[0]) from error
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._file = engine.url.database if engine.dialect.name == "sqlite" else None
+        self._watching: Connection | None = None
+        self._seen: tuple[int, int] | None = None
+
+    def newer_than(self, version: int) -> StoredPlan | None:
+        """The newest plan if it is later than `version`. Raises ConnectionError when the database cannot be read."""
+        try:
+            changed = self._changed()
+            if changed is not None and (changed, version) == self._seen:
+                return None
+            with reading(self._engine) as connection:
+                found = newest_plan(connection) if newest_version(connection) > version else None
+        except (OSError, SQLAlchemyError) as error:
+            self.close()
+            raise ConnectionError(str(error).partition("\n")[0]) from error
+        self._seen = (changed, version) if changed is not None and found is None else None
+        return found
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._watching is not None:
+            with suppress(SQLAlchemyError):
+                self._watching.close()
+            self._watching = None
+        self._seen = None
+
+    def _changed(self) -> int | None:
+        """A number that changes when the database does; None when there is none and one must look."""
+        if self._file is None:
+            return None
+        inode = Path(self._file).stat().st_ino
+        if self._watching is None:
+            self._watching, self._inode = self._engine.connect(), inode
+        if inode != self._inode:
+            raise ConnectionError(f"{self._file} was replaced")
+        connection = self._watching.connection.dbapi_connection
+        if connection is None:
+            raise ConnectionError(f"{self._file} is not open")
+        cursor = connection.cursor()
+        try:
+            cursor.execute("PRAGMA data_version")
+            return int(cursor.fetchone()[0])  # type: ignore[index]  # the pragma always has a row
+        finally:
+            cursor.close()

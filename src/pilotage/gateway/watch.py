@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from pilotage.errors import IntegrityError
 from pilotage.gateway.plan_file import read_plan_file
-from pilotage.gateway.store import StoredPlan, plan_after
+from pilotage.gateway.store import PlanPoll, StoredPlan
 from pilotage.storage.home import Home
 
 __all__ = ["PlanSource", "watch"]
@@ -23,7 +23,7 @@ class PlanSource:
     """Where a worker reads plans. One thread at a time uses it."""
 
     def __init__(self, home: Home, engine: Engine) -> None:
-        self._home, self._engine = home, engine
+        self._home, self._poll = home, PlanPoll(engine)
         self._away = False
 
     def newer_than(self, version: int) -> StoredPlan | None:
@@ -32,7 +32,7 @@ class PlanSource:
         Raises IntegrityError when the file was changed.
         """
         try:
-            found = plan_after(self._engine, version)
+            found = self._poll.newer_than(version)
         except ConnectionError as error:
             if not self._away:
                 _log.warning("the database is away, reading the plan file: %s", error)

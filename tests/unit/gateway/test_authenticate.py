@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from pilotage.errors import Forbidden, Unauthenticated
-from pilotage.gateway.authenticate import Principals, authorize, presented_key
+from pilotage.gateway.authenticate import Principals, authorize
 from pilotage.gateway.plan import Key
 
 SECRET = "pk_one_" + "a" * 43
@@ -12,21 +12,6 @@ SECRET = "pk_one_" + "a" * 43
 def principals(**changes):
     facts = {"id": "one", "sha256": hashlib.sha256(SECRET.encode()).hexdigest(), "scopes": ["decide:credit"]} | changes
     return Principals([Key(**facts)])
-
-
-@pytest.mark.parametrize(
-    ("headers", "key"),
-    [
-        ([(b"authorization", b"Bearer abc")], b"abc"),
-        ([(b"host", b"x"), (b"authorization", b"bearer  abc ")], b"abc"),
-        ([(b"x-api-key", b"abc")], b"abc"),
-        ([(b"authorization", b"Basic abc"), (b"x-api-key", b"def")], b"def"),
-        ([(b"authorization", b"Basic abc")], b""),
-        ([], b""),
-    ],
-)
-def test_the_key_is_read_from_either_header(headers, key):
-    assert presented_key(headers) == key
 
 
 def test_a_live_key_names_its_principal():

@@ -6,7 +6,7 @@ from sqlalchemy.exc import IntegrityError as RowExists
 from pilotage.errors import IntegrityError
 from pilotage.gateway.plan import Key, Route, ServingPlan, decode_plan
 from pilotage.gateway.plan_file import read_plan_file, write_plan_file
-from pilotage.gateway.store import add_plan, newest_plan, newest_version, plan_after
+from pilotage.gateway.store import PlanPoll, add_plan, newest_plan, newest_version
 from pilotage.gateway.watch import PlanSource, watch
 from pilotage.kernel.digests import digest
 from pilotage.storage.database import control, open_engine, reading, url_of, writing
@@ -47,8 +47,21 @@ def test_the_newest_plan_comes_back_byte_for_byte(engine):
         assert newest_plan(connection) == stored
     assert digest(stored.body) == stored.digest
     assert decode_plan(stored.body) == plan(2)
-    assert plan_after(engine, 1) == stored
-    assert plan_after(engine, 2) is None
+
+
+def test_a_poll_finds_each_later_plan_and_nothing_else(engine):
+    poll = PlanPoll(engine)
+    assert poll.newer_than(0) is None
+    first = add(engine, 1)
+    assert poll.newer_than(0) == first
+    assert poll.newer_than(0) == first
+    for _ in range(3):
+        assert poll.newer_than(1) is None
+    second = add(engine, 2)
+    assert poll.newer_than(1) == second
+    assert poll.newer_than(2) is None
+    assert poll.newer_than(1) == second, "an unchanged database answers a changed question"
+    poll.close()
 
 
 def test_a_version_is_written_once(engine):

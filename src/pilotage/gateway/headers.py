@@ -1,0 +1,41 @@
+"""What the gateway reads of a request's headers, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = ["Headers", "read_headers"]
+
+
+class Headers(NamedTuple):
+    """`key` is the API key presented, `length` the declared length of the body, `trace` the caller's W3C trace id.
+
+    Each is empty when it is not there; a `traceparent` that is not well formed gives no trace.
+    """
+
+    key: bytes = b""
+    length: bytes = b""
+    trace: str = ""
+
+
+def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The few headers that count; names are in lower case. `Authorization: Bearer` comes before `X-API-Key`."""
+    bearer = key = length = b""
+    trace = ""
+    for name, value in headers:
+        if name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                bearer = value[7:].strip()
+        elif name == b"content-length":
+            length = value
+        elif name == b"x-api-key":
+            key = value.strip()
+        elif name == b"traceparent":
+            trace = _trace(value)
+    return Headers(bearer or key, length, trace)
+
+
+def _trace(value: bytes) -> str:
+    trace = value[3:35]
+    return trace.decode() if len(value) == 55 and not trace.strip(b"0123456789abcdef") else ""
