@@ -181,22 +181,27 @@ class JournalIntake:
 
     def _read(self, file: JournalFile, position: Position) -> Position:
         """The position reached: whole, at the end of a finished file; broken; or to be read on."""
-        offset = position.offset
+        offset, name = position.offset, file.name
         chain = bytes.fromhex(position.chain if offset else file.header.previous)
         try:
             for frame in read_frames(file, self._steward, offset, chain):
-                self._take_frame(file.name, frame)
-                position = replace(position, offset=frame.end, chain=frame.chain.hex())
+                self._take_frame(name, frame)
+                offset, chain = frame.end, frame.chain
                 self._room -= 1
                 if self._room <= 0:
-                    return position
-            if file.finished and not position.offset:
-                position = replace(position, chain=FrameScan(file).chain.hex())
+                    return replace(position, offset=offset, chain=chain.hex())
+            if not offset and file.finished:
+                chain = FrameScan(file).chain
         except FileNotFoundError:
-            return position
+            return self._at(position, offset, chain)
         except (PilotageError, OSError, ValueError) as error:
-            return self._break(position, error)
-        return replace(position, state="whole") if file.finished else position
+            return self._break(self._at(position, offset, chain), error)
+        reached = self._at(position, offset, chain)
+        return replace(reached, chain=chain.hex(), state="whole") if file.finished else reached
+
+    def _at(self, position: Position, offset: int, chain: bytes) -> Position:
+        """The position moved on; nothing was consumed at offset 0, so that there is no chain value yet."""
+        return replace(position, offset=offset, chain=chain.hex()) if offset else position
 
     def _take_frame(self, origin: str, frame: OpenedFrame) -> None:
         match frame.kind:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,8 +46,7 @@ class InterruptedPayload(Payload, frozen=True, kw_only=True, omit_defaults=True)
     chunks: list[bytes] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One leaf to be sealed. `secret` is salt ‖ payload; `origin` a journal file's name, `outbox` or `steward`.
 
     `closed` marks the end of a stream; `sound` is False when the secret is not what the leaf commits to.
@@ -59,12 +57,15 @@ class Item:
     at: int
     system: str
     entry: bytes
-    secret: bytes = field(repr=False)
+    secret: bytes
     origin: str
-    subject: str = field(default="", repr=False)
-    payload: Payload | None = field(default=None, repr=False)
+    subject: str = ""
+    payload: Payload | None = None
     closed: bool = False
     sound: bool = True
+
+    def __repr__(self) -> str:
+        return f"Item({self.id}, {type(self.leaf).__name__}, from {self.origin})"
 
 
 def decision_item(plain: bytes, secret: bytes, origin: str, *, closed: bool = False) -> Item:
@@ -72,7 +73,7 @@ def decision_item(plain: bytes, secret: bytes, origin: str, *, closed: bool = Fa
     leaf = _checked(_plain(plain), plain)
     sound = hashlib.sha256(secret).hexdigest() == leaf.commitment
     try:
-        payload = _payload(memoryview(secret)[SALT:])
+        payload = _payload(secret[SALT:])
     except msgspec.DecodeError:
         payload, sound = None, False
     return Item(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,22 +26,24 @@ class Publisher:
     def __init__(self, folder: Path, engine: Engine, vkey: str, step: Callable[[str], None]) -> None:
         self._folder, self._engine, self._vkey, self._step = folder, engine, vkey, step
 
-    def publish(self) -> int:
+    def publish(self, fresh: Sequence[bytes] = ()) -> int:
         """Publish all pending entries and the head's checkpoint; the size published.
 
+        `fresh` are the entries of the last head, if the caller still has them: when only they wait, none are read.
         Under a file lock: a steward that lost its lease half-way cannot put an older checkpoint over a newer one.
         """
         make_folders(self._folder)
         with _locked(self._folder / ".publish.lock"):
             with reading(self._engine) as connection:
                 head = store.last_head(connection)
-                waiting = store.waiting_entries(connection)
-            if head is None:
-                return 0
-            size, checkpoint = int(head.size), str(head.checkpoint)
-            if waiting:
-                first = int(waiting[0].leaf)
-                tiles.publish(self._folder, first, [bytes(row.entry) for row in waiting], size, checkpoint)
+                first = store.first_waiting(connection)
+                if head is None:
+                    return 0
+                size, checkpoint = int(head.size), str(head.checkpoint)
+                if first is not None and first + len(fresh) != size:
+                    fresh = [bytes(row.entry) for row in store.waiting_entries(connection)]
+            if first is not None:
+                tiles.publish(self._folder, first, fresh, size, checkpoint)
                 self._step("published")
                 with writing(self._engine) as connection:
                     store.drop_entries(connection, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,11 +22,11 @@ INTERRUPTED = "interrupted"
 _FAULT_TEXT = 2_000
 _PASSED = frozenset({"pass", "passed", "ok"})
 _LAST_DAY_US = 253_402_300_799_000_000
+_DAY_US = 86_400_000_000
 _plain_of_opened = msgspec.json.Decoder(Plain)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a leaf lies: its tree index, its payload's segment, offset and length, the key, the journal it came from.
 
     `origin` is `node/worker-n`, or `outbox`, or `steward`. `key_id` is `erased` once the subject's key was destroyed.
@@ -88,6 +88,7 @@ def index_row(
     }
 
 
+@lru_cache(maxsize=512)
 def split_origin(origin: str) -> tuple[str, int, int]:
     """(node, worker, n) of `node/worker-n`; (origin, -1, -1) of what came from no journal."""
     node, slash, name = origin.rpartition("/")
@@ -99,7 +100,12 @@ def split_origin(origin: str) -> tuple[str, int, int]:
 
 def place_day(at: int) -> str:
     """The UTC day by which payloads are grouped; `undated` for a time that is no date."""
-    return day(at) if 0 <= at <= _LAST_DAY_US else "undated"
+    return _day(at // _DAY_US) if 0 <= at <= _LAST_DAY_US else "undated"
+
+
+@lru_cache(maxsize=512)
+def _day(number: int) -> str:
+    return day(number * _DAY_US)
 
 
 def counts_digest(rows: Sequence[dict[str, Any]]) -> str:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+import msgspec
 
 from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
@@ -37,8 +38,7 @@ MAGIC = b"PLTSEG1\n"
 _LENGTH = struct.Struct(">I")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SealedPayload:
+class SealedPayload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One encrypted payload as it lies in a segment. `origin` is the journal file it came from, or `outbox`."""
 
     id: str

@@ -63,6 +63,7 @@ __all__ = [
     "find_key",
     "find_keys",
     "find_row",
+    "first_waiting",
     "forget_positions",
     "grant_lease",
     "head_of",
@@ -157,6 +158,11 @@ def all_heads(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(select(heads).order_by(heads.c.size)).all()
 
 
+def first_waiting(connection: Connection) -> int | None:
+    """The first leaf whose entry is perhaps not yet published."""
+    return connection.execute(select(func.min(pending_entries.c.leaf))).scalar()
+
+
 def waiting_entries(connection: Connection) -> Sequence[Row[Any]]:
     """Entries committed but perhaps not yet published, by leaf."""
     return connection.execute(select(pending_entries).order_by(pending_entries.c.leaf)).all()
@@ -207,6 +213,8 @@ def decision_conditions(
     """Conditions on index rows; `equal` names columns, and empty text stands for any."""
     c = decisions.c
     where = [c[name] == value for name, value in equal.items() if value]
+    if equal.get("outcome") not in (None, "", "answered"):
+        where.append(c.outcome != "answered")  # So that the index of the rarer outcomes is used.
     if fault:
         where += [c.faults > 0, c.fault_text.contains(fault, autoescape=True)]
     bounds = [
@@ -354,11 +362,17 @@ def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:
 
 def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int:
     """Delete a subject's key and what the index holds of the person; the number of decisions it concerned."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
     connection.execute(delete(subject_keys).where(subject_keys.c.key_id == key_id))
     connection.execute(insert(erased_keys).values(key_id=key_id, event=event, at=at))
     connection.execute(update(events).where(events.c.key_id == key_id).values(key_id=ERASED))
     clear = update(decisions).where(decisions.c.key_id == key_id)
-    return connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
+    changed = connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA secure_delete=FAST")
+    return changed
 
 
 def scrub(engine: Engine) -> bool:

@@ -6,7 +6,7 @@ All but the keys and the heads can be rebuilt from entry bundles and payload seg
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, LargeBinary, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, LargeBinary, Table, Text, text
 
 from pilotage.storage.database import BIG, DOCUMENT, control, ledger
 
@@ -61,7 +61,14 @@ decisions = Table(
     Column("length", BIG, nullable=False),
     Column("key_id", Text, nullable=False),
     Index("decisions_by_system", "system", "leaf"),
-    Index("decisions_by_outcome", "system", "outcome", "leaf"),
+    Index(
+        "decisions_by_outcome",
+        "system",
+        "outcome",
+        "leaf",
+        sqlite_where=text("outcome <> 'answered'"),
+        postgresql_where=text("outcome <> 'answered'"),
+    ),
     Index("decisions_by_time", "system", "at"),
     Index("decisions_by_key", "key_id", "leaf"),
 )
