@@ -28,8 +28,9 @@ from pilotage.ledger.notes import Checkpoint, Signer, parse_checkpoint
 from pilotage.ledger.record import Batch, Event, decode_leaf
 from pilotage.ledger.tables import consumed, heads, held_frames, pending_entries, segments
 from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint
-from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent, SealedLeaf
+from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
+from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
 from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
 from pilotage.storage.home import Home
@@ -51,18 +52,18 @@ class LedgerReport:
 
     ok: bool
     origin: str
-    size: int
-    published: int
     root: str
-    decisions: int
-    events: int
-    batches: int
-    segments: int
-    readable: int
-    erased: int
-    frames: int
-    fault_count: int
-    faults: tuple[LedgerFault, ...]
+    size: int = 0
+    published: int = 0
+    decisions: int = 0
+    events: int = 0
+    batches: int = 0
+    segments: int = 0
+    readable: int = 0
+    erased: int = 0
+    frames: int = 0
+    fault_count: int = 0
+    faults: tuple[LedgerFault, ...] = ()
 
 
 def verify_ledger(
@@ -91,23 +92,27 @@ def verify_ledger(
 
 
 def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
-    batches = audit.batches if audit else None
-    size = audit.size if audit else 0
+    known: dict[str, int] = {}
+    if audit is not None:
+        batches, payloads = audit.batches, audit.payloads
+        known = {
+            "size": audit.size,
+            "published": audit.published,
+            "decisions": batches.decisions,
+            "events": batches.events,
+            "batches": batches.batches,
+            "segments": payloads.segments,
+            "readable": payloads.readable,
+            "erased": batches.erased,
+            "frames": audit.journals.frames,
+        }
     return LedgerReport(
         ok=faults.count == 0,
         origin=origin,
-        size=size,
-        published=audit.published if audit else 0,
-        root=audit.walk.roots.get(size, b"").hex() if audit else "",
-        decisions=batches.decisions if batches else 0,
-        events=batches.events if batches else 0,
-        batches=batches.batches if batches else 0,
-        segments=batches.segments if batches else 0,
-        readable=batches.readable if batches else 0,
-        erased=batches.erased if batches else 0,
-        frames=audit.journals.frames if audit else 0,
+        root=audit.walk.roots.get(audit.size, b"").hex() if audit else "",
         fault_count=faults.count,
         faults=tuple(faults.found),
+        **known,
     )
 
 
@@ -130,8 +135,13 @@ class _Audit:
             heads=[self._signed_head(row) for row in self._heads],
             faults=faults,
         )
+        self.payloads = PayloadAudit(folder=home.ledger, cabinet=KeyCabinet(keyring), rows=rows, faults=faults)
         self.batches = BatchAudit(
-            folder=home.ledger, cabinet=KeyCabinet(keyring), rows=rows, faults=faults, keep_events=keep_events
+            rows=rows,
+            heads={row["size"]: row for row in self._heads},
+            payloads=self.payloads,
+            faults=faults,
+            keep_events=keep_events,
         )
         self.journals = JournalAudit(home.journal, keyring, rows.all(consumed), rows.all(held_frames), faults)
 
@@ -169,7 +179,7 @@ class _Audit:
         strays = [] if self.published > self.size else list(self.walk.stray_files())
         for path in strays:
             self._faults.add(path, "the tree has no such tile")
-        extra = [path for path in _segment_files(self._folder) if path not in self.batches.paths]
+        extra = [path for path in _segment_files(self._folder) if path not in self.payloads.paths]
         if extra:
             with snapshot(ledger, self._faults) as rows:
                 known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}

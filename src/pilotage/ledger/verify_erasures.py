@@ -1,0 +1,60 @@
+"""Verify erasures: a destroyed key needs a tombstone event in the tree, and a tombstone its destroyed key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pilotage.ledger.faults import Faults
+from pilotage.ledger.record import Event
+from pilotage.ledger.tables import erased_keys, scheduled_erasures, subject_keys
+from pilotage.ledger.verify_rows import Snapshot
+
+__all__ = ["ErasureAudit"]
+
+_DONE, _SCHEDULED = "subject.erased", "erasure.scheduled"
+
+
+@dataclass(kw_only=True)
+class ErasureAudit:
+    """Meets every event and every leaf whose key is gone, then compares."""
+
+    rows: Snapshot
+    faults: Faults
+    _events: dict[str, Event] = field(default_factory=dict)
+    _decisions: dict[str, int] = field(default_factory=dict)
+
+    def meet(self, event: Event) -> None:
+        """An event of the tree."""
+        if event.kind in (_DONE, _SCHEDULED):
+            self._events[event.id] = event
+
+    def gone(self, key_id: str, *, decision: bool) -> None:
+        """A leaf whose payload was sealed under a key that is not there."""
+        self._decisions[key_id] = self._decisions.get(key_id, 0) + decision
+
+    def finish(self) -> None:
+        """One tombstone for each destroyed key: it tells when, and how many decisions it concerned."""
+        tombstones = {id_: event for id_, event in self._events.items() if event.kind == _DONE}
+        for row in self.rows.all(erased_keys):
+            key_id, event = row["key_id"], tombstones.pop(str(row["event"]), None)
+            concerned = self._decisions.get(key_id, 0)
+            if event is None:
+                self.faults.add(f"erased_keys event of {key_id}", "no such erasure in the ledger", row["event"])
+            elif row["at"] != event.at:
+                self.faults.add(f"erased_keys at of {key_id}", "not the time of the erasure", row["at"], event.at)
+            elif concerned != event.facts.get("decisions"):
+                what = "the erasure concerned another number of decisions"
+                self.faults.add(f"erased_keys row {key_id}", what, concerned, event.facts.get("decisions"))
+        for id_ in tombstones:
+            self.faults.add(f"erased_keys event {id_}", "the row of this erasure is missing")
+        self._check_scheduled()
+
+    def _check_scheduled(self) -> None:
+        for row in self.rows.all(scheduled_erasures):
+            event = self._events.get(str(row["event"]))
+            facts = event.facts if event is not None and event.kind == _SCHEDULED else {}
+            if (row["due"], row["reason"]) != (facts.get("until"), facts.get("reason")):
+                place = f"scheduled_erasures row {row['lookup']}"
+                self.faults.add(place, "not as its event says", (row["due"], row["reason"], row["event"]), facts)
+            if not self.rows.among(subject_keys, subject_keys.c.lookup, [str(row["lookup"])]):
+                self.faults.add(f"scheduled_erasures lookup {row['lookup']}", "no subject has this lookup")
