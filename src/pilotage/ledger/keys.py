@@ -33,9 +33,8 @@ class DataKey:
     pseudonym: str = ""
     row: dict[str, object] | None = field(default=None, repr=False)
 
-    def seal(self, id_: str, origin: str, secret: bytes) -> SealedPayload:
-        """Encrypt `salt ‖ payload` under a random nonce, bound to the leaf's id."""
-        nonce = os.urandom(12)
+    def seal(self, id_: str, origin: str, secret: bytes, nonce: bytes) -> SealedPayload:
+        """Encrypt `salt ‖ payload` under a nonce of 12 fresh random bytes, bound to the leaf's id."""
         ciphertext = self.aead.encrypt(nonce, secret, id_.encode())
         return SealedPayload(id=id_, origin=origin, key_id=self.key_id, nonce=nonce, ciphertext=ciphertext)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,10 +64,11 @@ def pack(
     of_subjects, of_days = cabinet.gather(connection, needs, now)
     builders: dict[tuple[str, str], SegmentBuilder] = {}
     rows: tuple[Rows, Rows] = [], []
-    for leaf, (item, day) in enumerate(zip(items, days, strict=True), first):
+    nonces = _nonces(len(items))
+    for leaf, (item, day, nonce) in enumerate(zip(items, days, nonces, strict=True), first):
         key = of_subjects[item.subject] if item.subject else of_days[day]
         builder = builders.get(day) or _builder(builders, day, batch, cabinet.mask_key)
-        offset, length = builder.add(key.seal(item.id, item.origin, item.secret))
+        offset, length = builder.add(key.seal(item.id, item.origin, item.secret, nonce))
         place = Place(
             leaf=leaf, segment=builder.path, offset=offset, length=length, key_id=key.key_id, origin=item.origin
         )
@@ -82,6 +84,12 @@ def pack(
         counts=counts,
         builders=list(dict.fromkeys(builders.values())),
     )
+
+
+def _nonces(number: int) -> list[bytes]:
+    """Random nonces of 12 bytes, from one call of the kernel."""
+    random = os.urandom(12 * number)
+    return [random[start : start + 12] for start in range(0, 12 * number, 12)]
 
 
 def _builder(

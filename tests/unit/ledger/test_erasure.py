@@ -194,7 +194,7 @@ def test_a_ciphertext_is_bound_to_its_record(world: World) -> None:
     with reading(world.ledger) as connection:
         key = steward.cabinet.find_subject(connection, "ann")
         assert key is not None and isinstance(key.aead, AESGCM)
-        first = key.seal("one", "n1/0-1", b"x" * 40)
+        first = key.seal("one", "n1/0-1", b"x" * 40, bytes(12))
         assert key.open(first) == b"x" * 40
 
 

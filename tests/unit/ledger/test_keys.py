@@ -91,10 +91,10 @@ def test_keys_are_found_again_and_differ(world: World) -> None:
             cabinet.find(connection, "00" * 16)
         assert cabinet.find(connection, ann.key_id).pseudonym == ann.pseudonym == again.pseudonym
     assert ann.pseudonym != bob.pseudonym
-    assert again.open(ann.seal("id", "o", b"secret")) == b"secret"
+    assert again.open(ann.seal("id", "o", b"secret", os.urandom(12))) == b"secret"
     for wrong in (bob.open, lambda sealed: ann.open(replace(sealed, id="other"))):
         with pytest.raises(IntegrityError):
-            wrong(ann.seal("id", "o", b"secret"))
+            wrong(ann.seal("id", "o", b"secret", os.urandom(12)))
 
 
 def test_no_name_is_in_the_key_tables_and_another_keyring_opens_nothing(world: World) -> None:
