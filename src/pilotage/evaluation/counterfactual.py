@@ -83,7 +83,21 @@ def _moves(allowed: Range, value: Value, index: int) -> list[_Candidate]:
     if allowed.kind == "integer":
         near = np.arange(max(allowed.minimum, value - STEPS // 2), min(allowed.maximum, value + STEPS // 2) + 1)
         steps = np.unique(np.concatenate([np.round(steps), near]))
-    return [(abs(float(step) - value) / span, {index: float(step)}) for step in steps if float(step) != value]
+    told = {_as_told(allowed, float(step)) for step in steps} - {value}
+    return [(abs(step - value) / span, {index: step}) for step in sorted(told)]
+
+
+def _as_told(allowed: Range, value: float) -> float:
+    """The value as the sentence will say it (six digits), within the range: what is told is what was scored."""
+    if allowed.kind == "integer":
+        return float(round(value))
+    bounds = (allowed.minimum, allowed.maximum)
+    told = float(f"{value:.6g}")
+    return told if value not in bounds and _within(told, *bounds) else value
+
+
+def _within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or low <= value) and (high is None or value <= high)
 
 
 def _joint(explainer: Explainer, values: Sequence[Value], group: list[int]) -> list[_Candidate]:
@@ -101,20 +115,21 @@ def _joint(explainer: Explainer, values: Sequence[Value], group: list[int]) -> l
     for side in ("minimum", "maximum") if len(moving) > 1 else ():
         for share in np.linspace(0, 1, STEPS)[1:]:
             change: dict[int, Value] = {
-                index: _toward(explainer.ranges[index], values[index], side, float(share)) for index in moving
+                index: moved
+                for index in moving
+                if (moved := _toward(explainer.ranges[index], values[index], side, float(share))) != values[index]
             }
-            candidates.append((float(share), change))
+            candidates += [(float(share), change)] if change else []
     return candidates
 
 
 def _toward(allowed: Range, value: Value, side: str, share: float) -> float:
     bound = allowed.minimum if side == "minimum" else allowed.maximum
     assert bound is not None and isinstance(value, (int, float))  # noqa: S101 - chosen by the caller
-    moved = value + (bound - value) * share
-    return float(round(moved)) if allowed.kind == "integer" else moved
+    return _as_told(allowed, value + (bound - value) * share)
 
 
 def _text(value: Value) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return "not given" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "not given" if value is None else repr(value) if isinstance(value, float) else str(value)

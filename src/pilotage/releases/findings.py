@@ -77,7 +77,7 @@ def _holdout(evaluation: dict[str, Any]) -> _Verdict:
 
 
 def _baseline(evaluation: dict[str, Any]) -> _Verdict:
-    """Whether the baseline named `to_beat` is beaten by more than chance; the figures show all, for whoever approves."""
+    """Whether the baseline named `to_beat` is beaten by more than chance; the figures show all of them."""
     baselines = evaluation["baselines"]
     shown = ("feature", "auc", "auc_gain", "auc_gain_interval_95", "beaten")
     figures = {

@@ -28,7 +28,7 @@ def installed_distributions() -> str:
         for each in importlib.metadata.distributions()
         if each.metadata["Name"]
     }
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found))
+    return "".join(sorted(f"{name}=={version}\n" for name, version in found))
 
 
 def _vector_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:

@@ -67,8 +67,10 @@ class ProcessRuntime:
         await self._drop()
         if self._started and time.monotonic() - self._started < RESTART_S:
             raise Unavailable("the model process has just failed", mend="try again in a second", code="runtime_failed")
-        self._started = time.monotonic()
-        self._box = await asyncio.to_thread(self._open)
+        try:
+            self._box = await asyncio.to_thread(self._open)
+        finally:
+            self._started = time.monotonic()
         return self._box
 
     async def _drop(self) -> None:
