@@ -107,7 +107,7 @@ def test_every_limit_ends_it_and_is_named(code: str, limits: Limits, reason: str
     result = boxed(code, limits=limits)
     assert result.killed_reason == reason
     assert result.timed_out is (reason == "wall")
-    assert not result.ok and result.wall_s < 10
+    assert not result.ok
     assert len(result.stdout) <= 1 << 20
 
 
@@ -130,10 +130,11 @@ def test_nothing_survives_the_box_not_even_a_new_session(tmp_path: Path) -> None
     mark = tmp_path / "alive"
     loop = f"import time\nfor n in range(200): open({str(mark)!r}, 'w').write(str(n)); time.sleep(.02)"
     leave = f"subprocess.Popen([sys.executable, '-S', '-c', {loop!r}], start_new_session=True)"
-    code = f"import subprocess, sys, time; {leave}; time.sleep(.5)"
+    wait = f"while not os.path.exists({str(mark)!r}): time.sleep(.01)"
+    code = f"import os, subprocess, sys, time; {leave}\n{wait}\ntime.sleep(.1)"
     assert boxed(code, work=tmp_path).returncode == 0
     before = mark.read_text()
-    time.sleep(0.2)
+    time.sleep(0.3)
     assert mark.read_text() == before
 
 
@@ -158,17 +159,18 @@ while (message := read_message(reader)) is not None:
 def test_a_box_that_stays_answers_messages_while_its_prints_go_to_standard_error() -> None:
     with start_boxed([sys.executable, "-u", "-c", ECHO]) as box:
         assert box.isolation.limits
-        assert box.ask(b"abc", 5) == b"cba"
-        assert box.ask(b"x" * 200_000, 5) == b"x" * 200_000
+        assert box.ask(b"abc", 60) == b"cba"
+        assert box.ask(b"x" * 200_000, 60) == b"x" * 200_000
         assert b"noise of a library" in box.stderr_tail
 
 
 @pytest.mark.parametrize(("message", "code"), [(b"hang", "box_timeout"), (b"die", "box_ended")])
 def test_a_late_or_dead_box_is_unavailable_and_gone(message: bytes, code: str) -> None:
     with start_boxed([sys.executable, "-c", ECHO]) as box:
+        assert box.ask(b"abc", 60) == b"cba"
         with pytest.raises(Unavailable) as caught:
-            box.ask(message, 0.5)
-        box.wait(5)
+            box.ask(message, 0.5 if message == b"hang" else 60)
+        box.wait(60)
         assert caught.value.code == code
         assert not box.alive
 
@@ -179,7 +181,7 @@ def test_a_box_ends_when_its_owner_is_killed() -> None:
         "box = start_boxed(['sleep', '60']); print(box.pid, box._folder, flush=True); os.kill(os.getpid(), 9)"
     )
     pid, folder = subprocess.run([sys.executable, "-c", owner], capture_output=True, check=False).stdout.split()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while Path(f"/proc/{int(pid)}").exists() and time.monotonic() < until:
         time.sleep(0.02)
     shutil.rmtree(folder)
@@ -193,8 +195,8 @@ import json
 from pilotage.sandbox.box import run_boxed
 from pilotage.sandbox.model import Limits
 inner = "import socket\\ntry: socket.socket()\\nexcept OSError as e: print(type(e).__name__)"
-run = lambda code: run_boxed(["/usr/bin/env", "python3", "-S", "-c", code], limits=Limits(wall_s=.5))
-result, late = run(inner), run("import time; time.sleep(60)")
+run = lambda code, wall: run_boxed(["/usr/bin/env", "python3", "-S", "-c", code], limits=Limits(wall_s=wall))
+result, late = run(inner, 60), run("import time; time.sleep(60)", .5)
 print(json.dumps([result.isolation.as_dict(), result.stdout.decode(), late.killed_reason]))
 """
     outer = run_boxed([sys.executable, "-c", code], env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})

@@ -233,9 +233,13 @@ def read_pickle(content: bytes) -> PickleFacts:
 
 
 _TRUSTED = ("sklearn.", "lightgbm.", "xgboost.", "catboost.", "imblearn.")
+_BUILTINS = {
+    "object", "set", "frozenset", "slice", "range", "complex", "bytearray", "dict", "list", "tuple", "int", "float",
+    "str", "bool",
+}  # fmt: skip
 _PLAIN = {
-    "builtins": {"object", "set", "frozenset", "slice", "range", "complex", "bytearray", "dict", "list", "tuple", "int",
-                 "float", "str", "bool"},
+    "builtins": _BUILTINS,
+    "__builtin__": _BUILTINS,
     "collections": {"OrderedDict", "defaultdict"},
     "copyreg": {"_reconstructor"},
     "copy_reg": {"_reconstructor"},
