@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "read_entry",
     "tile_path",
     "tile_root",
+    "tile_span",
     "unpack_entries",
 ]
 
@@ -42,6 +44,7 @@ ENTRY_BYTES = 65_535
 
 _HASH_BYTES = 32
 _HEIGHT = 8
+_TILE = re.compile(r"tile/(entries|0|[1-9]\d?)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?")
 _sha256 = hashlib.sha256
 
 
@@ -53,6 +56,17 @@ def tile_path(folder: Path, level: int | str, number: int, width: int = TILE_WID
     name = "/".join([f"x{group}" for group in groups[:-1]] + [groups[-1]])
     suffix = "" if width == TILE_WIDTH else f".p/{width}"
     return folder / "tile" / str(level) / (name + suffix)
+
+
+def tile_span(folder: Path, path: Path) -> int | None:
+    """The size of the smallest tree that has the tile or bundle at `path`; None for a path of no tile."""
+    match = _TILE.fullmatch(path.relative_to(folder).as_posix())
+    if match is None:
+        return None
+    level, number, width = match.groups()
+    height = 0 if level == "entries" else _HEIGHT * int(level)
+    first = int(number.replace("x", "").replace("/", "")) * TILE_WIDTH
+    return (first + int(width or TILE_WIDTH)) << height
 
 
 def tile_root(hashes: Sequence[bytes]) -> bytes:

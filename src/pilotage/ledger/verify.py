@@ -27,7 +27,7 @@ from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint, Signer, parse_checkpoint
 from pilotage.ledger.record import Batch, Event, decode_leaf
 from pilotage.ledger.tables import consumed, heads, held_frames, pending_entries, segments
-from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint
+from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint, tile_span
 from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
 from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
@@ -83,6 +83,7 @@ def verify_ledger(
             audit = _Audit(home, keyring, rows, faults, keep_events=bool(witnesses))
             audit.run(progress)
         audit.look_for_strays(ledger)
+        audit.look_for_missing_journals(ledger)
     except DatabaseError as error:
         faults.add("ledger.db", "the database cannot be read", error.orig)
     for witness in witnesses if audit else ():
@@ -120,7 +121,7 @@ class _Audit:
     """One verification."""
 
     def __init__(self, home: Home, keyring: Keyring, rows: Snapshot, faults: Faults, *, keep_events: bool) -> None:
-        self._folder, self._rows, self._faults = home.ledger, rows, faults
+        self._folder, self._journal, self._rows, self._faults = home.ledger, home.journal, rows, faults
         self._origin, self._vkey = keyring.origin, Signer(keyring.origin, keyring.signing).vkey()
         self._heads = rows.all(heads)
         self.size = max((row["size"] for row in self._heads), default=0)
@@ -176,15 +177,31 @@ class _Audit:
 
     def look_for_strays(self, ledger: Engine) -> None:
         """Files that nothing speaks of. What the steward has written since the view was taken is not among them."""
-        strays = [] if self.published > self.size else list(self.walk.stray_files())
-        for path in strays:
-            self._faults.add(path, "the tree has no such tile")
+        tiles = list(self.walk.stray_files())
         extra = [path for path in _segment_files(self._folder) if path not in self.payloads.paths]
-        if extra:
-            with snapshot(ledger, self._faults) as rows:
-                known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}
-            for name in sorted(set(extra) - known - _intended(self._folder)):
-                self._faults.add(self._folder / name, "no batch leaf names this segment")
+        intended = _intended(self._folder)
+        if not tiles and not extra:
+            return
+        with snapshot(ledger, self._faults) as rows:
+            known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}
+            newest = max((row["size"] for row in rows.between(heads, heads.c.size, self.size, 2**62)), default=0)
+        for path in tiles:
+            span = tile_span(self._folder, path)
+            if span is None or not self.published < span <= newest:
+                self._faults.add(path, "the tree has no such tile")
+        for name in sorted(set(extra) - known - intended):
+            self._faults.add(self._folder / name, "no batch leaf names this segment")
+
+    def look_for_missing_journals(self, ledger: Engine) -> None:
+        """Journals that are gone, unless the steward has consumed and deleted them since the view was taken."""
+        if not self.journals.missing:
+            return
+        with snapshot(ledger, self._faults) as rows:
+            now = {row["name"]: row["state"] for row in rows.among(consumed, consumed.c.name, self.journals.missing)}
+        for name in self.journals.missing:
+            if now.get(name) == "reading":
+                place = f"{self._journal}/{name}.log"
+                self._faults.add(place, "the file is missing, and was not consumed to its end")
 
     # Heads, the checkpoint, pending entries.
 

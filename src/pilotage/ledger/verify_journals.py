@@ -68,6 +68,8 @@ class JournalAudit:
         self._batches: dict[str, tuple[int, str]] = {}
         self._gaps: set[str] = set()
         self.frames = 0
+        self.missing: list[str] = []
+        """Files that were still to be read when the view was taken, and are not there."""
 
     def scan(self) -> None:
         """Read every file to its end: headers, frames, chains, secrets."""
@@ -105,23 +107,36 @@ class JournalAudit:
         self._check_held()
 
     def _scan_file(self, file: JournalFile, row: Row | None) -> None:
-        scanned = self._scanned[file.name] = _Scanned()
+        """Read a file. One that the steward deletes meanwhile is gone; the one after it is then read again."""
+        for _ in range(3):
+            try:
+                self._read(file, row)
+            except FileNotFoundError:
+                self._scanned.pop(file.name, None)
+                if file.path.exists():
+                    continue
+                self._files.pop(file.name)
+            except (PilotageError, OSError, ValueError) as error:
+                what = error.what if isinstance(error, PilotageError) else str(error)
+                self._faults.add(file.path, what, getattr(error, "got", ""), getattr(error, "expected", ""))
+                self._scanned.pop(file.name, None)
+            return
+
+    def _read(self, file: JournalFile, row: Row | None) -> None:
         consumed = int(row["offset"]) if row and isinstance(row["offset"], int) else 0
-        try:
-            self._check_identity(file, row)
-            for frame in read_frames(file, self._keyring.steward):
-                self.frames += 1
-                scanned.end = frame.end
-                if frame.end == consumed:
-                    scanned.at_position = frame.chain.hex()
-                if frame.end <= consumed:
-                    self._expect(file, frame)
-        except FileNotFoundError:
-            self._files.pop(file.name)  # consumed and deleted meanwhile
-        except (PilotageError, OSError, ValueError) as error:
-            what = error.what if isinstance(error, PilotageError) else str(error)
-            self._faults.add(file.path, what, getattr(error, "got", ""), getattr(error, "expected", ""))
-            self._scanned.pop(file.name)
+        self._check_identity(file, row)
+        scanned = self._scanned[file.name] = _Scanned()
+        count, taken = 0, []
+        for frame in read_frames(file, self._keyring.steward):
+            count += 1
+            scanned.end = frame.end
+            if frame.end == consumed:
+                scanned.at_position = frame.chain.hex()
+            if frame.end <= consumed:
+                taken.append(frame)
+        self.frames += count
+        for frame in taken:
+            self._expect(file, frame)
 
     def _check_identity(self, file: JournalFile, row: Row | None) -> None:
         identity = hashlib.sha256(file.header.sealed.encode()).hexdigest()
@@ -164,8 +179,8 @@ class JournalAudit:
                 self._faults.add(f"consumed state {place}", "given up, but no event of the ledger says so", state)
         elif name in self._scanned:
             self._check_against_file(name, row)
-        elif name not in self._files and state in ("reading", "whole"):
-            self._faults.add(f"{self._root}/{name}.log", "the file is missing", expected=f"state {state} in consumed")
+        elif name not in self._files and state == "reading":
+            self.missing.append(name)
 
     def _check_against_file(self, name: str, row: Row) -> None:
         scanned, file = self._scanned[name], self._files[name]

@@ -55,6 +55,15 @@ def test_paths_are_those_of_the_specification(tmp_path: Path) -> None:
     assert tile_path(tmp_path, 1, 1000) == tmp_path / "tile/1/x001/000"
 
 
+@given(st.sampled_from([0, 1, 2, "entries"]), st.integers(0, 10**9), st.integers(1, 256))
+def test_a_path_tells_which_trees_have_its_tile(level: int | str, number: int, width: int) -> None:
+    folder = Path("/log")
+    size = (number * 256 + width) << (0 if level == "entries" else 8 * int(level))
+    assert tiles.tile_span(folder, tile_path(folder, level, number, width)) == size
+    for stray in ("tile/0/0", "tile/00/000", "tile/0/000.p/0", "tile/entry/000", "tile/0/x1/000", "x/tile/0/000"):
+        assert tiles.tile_span(folder, folder / stray) is None
+
+
 def test_a_tree_of_70000_has_the_tiles_that_the_vectors_state(tmp_path: Path) -> None:
     vectors = json.loads((Path(__file__).parents[2] / "data" / "rfc6962_vectors.json").read_text())
     assert vectors["tlog_tiles_fact"].startswith(

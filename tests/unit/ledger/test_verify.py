@@ -11,7 +11,8 @@ import asyncio
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +20,24 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import BigInteger, Boolean, Column, Engine, Float, Integer, LargeBinary, Table, Text, select
 
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.erasure import erase
+from pilotage.ledger.faults import LedgerFault
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal import JournalWriter
-from pilotage.ledger.journal_reader import journal_files
+from pilotage.ledger.journal_reader import journal_files, read_frames
 from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from pilotage.ledger.notes import Signer, read_checkpoint_body
 from pilotage.ledger.record import Finding, Payload, Plain, Times, commitment
 from pilotage.ledger.sealing import Steward
-from pilotage.ledger.tables import consumed, held_frames, lease
+from pilotage.ledger.tables import consumed, decisions, erased_keys, heads, held_frames, lease, subject_keys
+from pilotage.ledger.tiles import publish, read_checkpoint, read_entries
 from pilotage.ledger.verify import LedgerReport, verify_ledger
+from pilotage.ledger.verify_batches import ReadableEvent
 from pilotage.profiles.build import build_profile
 from pilotage.storage import database, outbox
 from pilotage.storage.home import Home
@@ -460,3 +467,171 @@ def test_an_edit_of_any_column_is_found_and_named(world: World, restorer: Restor
 @pytest.mark.parametrize("seed", range(1000, 1020))
 def test_two_thousand_random_changes(world: World, restorer: Restorer, seed: int) -> None:
     check_random_changes(world, restorer, seed, 100)
+
+
+# What an attacker, an accident or bad luck would do.
+
+
+def faults_of(world: World, **options: Any) -> str:
+    report = world.verify(**options)
+    assert not report.ok
+    return "\n".join(f"{fault.place}: {fault.what}" for fault in report.faults)
+
+
+def test_whoever_owns_all_files_and_tables_but_not_the_key_cannot_rewrite_history(
+    world: World, restorer: Restorer
+) -> None:
+    """Entries, tiles, roots and frontiers are consistent among themselves again; only the signatures are not."""
+    folder = world.home.ledger
+    published = read_checkpoint_body(read_checkpoint(folder)).size
+    entries = list(read_entries(folder, 0, published))
+    entries[7] = entries[7].replace(b'"stage":"internal"', b'"stage":"internat"')
+    signer = Signer(world.keyring.origin, Ed25519PrivateKey.generate())
+    shutil.rmtree(folder / "tile")
+    root = Frontier().append(map(leaf_hash, entries)).root()
+    publish(folder, 0, entries, published, signer.sign_checkpoint(world.keyring.origin, published, root))
+    for row in world.sql(select(heads)):
+        if row.size <= published:
+            frontier = Frontier().append(map(leaf_hash, entries[: row.size]))
+            values = {"root": frontier.root().hex(), "frontier": frontier.to_bytes()}
+            world.sql(heads.update().where(heads.c.size == row.size).values(values))
+    said = faults_of(world)
+    assert f"{folder}/checkpoint: not a checkpoint that this log signed" in said
+    assert "heads checkpoint of size" in said
+
+
+def test_an_erased_person_cannot_be_brought_back_nor_hidden(world: World, restorer: Restorer) -> None:
+    backup = world.sql(select(subject_keys))
+    row = world.sql(select(erased_keys))[0]
+    world.sql(subject_keys.insert().values(dict(backup[0]._mapping) | {"key_id": row.key_id, "lookup": "0" * 64}))
+    assert "subject_keys wrapped of " + row.key_id in faults_of(world)
+    restorer.restore()
+    world.sql(decisions.update().where(decisions.c.key_id == "erased").values(score=0.25))
+    assert "decisions score of leaf" in faults_of(world)
+    restorer.restore()
+    other = backup[0].key_id
+    world.sql(subject_keys.delete().where(subject_keys.c.key_id == other))
+    assert f"row {other}: the key is missing, and no erasure destroyed it" in faults_of(world)
+    world.sql(erased_keys.insert().values(key_id=other, event=row.event, at=row.at))
+    assert "erased_keys" in faults_of(world)
+
+
+def test_a_payload_of_an_erased_person_is_still_covered(world: World, restorer: Restorer) -> None:
+    row = world.sql(select(decisions).where(decisions.c.key_id == "erased"))[0]
+    path = world.home.ledger / row.segment
+    content = bytearray(path.read_bytes())
+    content[row.offset + row.length - 1] ^= 1
+    path.write_bytes(content)
+    assert f"{path}: its bytes are not those that the batch leaf commits to" in faults_of(world)
+
+
+def test_a_consumed_frame_without_a_leaf_is_missed(world: World, restorer: Restorer) -> None:
+    """As if the steward had skipped the last, unsealed frames: the position says consumed, no leaf came of them."""
+    file = next(file for file in journal_files(world.home.journal) if file.name.startswith("alpha/0") and file.newest)
+    frames = list(read_frames(file, world.keyring.steward))
+    row = consumed.c.name == file.name
+    assert world.sql(select(consumed.c.offset).where(row))[0].offset < frames[-1].end
+    world.sql(consumed.update().where(row).values(offset=frames[-1].end, chain=frames[-1].chain.hex()))
+    said = faults_of(world)
+    assert (
+        f"{file.path} at byte {frames[-1].offset}: this frame was consumed, but the ledger has no leaf for it" in said
+    )
+
+
+def test_a_changed_unsealed_frame_is_found_when_another_follows_it(world: World, restorer: Restorer) -> None:
+    file = next(file for file in journal_files(world.home.journal) if file.name.startswith("alpha/0") and file.newest)
+    frame = list(read_frames(file, world.keyring.steward))[-2]
+    content = bytearray(file.path.read_bytes())
+    content[frame.offset + 40] ^= 1
+    file.path.write_bytes(content)
+    assert str(file.path) in faults_of(world)
+
+
+def test_a_journal_that_vanished_unsealed_is_missed(world: World, restorer: Restorer) -> None:
+    file = next(file for file in journal_files(world.home.journal) if file.name.startswith("alpha/1") and file.newest)
+    file.path.unlink()
+    assert f"{file.path}: the file is missing" in faults_of(world)
+
+
+def test_another_keyring_verifies_nothing_and_raises_nothing(world: World) -> None:
+    said = faults_of(world, keyring=Keyring.create("example.org/ledger"))
+    assert "the key is missing, and no erasure destroyed it" in said
+    assert "not a checkpoint that this log signed" in said
+
+
+def test_a_damaged_database_is_reported(world: World, restorer: Restorer) -> None:
+    path = world.home.ledger_database
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 40] = bytes(4096 * 37)
+    path.write_bytes(content)
+    assert "ledger.db: " in faults_of(world)
+
+
+def test_witnesses_see_every_event_and_add_their_faults(world: World) -> None:
+    seen: list[ReadableEvent] = []
+
+    def witness(events: Sequence[ReadableEvent]) -> list[LedgerFault]:
+        seen.extend(events)
+        return [LedgerFault(place="approvals row 7", what="no event speaks of it")]
+
+    report = world.verify(witnesses=[witness])
+    assert [fault.place for fault in report.faults] == ["approvals row 7"]
+    assert not report.ok
+    kinds = [event.event.kind for event in seen]
+    assert (len(seen), kinds.count("approval.granted")) == (report.events, 12)
+    granted = next(event for event in seen if event.event.kind == "approval.granted")
+    assert granted.private == {"actor": "operator"}
+
+
+def test_a_new_installation_and_one_that_never_sealed_are_whole(tmp_path: Path) -> None:
+    world = found(tmp_path / "new")
+    assert world.verify() == LedgerReport(ok=True, origin="example.org/ledger", root=EMPTY_ROOT.hex())
+
+    async def write() -> None:
+        journal = JournalWriter(world.home.journal / "n", worker=0, steward_key=world.keyring.steward_public)
+        await journal.open()
+        await write_decision(journal, 1)
+        await journal.close()
+
+    asyncio.run(write())
+    report = world.verify()
+    assert (report.ok, report.frames, report.size) == (True, 1, 0)
+
+
+def test_a_ledger_that_grows_meanwhile_is_whole_at_every_moment(tmp_path: Path) -> None:
+    """No false alarm while the steward seals, publishes, deletes journals and erases beside the verification."""
+    world = found(tmp_path / "live")
+    steward = world.steward()
+    assert steward.acquire()
+    reports: list[LedgerReport] = []
+
+    async def live() -> None:
+        key = world.keyring.steward_public
+        journal = JournalWriter(
+            world.home.journal / "n", worker=0, steward_key=key, first_bytes=20_000, segment_bytes=20_000
+        )
+        await journal.open()
+        stop = threading.Event()
+        sealing = asyncio.create_task(asyncio.to_thread(steward.run, stop))
+        verifying = asyncio.create_task(asyncio.to_thread(watch, stop))
+        for n in range(900):
+            await write_decision(journal, n)
+            if n % 100 == 50:
+                await write_stream(journal, n, ends=n % 200 == 50)
+            if n == 500:
+                await asyncio.to_thread(erase, "customer-3", "request", "the person", steward=steward)
+        stop.set()
+        await asyncio.gather(sealing, verifying)
+        await journal.close()
+
+    def watch(stop: threading.Event) -> None:
+        engine = database.open_engine(database.url_of(world.home, "ledger"))
+        while not stop.is_set():
+            reports.append(verify_ledger(world.home, engine, world.keyring))
+        engine.dispose()
+
+    asyncio.run(live())
+    world.control.dispose()
+    assert [fault for report in reports for fault in report.faults][:3] == []
+    assert len({report.size for report in reports}) > 3
+    assert world.verify().ok
