@@ -64,8 +64,10 @@ def test_it_answers_as_the_model_does_and_outlives_its_process(fitted: tuple[Pat
             with pytest.raises(Unavailable, match="process failed"):
                 await runtime.score_async((1.0, None))  # the model takes no null
             assert await runtime.score_async(rows[0]) == own[0]
+            assert runtime._box is not None
+            os.killpg(runtime._box.pid, signal.SIGSTOP)
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(runtime.score_async(rows[1]), 0.0001)
+                await asyncio.wait_for(runtime.score_async(rows[1]), 0.05)
             assert await runtime.score_async(rows[2]) == own[2]
             assert runtime._box is not None
             os.killpg(runtime._box.pid, signal.SIGKILL)
