@@ -27,7 +27,7 @@ _system_option = click.option("--system", required=True, help="The system's id."
 @json_option
 @click.pass_obj
 def promote(chosen: Chosen, release: str, system: str, stage: str, json_: bool) -> None:
-    """Put a release live at a stage. Its gate is read again in the same transaction; every worker follows within 1 s."""
+    """Put a release live at a stage, if its gate says go at that moment; every worker follows within a second."""
     installation = opened(chosen)
     digest = chosen_release(installation, system, release)
     with reading(installation.control) as connection:

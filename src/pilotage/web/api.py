@@ -17,37 +17,22 @@ from pilotage.access.model import Person, may, require
 from pilotage.errors import InputError, NotFound
 from pilotage.gates.service import approve, check
 from pilotage.kernel.clock import parse_time
-from pilotage.ledger.queries import DecisionFilter, RecordedDecision
+from pilotage.ledger.queries import RecordedDecision
 from pilotage.monitor.service import status
+from pilotage.releases.store import find_release
 from pilotage.replay.reasons import explain_recorded
 from pilotage.replay.service import replay
 from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
+from pilotage.web.bodies import Approve, Move, Reason, json_object, read_body
+from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
 from pilotage.wiring.installation import Installation
 
-__all__ = ["decision_filter", "routes"]
+__all__ = ["release_digest", "routes"]
 
 Work = Callable[[Request, Person, dict[str, Any]], Any]
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of an approval: which release, for which stage, in which role."""
-
-    release: str
-    stage: str
-    system: str = ""
-    role: str = ""
-    statement: str = ""
-
-
-class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of promote, rollback, stop and start; each uses what it needs."""
-
-    release: str = ""
-    stage: str = ""
-    reason: str = ""
 
 
 def routes(installation: Installation) -> list[BaseRoute]:
@@ -69,6 +54,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/decisions/{id}/proof", "decision.read", api.proof),
         ("POST", "/decisions/{id}/replay", "decision.read", api.replay),
         ("GET", "/checkpoint", "decision.read", api.checkpoint),
+        ("GET", "/stats", "decision.read", api.stats),
     ]
     return [
         Route(f"/api/v1{path}", _endpoint(installation, permission, work), methods=[method])
@@ -78,12 +64,12 @@ def routes(installation: Installation) -> list[BaseRoute]:
 
 def _endpoint(installation: Installation, permission: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        body = _body(await request.body()) if request.method == "POST" else {}
+        content = await request.body() if request.method == "POST" else b""
 
         def do() -> Any:
             person = person_of(request, installation)
             require(person, permission)
-            return work(request, person, body)
+            return work(request, person, json_object(content))
 
         made = await run_in_threadpool(do)
         return made if isinstance(made, Response) else JSONResponse(made)
@@ -91,41 +77,14 @@ def _endpoint(installation: Installation, permission: str, work: Work) -> Callab
     return endpoint
 
 
-def _body(content: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(content or b"{}")
-    except ValueError as error:
-        raise InputError("the body is no JSON", got=error, expected="a JSON object", mend="mend the body") from error
-    if not isinstance(found, dict):
-        raise InputError(
-            "the body is no JSON object", got=type(found).__name__, expected="an object", mend="send {...}"
-        )
-    return found
+def release_digest(installation: Installation) -> Callable[[str], str]:
+    """A look-up of a release's digest by a short digest or `system@version`; it raises NotFound."""
 
+    def look_up(ref: str) -> str:
+        with reading(installation.control) as connection:
+            return find_release(connection, ref).digest
 
-def _as(kind: type[Any], body: dict[str, Any]) -> Any:
-    try:
-        return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        expected = ", ".join(kind.__struct_fields__)
-        raise InputError("the body does not fit", got=error, expected=expected, mend="mend the field named") from error
-
-
-def decision_filter(query: dict[str, str]) -> DecisionFilter:
-    """The filter that query parameters describe; unknown names are ignored. Raises InputError with every fault."""
-    faults: list[dict[str, object]] = []
-    values: dict[str, Any] = {
-        name: query.get(name, "") for name in ("system", "release", "stage", "outcome", "fault", "subject")
-    }
-    for name, read in (("since", parse_time), ("until", parse_time), ("score_min", float), ("score_max", float)):
-        if text := query.get(name, "").strip():
-            try:
-                values[name] = read(text)
-            except (InputError, ValueError):
-                faults.append({"path": name, "code": "wrong_type", "message": f"{text[:60]} cannot be read"})
-    if faults:
-        raise InputError("the filter cannot be read", mend="times as 2026-03-01T10:00Z, scores as 0.25", faults=faults)
-    return DecisionFilter(**values)
+    return look_up
 
 
 class _Api:
@@ -176,26 +135,28 @@ class _Api:
         return msgspec.to_builtins(found)
 
     def promote(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
-        move: Move = _as(Move, body)
+        move = read_body(Move, body)
         made = self.installation.rollout.promote(person, request.path_params["system"], move.release, move.stage)
         return msgspec.to_builtins(made)
 
     def rollback(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
-        move: Move = _as(Move, body)
+        move = read_body(Reason, body)
         return msgspec.to_builtins(
             self.installation.rollout.rollback(person, request.path_params["system"], move.reason)
         )
 
     def stop(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
-        move: Move = _as(Move, body)
+        move = read_body(Reason, body)
         return msgspec.to_builtins(self.installation.rollout.stop(person, request.path_params["system"], move.reason))
 
     def start(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
-        move: Move = _as(Move, body)
+        move = read_body(Reason, body)
         return msgspec.to_builtins(self.installation.rollout.start(person, request.path_params["system"], move.reason))
 
     def approve(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
-        ask: Ask = _as(Ask, body)
+        ask = read_body(Approve, body)
+        if ask.system:
+            _refuse_other_system(self.installation, ask)
         made = approve(
             self.installation.control,
             person,
@@ -207,13 +168,9 @@ class _Api:
         return JSONResponse(msgspec.to_builtins(made), status_code=201)
 
     def decisions(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
-        query = dict(request.query_params)
-        limit, before = query.get("limit", "100"), query.get("before", "")
-        if not (limit.isdigit() and 1 <= int(limit) <= 1_000) or not (before == "" or before.isdigit()):
-            raise InputError("limit or before cannot be read", got=f"{limit}, {before}", mend="limit 1 to 1000")
-        found = self.installation.ledger().decisions(
-            decision_filter(query), limit=int(limit), before=int(before) if before else None
-        )
+        limit, before = page_of(request.query_params, limit=100, most=1_000)
+        wanted = decision_filter(request.query_params, release_digest(self.installation))
+        found = self.installation.ledger().decisions(wanted, limit=limit, before=before)
         return [asdict(row) for row in found]
 
     def decision(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
@@ -239,8 +196,26 @@ class _Api:
     def checkpoint(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return Response(self.installation.ledger().checkpoint(), media_type="text/plain; charset=utf-8")
 
+    def stats(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        found = self.installation.ledger().stats()
+        return {"decisions": found.decisions, "outcomes": found.outcomes, "workers": self.installation.settings.workers}
+
     def _recorded(self, request: Request) -> RecordedDecision:
         return self.installation.ledger().decision(request.path_params["id"])
+
+
+def _refuse_other_system(installation: Installation, ask: Approve) -> None:
+    with reading(installation.control) as connection:
+        found = find_release(connection, ask.release)
+    if found.system != ask.system:
+        fault: dict[str, object] = {"path": "system", "code": "mismatch", "message": f"this is {found.name}"}
+        raise InputError(
+            "the release is another system's",
+            got=ask.system,
+            expected=found.system,
+            mend="name a release of this system",
+            faults=[fault],
+        )
 
 
 def payload_as_json(found: RecordedDecision) -> dict[str, Any] | None:

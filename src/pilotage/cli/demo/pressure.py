@@ -1,6 +1,6 @@
-"""Steady traffic on fresh connections for some seconds: `python -m pilotage.cli.demo.pressure URL SECONDS`.
+"""Steady traffic on fresh connections until told to stop: `python -m pilotage.cli.demo.pressure URL MOST_SECONDS`.
 
-Reads {"key", "rows"} as JSON from standard input. Bounded: it ends by itself.
+Reads {"key", "rows"} as one line of JSON from standard input, and stops when that closes. Bounded: it ends by itself.
 """
 
 from __future__ import annotations
@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 
 from pilotage.cli.demo.traffic import send_rows
 
 __all__ = ["main"]
 
+_AT_ONCE = 100
+
 
 def main() -> None:
-    """Send the rows again and again, eight at a time, until the time is over."""
-    url, seconds = sys.argv[1], float(sys.argv[2])
-    given = json.load(sys.stdin)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        asyncio.run(send_rows(url, given["key"], given["rows"], concurrency=8, fresh_connections=True))
+    """Send the rows again and again, eight at a time, a hundred in a go."""
+    url, most = sys.argv[1], float(sys.argv[2])
+    given = json.loads(sys.stdin.readline())
+    told = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
+    end = time.monotonic() + most
+    while time.monotonic() < end and not told.is_set():
+        asyncio.run(send_rows(url, given["key"], given["rows"][:_AT_ONCE], concurrency=8, fresh_connections=True))
 
 
 if __name__ == "__main__":

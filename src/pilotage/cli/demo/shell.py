@@ -50,7 +50,7 @@ class Shell:
 
     def tell(self, text: str) -> None:
         """One line of result."""
-        self.screen.print(f"  {text}")
+        self.screen.print(f"  {text}", soft_wrap=True)
 
     def run(self, *words: str, token: str = "", fine: tuple[int, ...] = (0,), show: bool = True) -> Any:
         """Run `pilotage WORDS --json` and return its JSON. Raises Unavailable with its own words when it fails."""
@@ -63,6 +63,23 @@ class Shell:
             )
         return json.loads(done.stdout)
 
+    def begin(self, *words: str, token: str = "") -> subprocess.Popen[bytes]:
+        """Start a command beside the others; `end` waits for it."""
+        self._show(*words, "--json")
+        return subprocess.Popen(
+            self.command(*words, "--json"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PILOTAGE_TOKEN": token},
+        )
+
+    def end(self, begun: subprocess.Popen[bytes]) -> Any:
+        """The JSON of a command that was begun. Raises Unavailable with its own words when it failed."""
+        out, words = begun.communicate()
+        if begun.returncode:
+            raise Unavailable("a command failed", got=words.decode(errors="replace").strip()[-2000:], mend="see it")
+        return json.loads(out)
+
     def bytes_of(self, *words: str, token: str = "") -> bytes:
         """Run a command and return its standard output as it is."""
         done = self._call(*words, token=token, show=True)
@@ -74,9 +91,13 @@ class Shell:
 
     def _call(self, *words: str, token: str, show: bool) -> subprocess.CompletedProcess[bytes]:
         if show:
-            self.screen.print(f"  [dim]$ pilotage {' '.join(words)}[/]", soft_wrap=True, markup=True)
+            self._show(*words)
         environ = {**os.environ, "PILOTAGE_TOKEN": token}
         return subprocess.run(self.command(*words), capture_output=True, env=environ, check=False)
+
+    def _show(self, *words: str) -> None:
+        shortened = " ".join(word[:26] + "…" if len(word) > 60 else word for word in words)
+        self.screen.print(f"  [dim]$ pilotage {shortened}[/]", soft_wrap=True)
 
     def command(self, *words: str) -> list[str]:
         """The full argument list of a command in this home."""

@@ -32,9 +32,9 @@ class Reply:
 
 def read_rows(path: Path, target: str) -> list[Row]:
     """The rows of the pilot's CSV without the target column; numbers as numbers, whole ones as integers."""
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    with opened as file:
-        rows = list(csv.DictReader(io.TextIOWrapper(file, encoding="utf-8")))
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
     return [{name: _number(text) for name, text in row.items() if name != target} for row in rows]
 
 
