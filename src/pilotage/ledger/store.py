@@ -206,7 +206,7 @@ def _listed(connection: Connection, values: Iterable[str]) -> Select[Any]:
     """Thousands of values as a subquery of one parameter: an IN list of as many parameters is several times slower."""
     if connection.dialect.name == "sqlite":
         text_list = json.dumps(list(values))
-        return select(func.json_each(text_list).table_valued("value").c.value)
+        return select(func.json_each(text_list).table_valued("value").columns["value"])
     return select(func.unnest(cast(list(values), ARRAY(Text))))
 
 
@@ -397,7 +397,7 @@ def scrub(engine: Engine) -> bool:
     try:
         cursor = raw.cursor()
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        busy = cursor.fetchone()[0]
+        [(busy, _, _)] = cursor.fetchall()
         cursor.close()
         return not busy
     finally:

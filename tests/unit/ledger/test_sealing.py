@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from pilotage.errors import Conflict, IntegrityError, NotFound, Unavailable
 from pilotage.kernel.ids import uuid7
@@ -30,7 +34,17 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path)
 
 
-def test_one_of_each_frame_kind_is_written_and_sealed(world: World) -> None:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """On both databases."""
+    made = make_world(tmp_path, request.getfixturevalue("postgres_url") if request.param == "postgresql" else "")
+    yield made
+    made.control.dispose()
+    made.ledger.dispose()
+
+
+def test_one_of_each_frame_kind_is_written_and_sealed(either: World) -> None:
+    world = either
     done, broken = uuid7(), uuid7()
     frames = [
         decision("ann"),
@@ -72,7 +86,8 @@ def test_one_of_each_frame_kind_is_written_and_sealed(world: World) -> None:
         assert outbox.waiting(connection) == []
 
 
-def test_a_stream_is_held_over_batches_until_it_ends(world: World) -> None:
+def test_a_stream_is_held_over_batches_until_it_ends(either: World) -> None:
+    world = either
     stream = uuid7()
     frames = [
         opened(stream, "ann"),
@@ -89,7 +104,8 @@ def test_a_stream_is_held_over_batches_until_it_ends(world: World) -> None:
         assert store.open_streams(connection) == {}
 
 
-def test_a_stream_whose_worker_was_killed_is_interrupted_when_the_worker_begins_again(world: World) -> None:
+def test_a_stream_whose_worker_was_killed_is_interrupted_when_the_worker_begins_again(either: World) -> None:
+    world = either
     stream = uuid7()
     world.write([opened(stream, "ann"), chunk(stream, 0, "half of")], close=False)
     world.write([decision("bob")], close=False)
@@ -206,7 +222,8 @@ def test_a_replaced_file_is_reported_and_read(world: World) -> None:
     world.check([first, second], [world.queries.events("journal.gap")[0].id])
 
 
-def test_profile_counts_are_made_once_and_committed_to(world: World) -> None:
+def test_profile_counts_are_made_once_and_committed_to(either: World) -> None:
+    world = either
     world.profile = build_profile(
         {"age": "numeric", "income": "numeric"}, [[n, n * 100.0] for n in range(20, 60)], [n / 40 for n in range(40)]
     )
@@ -254,7 +271,8 @@ def test_a_proof_of_a_decision_holds(world: World) -> None:
         verify_proof(proof, frames[124][1], world.vkey)
 
 
-def test_only_the_lease_holder_seals(world: World) -> None:
+def test_only_the_lease_holder_seals(either: World) -> None:
+    world = either
     frames = [decision("ann"), decision("bob")]
     world.write(frames[:1])
     first = world.steward("a")
@@ -278,6 +296,52 @@ def test_a_standby_waits_until_the_lease_ends(world: World) -> None:
     assert active.acquire() and not standby.acquire()
     active.release()
     assert standby.acquire()
+
+
+def test_the_loop_seals_what_comes_hands_over_and_ends(world: World) -> None:
+    stop, first, second = threading.Event(), world.steward("a"), world.steward("b")
+    loops = [threading.Thread(target=steward.run, args=(stop,)) for steward in (first, second)]
+    for loop in loops:
+        loop.start()
+    frames = [decision(str(n)) for n in range(30)]
+    for n in range(0, 30, 10):
+        world.write(frames[n : n + 10])
+    deadline = time.monotonic() + 20
+    while world.queries.stats("credit").decisions < 20 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second.release()
+    while world.queries.stats("credit").decisions < 30 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stop.set()
+    for loop in loops:
+        loop.join()
+    world.steward("c").seal_all()
+    world.check(frames)
+
+
+def test_the_loop_survives_trouble_and_says_so(world: World) -> None:
+    world.write([decision("ann")])
+    steward = world.steward()
+    steward.seal()
+    folder = world.home.journal / "n1"
+    stop = threading.Event()
+    loop = threading.Thread(target=steward.run, args=(stop,))
+    with writing(world.ledger) as connection:
+        [good] = connection.execute(select(heads.c.root)).scalars()
+        connection.execute(heads.update().values(root="00" * 32))
+    world.write([late := decision("bob")])
+    loop.start()
+    deadline = time.monotonic() + 20
+    while "last head" not in steward.trouble and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert "last head" in steward.trouble and len(list(folder.glob("*.log"))) == 2
+    with writing(world.ledger) as connection:
+        connection.execute(heads.update().values(root=good))
+    while steward.trouble and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stop.set()
+    loop.join()
+    assert world.queries.decision(frame_id(late)).payload is not None
 
 
 def test_a_changed_head_is_never_continued(world: World) -> None:
@@ -304,14 +368,16 @@ def test_a_database_older_than_the_published_log_does_not_fork_it(world: World) 
     assert behind.value.code == "ledger_behind"
 
 
-def test_text_that_postgresql_cannot_store_is_cleaned(world: World) -> None:
+def test_text_that_postgresql_cannot_store_is_cleaned(either: World) -> None:
+    world = either
     frame = decision("ann", arm="a\x00b")
     world.write([frame])
     world.steward().seal()
     assert world.queries.decision(frame_id(frame)).row.arm == "a\\0b"
 
 
-def test_decisions_are_filtered_and_paged(world: World) -> None:
+def test_decisions_are_filtered_and_paged(either: World) -> None:
+    world = either
     frames = [decision(f"s{n % 3}", score=n / 20, at=START + n) for n in range(20)] + [rejected("s0", system="other")]
     world.write(frames)
     world.steward().seal()
