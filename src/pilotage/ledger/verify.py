@@ -155,7 +155,7 @@ class _Audit:
                 progress(index, self.size)
             try:
                 leaf = decode_leaf(entry) if entry is not None else None
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, ValueError) as error:
                 self._faults.add(f"leaf {index}", f"its entry is no record: {error}")
                 continue
             if leaf is None or entry is None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.record import Batch, Event, Payload
 from pilotage.ledger.rows import Place, counts_digest, index_row
@@ -138,7 +140,10 @@ class BatchAudit:
         told = [sealed.leaf for sealed in one.leaves if isinstance(sealed.leaf, Event)]
         unsound = {str(event.facts.get("id")) for event in told if event.kind == "record.unsound"}
         for sealed in one.leaves:
-            self._check_leaf(sealed, payloads, rows, unsound=sealed.leaf.id in unsound)
+            try:
+                self._check_leaf(sealed, payloads, rows, unsound=sealed.leaf.id in unsound)
+            except (msgspec.MsgspecError, ValueError, TypeError, LookupError) as error:
+                self.faults.add(f"leaf {sealed.index}", f"what it says cannot be read: {error}")
         for record in payloads.records.values():
             self.faults.add(self.payloads.at(record), "no leaf has this payload")
         self._check_counts(batch, rows.counts.get(batch.id, []))

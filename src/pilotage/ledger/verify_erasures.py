@@ -50,7 +50,9 @@ class ErasureAudit:
         self._check_scheduled()
 
     def _check_scheduled(self) -> None:
-        for row in self.rows.all(scheduled_erasures):
+        waiting = self.rows.all(scheduled_erasures)
+        self._check_forgotten({str(row["event"]) for row in waiting})
+        for row in waiting:
             event = self._events.get(str(row["event"]))
             facts = event.facts if event is not None and event.kind == _SCHEDULED else {}
             if (row["due"], row["reason"]) != (facts.get("until"), facts.get("reason")):
@@ -58,3 +60,15 @@ class ErasureAudit:
                 self.faults.add(place, "not as its event says", (row["due"], row["reason"], row["event"]), facts)
             if not self.rows.among(subject_keys, subject_keys.c.lookup, [str(row["lookup"])]):
                 self.faults.add(f"scheduled_erasures lookup {row['lookup']}", "no subject has this lookup")
+
+    def _check_forgotten(self, waiting: set[str]) -> None:
+        """A schedule ends by an erasure or a new schedule: each later event can have ended one."""
+        ends = 0
+        for event in reversed(self._events.values()):
+            if event.kind == _SCHEDULED and event.id not in waiting:
+                ends -= 1
+                if ends < 0:
+                    place = f"scheduled_erasures event {event.id}"
+                    self.faults.add(place, "the row of this schedule is missing, and it was not carried out")
+                    ends = 0
+            ends += 1

@@ -154,7 +154,7 @@ class JournalAudit:
         place = f"{file.path} at byte {frame.offset}"
         try:
             id_ = _named(frame.plain).id
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError):
             self._faults.add(place, "this frame names no record")
             return
         if frame.kind in (FrameKind.opened, FrameKind.chunk):
@@ -230,7 +230,7 @@ class JournalAudit:
         elif row["opened"]:
             try:
                 plain = msgspec.json.decode(row["plain"], type=Plain)
-            except (msgspec.MsgspecError, TypeError):
+            except (msgspec.MsgspecError, TypeError, ValueError):
                 self._faults.add(place, "its plain part cannot be read")
                 return
             if plain.id != row["id"] or plain.commitment != hashlib.sha256(secret).hexdigest():

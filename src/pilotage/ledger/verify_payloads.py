@@ -160,7 +160,7 @@ class PayloadAudit:
                     self.faults.add(f"leaf {sealed.index}", "the stream's payload is not that of its opened part")
                 return payload
             return _payload(content)
-        except msgspec.DecodeError as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             if not unsound:
                 self.faults.add(self.at(record), f"the payload of leaf {sealed.index} cannot be read: {error}")
             return {}

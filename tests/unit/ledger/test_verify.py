@@ -614,11 +614,11 @@ def test_a_ledger_that_grows_meanwhile_is_whole_at_every_moment(tmp_path: Path) 
         stop = threading.Event()
         sealing = asyncio.create_task(asyncio.to_thread(steward.run, stop))
         verifying = asyncio.create_task(asyncio.to_thread(watch, stop))
-        for n in range(900):
+        for n in range(500):
             await write_decision(journal, n)
             if n % 100 == 50:
                 await write_stream(journal, n, ends=n % 200 == 50)
-            if n == 500:
+            if n == 300:
                 await asyncio.to_thread(erase, "customer-3", "request", "the person", steward=steward)
         stop.set()
         await asyncio.gather(sealing, verifying)
