@@ -174,10 +174,10 @@ def die(step: str) -> None:
 class World:
     """An installation at rest. Engines are kept for their compiled statements, their connections are not."""
 
-    def __init__(self, home: Home, keyring: Keyring) -> None:
+    def __init__(self, home: Home, keyring: Keyring, url: str = "") -> None:
         self.home, self.keyring = home, keyring
-        self.control = database.open_engine(database.url_of(home, "control"))
-        self.ledger = database.open_engine(database.url_of(home, "ledger"))
+        self.control = database.open_engine(database.url_of(home, "control", url))
+        self.ledger = database.open_engine(database.url_of(home, "ledger", url))
 
     def verify(self, **options: Any) -> LedgerReport:
         try:
@@ -209,16 +209,16 @@ class World:
         )
 
 
-def found(root: Path) -> World:
-    """A new, empty installation."""
-    world = World(Home(root=root).create(), Keyring.create("example.org/ledger"))
+def found(root: Path, url: str = "") -> World:
+    """A new, empty installation; on PostgreSQL with a URL."""
+    world = World(Home(root=root).create(), Keyring.create("example.org/ledger"), url)
     database.control.create_all(world.control)
     database.ledger.create_all(world.ledger)
     return world
 
 
-def build(root: Path, decisions: int = 330) -> World:
-    world = found(root)
+def build(root: Path, decisions: int = 330, url: str = "") -> World:
+    world = found(root, url)
     steward = world.steward()
     assert steward.acquire()
     asyncio.run(fill(world.home, steward, world.control, decisions))
@@ -634,4 +634,28 @@ def test_a_ledger_that_grows_meanwhile_is_whole_at_every_moment(tmp_path: Path) 
     world.control.dispose()
     assert [fault for report in reports for fault in report.faults][:3] == []
     assert len({report.size for report in reports}) > 3
+    assert world.verify().ok
+
+
+@pytest.mark.postgres
+def test_a_ledger_on_postgresql_is_verified_alike(tmp_path: Path, postgres_url: str) -> None:
+    world = build(tmp_path, 60, postgres_url)
+    report = world.verify()
+    assert report.faults == ()
+    assert report.erased > 2
+    mutator = Mutator(world, 5)
+    wrong: list[str] = []
+    for table in mutator.tables:
+        for column in table.columns:
+            if (table, column.name) in OPERATIONAL:
+                continue
+            before = world.sql(select(table))
+            change = mutator.edit_of(table, column)
+            change.apply()
+            report = world.verify()
+            if not any(change.place in fault.place for fault in report.faults):
+                wrong.append(change.name)
+            world.sql(table.delete())
+            world.sql(table.insert().values([dict(row._mapping) for row in before]))
+    assert wrong == []
     assert world.verify().ok
