@@ -38,18 +38,20 @@ def convert(
     except ImportError:
         raise MissingExtra("skl2onnx", "sklearn") from None
     kind_of = dict(zip(names, kinds, strict=True))
-    if hasattr(model, "feature_names_in_"):
-        used = [str(name) for name in model.feature_names_in_]
+    used = [str(name) for name in getattr(model, "feature_names_in_", names)]
+    if _picks_columns(model):
         whole = types.Int64TensorType if integers == "int64" else types.FloatTensorType
         made = {"string": types.StringTensorType, "integer": whole}
         initial = [(name, made.get(kind_of[name], types.FloatTensorType)([None, 1])) for name in used]
     else:
-        used, initial = list(names), [("X", types.FloatTensorType([None, len(names)]))]
+        initial = [("matrix", types.FloatTensorType([None, len(used)]))]
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     converted = skl2onnx.convert_sklearn(
         model, name="pilot", initial_types=initial, options={id(last): {"zipmap": False}}, target_opset=OPSET
     )
-    _merge_inputs(onnx, converted.graph, {name: list(names).index(name) for name in used}, texts, len(names))
+    place = [list(names).index(name) for name in used]
+    columns = [[each] for each in place] if _picks_columns(model) else [place]
+    _merge_inputs(onnx, converted.graph, names, columns, texts)
     _keep_score(onnx, converted.graph, column)
     converted.doc_string = ""
     onnx.checker.check_model(converted)
@@ -57,10 +59,21 @@ def convert(
     return content
 
 
+def _picks_columns(model: Any) -> bool:
+    """Whether the model takes its columns apart by name; any other takes one matrix."""
+    first = model.steps[0][1] if hasattr(model, "steps") else model
+    return type(first).__name__ == "ColumnTransformer" and hasattr(model, "feature_names_in_")
+
+
 def _merge_inputs(
-    onnx: Any, graph: Any, place: Mapping[str, int], texts: Mapping[str, Sequence[str]], width: int
+    onnx: Any, graph: Any, names: Sequence[str], columns: Sequence[list[int]], texts: Mapping[str, Sequence[str]]
 ) -> None:
-    """Replace the inputs by columns of one tensor."""
+    """Replace the inputs by columns of one tensor: the first by the first of `columns`, and so on.
+
+    By position, since the converter rewrites names. Raises ValueError when it did not keep every input.
+    """
+    if len(graph.input) != len(columns):
+        raise ValueError(f"the converter kept {len(graph.input)} of {len(columns)} inputs")
     helper, types = onnx.helper, onnx.TensorProto
     before: list[Any] = []
 
@@ -68,18 +81,15 @@ def _merge_inputs(
         graph.initializer.append(onnx.numpy_helper.from_array(values, name))
         return name
 
-    for at, each in enumerate(list(graph.input)):
+    for at, (each, chosen) in enumerate(zip(graph.input, columns, strict=True)):
         kind = each.type.tensor_type.elem_type
         mark = f"pilotage_{at}"
-        if each.name not in place:  # one matrix of all features
-            before.append(helper.make_node("Cast", [INPUT], [each.name], to=kind))
-            continue
-        index = constant(np.array([place[each.name]], dtype=np.int64), f"{mark}_index")
+        index = constant(np.array(chosen, dtype=np.int64), f"{mark}_index")
         before.append(helper.make_node("Gather", [INPUT, index], [f"{mark}_column"], axis=1))
         if kind != types.STRING:
             before.append(helper.make_node("Cast", [f"{mark}_column"], [each.name], to=kind))
             continue
-        known = list(texts.get(each.name, ()))
+        known = list(texts.get(names[chosen[0]], ()))
         words = constant(np.array([*known, UNSEEN_TEXT, NULL_TEXT], dtype=object), f"{mark}_words")
         null = constant(np.array(float(len(known) + 1)), f"{mark}_null")
         before += [
@@ -92,7 +102,7 @@ def _merge_inputs(
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(INPUT, types.DOUBLE, [None, width]))
+    graph.input.append(helper.make_tensor_value_info(INPUT, types.DOUBLE, [None, len(names)]))
 
 
 def _keep_score(onnx: Any, graph: Any, column: int) -> None:

@@ -72,6 +72,8 @@ def _odds(classifier: Any, column: int) -> tuple[Any, float]:
     kind = type(classifier).__name__
     if kind not in ("LogisticRegression", "LogisticRegressionCV", "SGDClassifier", "LinearDiscriminantAnalysis"):
         raise NotLinear(f"{kind} is not a linear classifier with logistic odds")
+    if getattr(classifier, "loss", "log_loss") != "log_loss":
+        raise NotLinear(f"{kind} with the loss {classifier.loss} has no logistic odds")
     if len(classifier.classes_) != 2 or classifier.coef_.shape[0] != 1:
         raise NotLinear("it does not choose between two classes")
     sign = 1.0 if column == 1 else -1.0

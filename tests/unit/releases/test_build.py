@@ -1,0 +1,231 @@
+"""Building releases of small pilots: what is served, what is refused, and the same release again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sqlalchemy import Engine
+
+from pilotage.errors import InputError
+from pilotage.evaluation.reasons import explain
+from pilotage.evidence.store import for_subject
+from pilotage.releases.build import build_release
+from pilotage.releases.load import open_release
+from pilotage.releases.model import Release
+from pilotage.runtimes.open import open_runtime
+from pilotage.storage.database import control, open_engine, reading
+from pilotage.storage.home import Home
+
+FEATURES = ["income", "late", "age"]
+
+
+def _table(rows: int = 900) -> pd.DataFrame:
+    generator = np.random.default_rng(5)
+    table = pd.DataFrame(
+        {
+            "customer": [f"c{at}" for at in range(rows)],
+            "income": np.round(generator.exponential(30_000, rows), 2),
+            "late": generator.integers(0, 9, rows),
+            "age": generator.integers(18, 80, rows),
+        }
+    )
+    odds = -1.5 + 0.5 * table["late"] - table["income"] / 20_000
+    table["bad"] = (generator.random(rows) < 1 / (1 + np.exp(-odds))).astype(int)
+    return table
+
+
+def _pilot(folder: Path, model: Any, table: pd.DataFrame, **changed: Any) -> Path:
+    """A pilot's folder with a model fitted on a table; `changed` replaces parts of its declaration."""
+    folder.mkdir(exist_ok=True)
+    table.to_csv(folder / "data.csv", index=False)
+    joblib.dump(model, folder / "model.joblib")
+    owners = dict.fromkeys(("business", "model", "operations", "risk"), "role@example.org")
+    declared: dict[str, Any] = {
+        "id": "scoring",
+        "name": "Scoring",
+        "purpose": "To test builds.",
+        "risk_tier": "high",
+        "owners": owners,
+        "pilot": {
+            "artefact": "model.joblib",
+            "data": "data.csv",
+            "target": "bad",
+            "positive": "1",
+            "subject": "customer",
+            "protected": ["age"],
+            "slices": ["late"],
+        },
+        "answer": {"threshold": 0.4, "adverse": "refer", "favourable": "approve"},
+        "reasons": [
+            {"code": "LATE", "text": "Payments were late", "features": ["late"]},
+            {"code": "INCOME", "text": "Income", "features": ["income"]},
+        ],
+    }
+    for name, value in changed.items():
+        declared[name] = {**declared[name], **value} if isinstance(value, dict) else value
+    path = folder / "pilotage.yaml"
+    path.write_text(yaml.safe_dump(declared))
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(root=tmp_path / "home").create()
+
+
+@pytest.fixture
+def engine(home: Home) -> Engine:
+    engine = open_engine(f"sqlite:///{home.control_database}")
+    control.create_all(engine)
+    return engine
+
+
+def _build(path: Path, home: Home, engine: Engine) -> Release:
+    return build_release(path, home=home, control=engine, author="author")
+
+
+def _own(model: Any, rows: pd.DataFrame) -> list[float]:
+    return [float(model.predict_proba(rows.iloc[[at]])[0, 1]) for at in range(len(rows))]
+
+
+def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table()
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
+    path = _pilot(tmp_path / "pilot", model, table)
+    steps: list[tuple[str, float]] = []
+    release = build_release(
+        path, home=home, control=engine, author="author", progress=lambda step, share: steps.append((step, share))
+    )
+    assert [share for _, share in steps] == sorted(share for _, share in steps)
+    assert steps[-1] == ("done", 1.0)
+    loaded = open_release(home.releases, release.digest)
+    assert loaded.serving.numbers == "float64"
+    runtime = open_runtime(loaded.folder, loaded.serving)
+    sample = table.iloc[:40]
+    rows = [tuple(map(float, row)) for row in sample[FEATURES].itertuples(index=False)]
+    own = _own(model, sample[FEATURES])
+    assert [runtime.score(row) for row in rows] == pytest.approx(own, abs=1e-14)
+    adverse = rows[int(np.argmax(own))]
+    told = explain(loaded.explainer(), adverse)
+    assert told.exact
+    assert told.reasons
+    assert "age" not in {name for reason in told.reasons for name in reason.features}
+    evaluation = json.loads(loaded.file("evaluation.json"))
+    assert evaluation["holdout_seen_in_training"] == "unknown"
+    assert evaluation["protected_features_used"] == ["age"]
+    assert evaluation["metrics"]["auc"] > evaluation["baselines"]["single_feature_binned"]["auc"]
+    assert all(count > 0 for count in evaluation["conversion"]["rows"].values())
+    card = loaded.file("card.md").decode()
+    assert f"{evaluation['metrics']['auc']:.4f}" in card
+    with reading(engine) as connection:
+        evidence = {each.check: each for each in for_subject(connection, release.digest)}
+    assert {check for check, each in evidence.items() if not each.passed} == set()
+    assert {"conversion.equal", "evaluation.baseline", "explanation.exact"} <= set(evidence)
+    second = _build(path, Home(root=tmp_path / "elsewhere").create(), engine)
+    assert second.digest == release.digest
+
+
+def test_a_model_that_cannot_be_converted_is_served_from_its_box(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table()
+    model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression())
+    model.fit(table[FEATURES], table["bad"])
+    release = _build(_pilot(tmp_path / "pilot", model, table), home, engine)
+    loaded = open_release(home.releases, release.digest)
+    assert (loaded.serving.runtime, loaded.serving.artefact) == ("process", "model.joblib")
+    sample = table.iloc[:5]
+    own = _own(model, sample[FEATURES])
+
+    async def scene() -> list[float]:
+        runtime = open_runtime(loaded.folder, loaded.serving)
+        await runtime.start()
+        try:
+            return [
+                await runtime.score_async(tuple(map(float, row))) for row in sample[FEATURES].itertuples(index=False)
+            ]
+        finally:
+            await runtime.close()
+
+    assert asyncio.run(scene()) == own
+    assert loaded.explainer().method == "sampling"
+    told = explain(
+        loaded.explainer(),
+        tuple(map(float, sample[FEATURES].iloc[0])),
+        score_rows=lambda rows: model.predict_proba(pd.DataFrame(list(rows), columns=FEATURES))[:, 1],
+        background=loaded.background(),
+    )
+    assert not told.exact
+    assert told.base + sum(told.attributions.values()) == pytest.approx(told.score, abs=0.05)
+    attempts = json.loads(loaded.file("evaluation.json"))["conversion"]["attempts"]
+    assert all(attempt["failure"] for attempt in attempts)
+
+
+def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table()
+    model = RandomForestClassifier(12, max_depth=5, random_state=1).fit(table[FEATURES], table["bad"])
+    release = _build(_pilot(tmp_path / "pilot", model, table, answer={"threshold": 0.41}), home, engine)
+    loaded = open_release(home.releases, release.digest)
+    assert loaded.serving.runtime == "onnx"
+    runtime = open_runtime(loaded.folder, loaded.serving)
+    rows = [tuple(map(float, row)) for row in table[FEATURES].itertuples(index=False)]
+    own = model.predict_proba(table[FEATURES])[:, 1]
+    assert [runtime.score(row) >= 0.41 for row in rows] == (own >= 0.41).tolist()
+
+
+def test_every_fault_of_the_code_map_is_told_before_anything_is_opened(
+    tmp_path: Path, home: Home, engine: Engine
+) -> None:
+    table = _table(60)
+    groups = [
+        {"code": "AGE", "text": "Age", "features": ["age"]},
+        {"code": "LATE", "text": "Late", "features": ["late", "shoe_size"]},
+        {"code": "AGAIN", "text": "Late again", "features": ["late"]},
+    ]
+    path = _pilot(tmp_path / "pilot", "no model at all", table, reasons=groups)
+    with pytest.raises(InputError) as caught:
+        _build(path, home, engine)
+    said = str(caught.value)
+    assert "age" in said
+    assert not (home.root / "releases").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"not": "a model"}, "no probabilities"),
+        (LogisticRegression(), "does not know the positive class|not fitted|NotFitted|classes_"),
+    ],
+)
+def test_what_is_no_fitted_classifier_is_refused(
+    tmp_path: Path, home: Home, engine: Engine, model: Any, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        _build(_pilot(tmp_path / "pilot", model, _table(200)), home, engine)
+
+
+def test_a_model_that_fails_within_its_contract_is_refused(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table(300)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
+    table["income"] = table["income"].where(table.index % 7 > 0)  # nulls that the model was never fitted for
+    path = _pilot(tmp_path / "pilot", model, table)
+    with pytest.raises(InputError, match="NaN"):
+        _build(path, home, engine)
+
+
+def test_personal_data_without_a_subject_is_refused(tmp_path: Path, home: Home, engine: Engine) -> None:
+    path = _pilot(
+        tmp_path / "pilot", "no model", _table(60), pilot={"subject": "", "ignore": ["customer"], "personal": ["age"]}
+    )
+    with pytest.raises(InputError, match="subject"):
+        _build(path, home, engine)
