@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +92,15 @@ def build_release(
     """
     tell = progress or (lambda _step, _share: None)
     tell("reading the declaration", 0.0)
-    declared = _declared(yaml_path, tell)
-    serving = _serving(declared.system, declared.contract)
-    tell("opening the artefact in a box", 0.15)
-    with PilotModel(declared.artefact, names=serving.names, kinds=serving.kinds, positive=serving.positive) as pilot:
-        tried = _try(pilot, declared, serving, tell)
+    system = load_system(yaml_path)
+    tell("reading the data contract", 0.02)
+    contract = _contract(yaml_path.parent, system)
+    serving = _serving(system, contract)
+    artefact = yaml_path.parent / system.pilot.artefact
+    tell("reading the data, and opening the artefact in a box", 0.06)
+    with _opening(artefact, serving) as opened:
+        declared = _declared(yaml_path.parent, system, contract)
+        tried = _try(opened(), declared, serving, tell)
     native = tried.conversion.model is None
     serving = msgspec.structs.replace(
         serving,
@@ -132,10 +138,9 @@ def build_release(
     return release
 
 
-def _declared(yaml_path: Path, tell: Progress) -> _Declared:
-    system = load_system(yaml_path)
-    folder, pilot = yaml_path.parent, system.pilot
-    tell("reading the data contract", 0.02)
+def _contract(folder: Path, system: AISystem) -> DataContract:
+    """The contract that is given, or else inferred from the data; fit for a release. Raises InputError."""
+    pilot = system.pilot
     if system.contract:
         contract = from_odcs((folder / system.contract).read_text(encoding="utf-8"))
     else:
@@ -151,7 +156,23 @@ def _declared(yaml_path: Path, tell: Progress) -> _Declared:
         )
     check_code_map(system, contract)
     _check_subject(contract)
-    tell("reading the data", 0.06)
+    return contract
+
+
+@contextmanager
+def _opening(artefact: Path, serving: ServingSpec) -> Iterator[Callable[[], PilotModel]]:
+    """Open the artefact in its box meanwhile: what is yielded waits for it. The box ends with the context."""
+    with ThreadPoolExecutor(1) as pool:
+        model = pool.submit(PilotModel, artefact, names=serving.names, kinds=serving.kinds, positive=serving.positive)
+        try:
+            yield model.result
+        finally:
+            if model.exception() is None:
+                model.result().close()
+
+
+def _declared(folder: Path, system: AISystem, contract: DataContract) -> _Declared:
+    pilot = system.pilot
     rows = read_rows(
         folder / pilot.data,
         contract,

@@ -24,7 +24,7 @@ CHUNK = 20_000
 
 
 class PilotModel:
-    """A model in a box, as a context manager. `facts` describe it: kind, steps and the features that it names."""
+    """A model in a box, until it is closed. `facts` describe it: kind, steps and the features that it names."""
 
     def __init__(self, path: Path, *, names: Sequence[str], kinds: Sequence[Kind], positive: str) -> None:
         """Start the box and open the artefact in it. Raises InputError for an artefact that cannot be used."""
@@ -45,10 +45,8 @@ class PilotModel:
             self._box.close()
             raise
 
-    def __enter__(self) -> PilotModel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the box."""
         self._box.close()
 
     def _ask(self, ask: Ask) -> dict[str, Any]:
