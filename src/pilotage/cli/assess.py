@@ -6,20 +6,19 @@ from pathlib import Path
 
 import click
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
-from pilotage.assess.model import Assessment, DimensionScore, Rating
+from pilotage.assess.model import Assessment, DimensionScore, Rating, State
 from pilotage.assess.service import assess as assess_pilot
 from pilotage.cli.identity import opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, console, errors_console, json_option
+from pilotage.cli.output import as_json, console, errors_console, json_option, show_table
 from pilotage.errors import NotFound
 from pilotage.systems.parse import load_system
 from pilotage.wiring.readiness import keep_assessment, summary
 
 __all__ = ["assess"]
 
-_MARKS = {"holds": "[green]✓[/]", "partial": "[yellow]~[/]", "fails": "[red]✗[/]", "unknown": "[dim]?[/]"}
+_MARKS: dict[State, str] = {"holds": "[green]✓[/]", "partial": "[yellow]~[/]", "fails": "[red]✗[/]", "unknown": "[dim]?[/]"}
 
 
 @click.command()
@@ -66,16 +65,17 @@ def _show(found: Assessment, evidence: bool) -> None:
         f"(stage {found.stage} asks for {found.required})"
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("dimension", "level", "score", "with unknowns", "covered", "points"):
-        table.add_column(name)
+    for name in ("dimension", "level", "score", "", "if all unknown held", "covered", "✓ ~ ✗ ?"):
+        table.add_column(name, no_wrap=True)
     for each in found.dimensions:
         low, high = each.interval
-        bar = "█" * round(each.score * 20) + "░" * round((high - each.score) * 20)
+        bar = ("█" * round(low * 12) + "░" * round((high - low) * 12)).ljust(12)
         table.add_row(
             each.dimension,
             str(each.level),
-            f"{each.score:.2f} {bar}",
-            f"{low:.2f}–{high:.2f}",
+            f"{each.score:.2f}",
+            bar,
+            f"{high:.2f}",
             f"{each.coverage:.0%}",
             _counts(each),
         )
@@ -89,16 +89,25 @@ def _show(found: Assessment, evidence: bool) -> None:
     _show_lists(found)
 
 
+def _bar(each: DimensionScore) -> str:
+    return f"{each.score:.2f} " + "█" * round(each.score * 20) + "░" * round((each.interval[1] - each.score) * 20)
+
+
+def _span(each: DimensionScore) -> str:
+    low, high = each.interval
+    return f"{low:.2f}–{high:.2f}"
+
+
 def _counts(each: DimensionScore) -> str:
     states = [rating.state for rating in each.ratings]
-    return ", ".join(f"{states.count(state)} {state}" for state in _MARKS if state in states)
+    return " ".join(str(states.count(state)) for state in _MARKS)
 
 
 def _show_rating(rating: Rating, evidence: bool) -> None:
     screen = console()
     screen.print(f"  {_MARKS[rating.state]} {rating.criterion.text} [dim]({rating.score:.2f})[/]")
     for item in rating.evidence:
-        screen.print(f"      [dim]{item.grade} {item.collector}:[/] {item.summary}")
+        screen.print(f"      [dim]{item.grade} {item.collector.split()[-1]}:[/] {item.summary}")
         for finding in item.findings if evidence else item.findings[:2]:
             place = f"{finding.file}:{finding.line}" if finding.line else finding.file
             screen.print(f"        [cyan]{place}[/] {finding.message}")

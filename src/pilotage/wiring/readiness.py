@@ -29,7 +29,7 @@ def summary(assessment: Assessment) -> dict[str, Any]:
     return {
         "level": assessment.verdict,
         "weakest": weakest.dimension,
-        "blockers": [blocker.text for blocker in assessment.blockers],
+        "blockers": [f"{blocker.text}: {blocker.why}" for blocker in assessment.blockers],
         "dimensions": [
             {
                 "name": each.dimension,
