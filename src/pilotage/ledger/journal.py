@@ -120,8 +120,12 @@ class JournalWriter:
             await self._report(recovery)
         return recovery
 
-    def submit(self, kind: FrameKind, plain: bytes, secret: bytes) -> asyncio.Future[None]:
+    def submit(
+        self, kind: FrameKind, plain: bytes, secret: bytes, future: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
         """A future that is done when the record is on the disk; `secret` is 32 bytes of salt and the payload.
+
+        `future` is the caller's own, if somebody waits for it already.
 
         Raises Unavailable (`journal_failed`, `journal_closed`) when nothing can be recorded, InputError when the
         record is too long; the future raises Unavailable when the disk fails.
@@ -134,7 +138,8 @@ class JournalWriter:
             segment = self._rotate()
         frame = segment.sealer.frame(kind, plain, secret)
         segment.used += len(frame) + GROUP_BYTES
-        future: asyncio.Future[None] = self._loop.create_future()
+        if future is None:
+            future = self._loop.create_future()
         self._append((segment, frame, future))
         return future
 
