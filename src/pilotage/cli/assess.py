@@ -18,7 +18,12 @@ from pilotage.wiring.readiness import keep_assessment, summary
 
 __all__ = ["assess"]
 
-_MARKS: dict[State, str] = {"holds": "[green]✓[/]", "partial": "[yellow]~[/]", "fails": "[red]✗[/]", "unknown": "[dim]?[/]"}
+_MARKS: dict[State, str] = {
+    "holds": "[green]✓[/]",
+    "partial": "[yellow]~[/]",
+    "fails": "[red]✗[/]",
+    "unknown": "[dim]?[/]",
+}
 
 
 @click.command()
@@ -64,22 +69,21 @@ def _show(found: Assessment, evidence: bool) -> None:
         f"\n[bold]{found.path}[/]: level [bold]{brief['level']}[/] of 5, held by {brief['weakest']} "
         f"(stage {found.stage} asks for {found.required})"
     )
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("dimension", "level", "score", "", "if all unknown held", "covered", "✓ ~ ✗ ?"):
-        table.add_column(name, no_wrap=True)
-    for each in found.dimensions:
-        low, high = each.interval
-        bar = ("█" * round(low * 12) + "░" * round((high - low) * 12)).ljust(12)
-        table.add_row(
-            each.dimension,
-            str(each.level),
-            f"{each.score:.2f}",
-            bar,
-            f"{high:.2f}",
-            f"{each.coverage:.0%}",
-            _counts(each),
-        )
-    screen.print(table)
+    show_table(
+        ("dimension", "level", "score", "", "if all unknown held", "covered", "✓ ~ ✗ ?"),
+        [
+            (
+                each.dimension,
+                each.level,
+                f"{each.score:.2f}",
+                _bar(each),
+                f"{each.interval[1]:.2f}",
+                f"{each.coverage:.0%}",
+                _counts(each),
+            )
+            for each in found.dimensions
+        ],
+    )
     for each in found.dimensions:
         screen.print(
             f"\n[bold]{each.dimension}[/] level {each.level}" + "".join(f"\n  [dim]{cap}[/]" for cap in each.caps)
@@ -96,6 +100,11 @@ def _bar(each: DimensionScore) -> str:
 def _span(each: DimensionScore) -> str:
     low, high = each.interval
     return f"{low:.2f}–{high:.2f}"
+
+
+def _bar(each: DimensionScore) -> str:
+    low, high = each.interval
+    return ("█" * round(low * 12) + "░" * round((high - low) * 12)).ljust(12)
 
 
 def _counts(each: DimensionScore) -> str:

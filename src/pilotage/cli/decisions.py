@@ -168,7 +168,7 @@ def explain(chosen: Chosen, id_: str, json_: bool) -> None:
     if json_:
         as_json(msgspec.to_builtins(made))
         return
-    click.echo(f"{made.label}, score {made.score:.6f}  ({made.method}{', exact' if made.exact else ', sampled'})")
+    click.echo(f"{made.label}, score {made.score:.6f}  ({made.method}, {'exact' if made.exact else 'an estimate'})")
     for number, reason in enumerate(made.reasons, 1):
         click.echo(f"{number}. {reason.text}  [{reason.code}, {reason.contribution:+.3f}]")
     if made.counterfactual:

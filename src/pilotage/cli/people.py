@@ -34,9 +34,10 @@ def people() -> None:
 @people.command("add")
 @click.argument("name")
 @click.option("--role", "roles", multiple=True, required=True, help=f"One of: {', '.join(ROLES)}. May be repeated.")
+@click.option("--token", "token_alone", is_flag=True, help="Print the token and nothing else.")
 @json_option
 @click.pass_obj
-def add(chosen: Chosen, name: str, roles: tuple[str, ...], json_: bool) -> None:
+def add(chosen: Chosen, name: str, roles: tuple[str, ...], token_alone: bool, json_: bool) -> None:
     """Add a person and print their personal token, once. The very first person must be an admin and needs no token."""
     installation = opened(chosen, create=True)
     if not os.environ.get("PILOTAGE_TOKEN") and roles == ("admin",) and not list_people(installation.control):
@@ -48,6 +49,9 @@ def add(chosen: Chosen, name: str, roles: tuple[str, ...], json_: bool) -> None:
         token = issue_token(installation.control, person, by=admin)
     if json_:
         as_json({"id": person.id, "name": person.name, "roles": list(person.roles), "token": token.text})
+        return
+    if token_alone:
+        click.echo(token.text)
         return
     show_facts([("person", person.name), ("id", person.id), ("roles", ", ".join(person.roles))])
     show_facts([("token", token.text), ("expires", rfc3339(token.expires))])
