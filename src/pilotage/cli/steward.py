@@ -16,8 +16,9 @@ __all__ = ["steward"]
 
 
 @click.command()
+@click.option("--once", is_flag=True, help="Seal what waits, then end.")
 @click.pass_obj
-def steward(chosen: Chosen) -> None:
+def steward(chosen: Chosen, once: bool) -> None:
     """Seal journals and events into the ledger until SIGTERM, which seals what waits."""
     log_as_json()
     watch_lifeline()
@@ -25,6 +26,8 @@ def steward(chosen: Chosen) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if once:
+        stop.set()
     gc.freeze()
     installation.steward(holder=f"{installation.settings.node}/steward").run(stop)
     installation.close()

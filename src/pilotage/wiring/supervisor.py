@@ -28,6 +28,8 @@ LIFELINE = "PILOTAGE_LIFELINE"
 """Environment variable with the number of the pipe whose end tells a child that its supervisor is gone."""
 
 _DRAIN_S = 15.0
+_SOUND_S = 2.0
+"""A process that lived this long did not fail at its start: when it dies it is started again at once."""
 
 
 @dataclass(kw_only=True)
@@ -104,6 +106,8 @@ class Supervisor:
 
     def start(self) -> dict[str, str]:
         """Bind, start every process and return the endpoints once they are written (not yet ready)."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
         gateway = bind(self.settings.host, self.settings.gateway_port)
         console = bind(self.settings.host, self.settings.console_port)
         self._sockets = [gateway, console]
@@ -144,7 +148,7 @@ class Supervisor:
         child.started = time.monotonic()
 
     def watch(self) -> None:
-        """Restart what died, after a pause that grows from 0.1 s to 5 s with failures in a row."""
+        """Restart what died, after a pause that grows from 0.1 s to 5 s while it dies as soon as it is started."""
         now = time.monotonic()
         for child in self.children:
             if child.process is None:
@@ -152,15 +156,13 @@ class Supervisor:
                     child.restarts += 1
                     self._spawn(child)
             elif (code := child.process.poll()) is not None:
-                child.failures = 0 if now - child.started > 30 else child.failures + 1
+                child.failures = 0 if now - child.started > _SOUND_S else child.failures + 1
                 pause = min(5.0, 0.1 * 2 ** max(0, child.failures - 1))
                 child.process, child.restart_at = None, now + pause
                 self.say(f"{child.name} ended with {code}; starting it again in {pause:.1f} s (log: {child.log})")
 
     def run(self) -> None:
         """Watch until SIGINT or SIGTERM, then drain: gateways, then the steward, then the console."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
         while not self.stopping:
             self.watch()
             time.sleep(0.05)
@@ -175,6 +177,8 @@ class Supervisor:
         self.say("draining")
         for prefix in ("gateway", "steward", "console"):
             self._end([child for child in self.children if child.name.startswith(prefix)])
+            if prefix == "steward":
+                self._seal_the_rest()
         (self.settings.home.run / "endpoints.json").unlink(missing_ok=True)
         for listener in self._sockets:
             listener.close()
@@ -182,14 +186,30 @@ class Supervisor:
             os.close(end)
         self.say("stopped")
 
+    def _seal_the_rest(self) -> None:
+        """A steward that was down, or was told to stop before it could listen, has not sealed what waits."""
+        for child in self.children:
+            if child.name == "steward" and (child.process is None or child.process.returncode != 0):
+                child.arguments = ["steward", "--once"]
+                self._spawn(child)
+                self._wait(child, time.monotonic() + _DRAIN_S)
+
     def _end(self, children: list[Child]) -> None:
-        alive = [child.process for child in children if child.process is not None]
-        for process in alive:
-            process.terminate()
+        alive = [child for child in children if child.process is not None]
+        for child in alive:
+            if child.process is not None:
+                child.process.terminate()
         deadline = time.monotonic() + _DRAIN_S
-        for process in alive:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for child in alive:
+            self._wait(child, deadline)
+
+    def _wait(self, child: Child, deadline: float) -> None:
+        if child.process is None:
+            return
+        try:
+            code = child.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            code = child.process.wait()
+        if code not in (0, -signal.SIGTERM):
+            self.say(f"{child.name} ended with {code} while draining (log: {child.log})")
