@@ -102,11 +102,6 @@ def _span(each: DimensionScore) -> str:
     return f"{low:.2f}–{high:.2f}"
 
 
-def _bar(each: DimensionScore) -> str:
-    low, high = each.interval
-    return ("█" * round(low * 12) + "░" * round((high - low) * 12)).ljust(12)
-
-
 def _counts(each: DimensionScore) -> str:
     states = [rating.state for rating in each.ratings]
     return " ".join(str(states.count(state)) for state in _MARKS)
