@@ -94,12 +94,8 @@ def _show(found: Assessment, evidence: bool) -> None:
 
 
 def _bar(each: DimensionScore) -> str:
-    return f"{each.score:.2f} " + "█" * round(each.score * 20) + "░" * round((each.interval[1] - each.score) * 20)
-
-
-def _span(each: DimensionScore) -> str:
     low, high = each.interval
-    return f"{low:.2f}–{high:.2f}"
+    return ("█" * round(low * 12) + "░" * round((high - low) * 12)).ljust(12)
 
 
 def _counts(each: DimensionScore) -> str:
