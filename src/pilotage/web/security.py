@@ -38,17 +38,25 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not _from_here(scope["method"], headers):
-            await _refuse(send, 403, "cross_site", "this write did not come from this site")
+        send = _with_headers(send, scope["path"])
+        if not _from_here(scope["method"], scope["path"], headers):
+            mend = "send it from the console's own pages, or with Authorization: Bearer"
+            await _refuse(send, 403, "cross_site", "this write did not come from this site", mend)
         elif _too_big(headers):
-            await _refuse(send, 413, "body_too_large", f"the body is over {_MOST_BYTES} bytes, or has no length")
+            what = f"the body is over {_MOST_BYTES:,} bytes, or does not say its length"
+            await _refuse(send, 413, "body_too_large", what, "send less, with a Content-Length")
         else:
-            await self.app(scope, receive, _with_headers(send, scope["path"]))
+            await self.app(scope, receive, send)
 
 
-def _from_here(method: str, headers: Headers) -> bool:
-    """A bearer token is never sent by a browser on its own; a cookie is, so its writes must come from this site."""
+def _from_here(method: str, path: str, headers: Headers) -> bool:
+    """A bearer token is never sent by a browser on its own; a cookie is, so its writes must come from this site.
+
+    So must a sign-in, or somebody could be signed in to another's account unawares.
+    """
     if method in {"GET", "HEAD"} or "authorization" in headers:
+        return True
+    if path.startswith("/api/") and "cookie" not in headers:
         return True
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -70,20 +78,18 @@ def _with_headers(send: Send, path: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
-            if not path.startswith("/static/"):
-                headers["cache-control"] = "no-store"
+            headers["cache-control"] = "no-cache" if path.startswith("/static/") else "no-store"
         await send(message)
 
     return send_with_headers
 
 
-async def _refuse(send: Send, status: int, code: str, message: str) -> None:
-    body = json.dumps({"error": {"code": code, "message": message, "mend": "send it from the console itself"}}).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
-        }
-    )
+async def _refuse(send: Send, status: int, code: str, message: str, mend: str) -> None:
+    body = json.dumps({"error": {"code": code, "message": message, "mend": mend}}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

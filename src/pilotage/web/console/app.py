@@ -1,4 +1,4 @@
-"""The console and the API as one Starlette application."""
+"""The console and the API as one ASGI application."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 
 import jinja2
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from pilotage import __version__
-from pilotage.access.model import Person
 from pilotage.errors import PilotageError, Unauthenticated
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.web import api
-from pilotage.web.console import pages, sign_in
+from pilotage.web.console import decision_pages, sign_in, system_pages
+from pilotage.web.console.live import LiveFigures
 from pilotage.web.console.render import Pages
 from pilotage.web.security import Guard
 from pilotage.wiring.installation import Installation
@@ -28,28 +29,30 @@ from pilotage.wiring.installation import Installation
 __all__ = ["create_app"]
 
 _HERE = Path(__file__).parent
+_WORDS = {404: ("not_found", "There is no such page"), 405: ("method_not_allowed", "This method is not allowed here")}
 
 
-def create_app(installation: Installation) -> Starlette:
+def create_app(installation: Installation) -> ASGIApp:
     """The application over one installation: pages at /, API at /api/v1, /live and /ready for whoever watches it."""
-    view = Pages(installation=installation, templates=_templates())
+    view = Pages(installation=installation, templates=_templates(), live=LiveFigures(installation.ledger))
     routes = [
         Route("/live", _fine),
         Route("/ready", _fine),
         *api.routes(installation),
         *sign_in.routes(view),
-        *pages.routes(view),
+        *system_pages.routes(view),
+        *decision_pages.routes(view),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
 
     async def on_error(request: Request, error: Exception) -> Response:
-        return _error_response(view, request, error)
+        return await run_in_threadpool(_error_response, view, request, error)
 
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard)],
-        exception_handlers={PilotageError: on_error, HTTPException: on_error, Exception: on_error},
+    inner = Starlette(
+        routes=routes, exception_handlers={PilotageError: on_error, HTTPException: on_error, Exception: on_error}
     )
+    # Outside of Starlette, whose answer to an unforeseen error passes by its own middleware.
+    return Guard(inner)
 
 
 async def _fine(_request: Request) -> Response:
@@ -64,21 +67,34 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["when"] = lambda us: rfc3339(us)[:-4].replace("T", " ")
+    environment.filters["when"] = lambda us: rfc3339(us)[:19].replace("T", " ")
+    environment.filters["clock"] = lambda us: rfc3339(us)[11:19]
+    environment.filters["exactly"] = lambda us: rfc3339(us)
     environment.filters["short"] = short
+    environment.filters["value"] = _value
     environment.globals["version"] = __version__
     return environment
+
+
+def _value(value: float | str | bool | None) -> str:
+    """A feature's value as people write it: whole numbers without a point, nothing as a word."""
+    if value is None:
+        return "none"
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _error_response(view: Pages, request: Request, error: Exception) -> Response:
     wants_page = not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
     if isinstance(error, Unauthenticated) and wants_page:
+        if "hx-request" in request.headers:
+            # A redirect would put the sign-in page into a piece of this one.
+            return Response(status_code=401, headers={"hx-redirect": "/sign-in"})
         return RedirectResponse("/sign-in", status_code=303)
     body, status = _error_body(error)
     if not wants_page:
         return JSONResponse({"error": body}, status_code=status)
-    facts = {"got": None, "expected": None, "mend": "", **body}
-    person: Person | None = None
+    facts = {"got": None, "expected": None, "mend": "", "faults": [], **body}
+    person = view.person_if_known(request)
     return view.render("error.html", section="", person=person, status=status, status_code=status, **facts)
 
 
@@ -86,7 +102,6 @@ def _error_body(error: Exception) -> tuple[dict[str, Any], int]:
     if isinstance(error, PilotageError):
         return error.as_dict(), error.status
     if isinstance(error, HTTPException):
-        words = {404: ("not_found", "there is no such page"), 405: ("method_not_allowed", "this method is not allowed")}
-        code, message = words.get(error.status_code, ("http_error", str(error.detail)))
+        code, message = _WORDS.get(error.status_code, ("http_error", str(error.detail)))
         return {"code": code, "message": message, "mend": "check the address"}, error.status_code
-    return {"code": "internal", "message": "something broke here", "mend": "see the console's log"}, 500
+    return {"code": "internal", "message": "Something broke here", "mend": "see the console's log"}, 500

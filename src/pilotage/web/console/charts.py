@@ -47,14 +47,20 @@ def polyline(points: Sequence[tuple[float, float]]) -> str:
 
 
 def radar(dimensions: Sequence[tuple[str, float, float, float, int]], radius: float = 110.0) -> Radar:
-    """A radar of (label, score, low, high, level); scores lie in 0..1, the first axis points up."""
-    width, height = radius * 2 + 190, radius * 2 + 70
-    cx, cy = width / 2, height / 2
+    """A radar of (label, score, low, high, level); scores are held to 0..1, the first axis points up.
+
+    The box leaves room beside the rings for each label, taken as 7 units a letter, and for " · level 5" behind it.
+    """
     n = max(len(dimensions), 3)
+    angles = [2 * math.pi * index / n - math.pi / 2 for index in range(n)]
+    reach = [
+        _reach(label, radius * 1.14 * math.cos(angle)) for (label, *_), angle in zip(dimensions, angles, strict=False)
+    ]
+    width, height = 2 * max([radius, *reach]), radius * 2 + 80
+    cx, cy = width / 2, height / 2
 
     def at(index: int, value: float) -> tuple[float, float]:
-        angle = 2 * math.pi * index / n - math.pi / 2
-        return cx + radius * value * math.cos(angle), cy + radius * value * math.sin(angle)
+        return cx + radius * value * math.cos(angles[index]), cy + radius * value * math.sin(angles[index])
 
     def shape(values: Sequence[float]) -> str:
         return polyline([at(i, max(0.0, min(1.0, v))) for i, v in enumerate(values)])
@@ -63,7 +69,7 @@ def radar(dimensions: Sequence[tuple[str, float, float, float, int]], radius: fl
     for i, (label, score, low, high, level) in enumerate(dimensions):
         axis_x, axis_y = at(i, 1.0)
         x, y = at(i, 1.14)
-        anchor = "middle" if abs(x - cx) < radius * 0.2 else ("start" if x > cx else "end")
+        anchor = "middle" if _central(x - cx) else ("start" if x > cx else "end")
         spokes.append(
             Spoke(
                 label=label,
@@ -87,6 +93,16 @@ def radar(dimensions: Sequence[tuple[str, float, float, float, int]], radius: fl
         high=shape([d[3] for d in dimensions]),
         spokes=spokes,
     )
+
+
+def _central(x: float) -> bool:
+    return abs(x) < 20
+
+
+def _reach(label: str, x: float) -> float:
+    """How far from the middle a label at `x` reaches sideways."""
+    text = 7.0 * (len(label) + 10)
+    return text / 2 if _central(x) else abs(x) + text
 
 
 @dataclass(frozen=True, kw_only=True)

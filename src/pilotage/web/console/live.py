@@ -1,26 +1,37 @@
-"""The live figures of one system: read from the ledger's index, sent as server-sent fragments once a second."""
+"""The live figures of one system, read from the ledger's index; every page that watches a system shares them."""
 
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pilotage.kernel.clock import now_us
-from pilotage.ledger.queries import DecisionFilter, Ledger
+from pilotage.ledger.queries import DecisionFilter, Ledger, SystemStats
 from pilotage.web.console.charts import sparkline
 
-__all__ = ["Live", "fault_kinds", "live_figures"]
+__all__ = ["Live", "LiveFigures", "fault_kinds", "live_figures", "recent"]
 
 _HOUR_US = 3_600_000_000
-_WINDOW_S = 180
+_WINDOWS = (("last hour", _HOUR_US), ("last 24 hours", 24 * _HOUR_US), ("last 30 days", 30 * 24 * _HOUR_US))
+_SERIES_S = 180
+_KEPT_S = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What the system page shows of the last hour; `points` is uPlot's data as JSON, `spark` the same as SVG points."""
+    """What the system page shows: figures of `window`, the shortest that has any decision, and the series.
 
+    `at` is Unix microseconds; `points` is uPlot's data as JSON, `spark` the same as SVG points, `peak` its highest.
+    """
+
+    at: int
+    window: str
     per_second: float
+    peak: float
     total: int
     p50_ms: float | None
     p99_ms: float | None
@@ -32,31 +43,61 @@ class Live:
     spark: str
 
 
-def live_figures(ledger: Ledger, system: str) -> Live:
-    """The figures of one system as of now."""
-    now = now_us()
-    since = now - _HOUR_US
-    stats = ledger.stats(system, since, seconds=_WINDOW_S + 5)
+class LiveFigures:
+    """The figures of each system, read at most about once a second however many pages watch. Safe in threads."""
+
+    def __init__(self, ledger: Callable[[], Ledger], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._monotonic = monotonic
+        self._kept: dict[str, tuple[float, Live]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    def of(self, system: str) -> Live:
+        """The figures of a system, at most a second old."""
+        with self._locks.setdefault(system, threading.Lock()):
+            kept = self._kept.get(system)
+            if kept is None or self._monotonic() - kept[0] > _KEPT_S:
+                found = live_figures(self._ledger(), system, now_us())
+                kept = self._kept[system] = (self._monotonic(), found)
+            return kept[1]
+
+
+def recent(ledger: Ledger, system: str, now: int, seconds: int = 0) -> tuple[str, int, SystemStats]:
+    """(window's name, its start, figures) of the shortest window that has a decision, or of the longest."""
+    for name, length in _WINDOWS[:-1]:
+        stats = ledger.stats(system, now - length, seconds=seconds)
+        if stats.decisions:
+            return name, now - length, stats
+    name, length = _WINDOWS[-1]
+    return name, now - length, ledger.stats(system, now - length, seconds=seconds)
+
+
+def live_figures(ledger: Ledger, system: str, now: int) -> Live:
+    """The figures of one system as of a moment in Unix microseconds."""
+    window, since, stats = recent(ledger, system, now, seconds=_SERIES_S + 5)
     second = now // 1_000_000
     counts = dict(stats.per_second)
-    seconds = list(range(second - _WINDOW_S, second))
+    seconds = list(range(second - _SERIES_S, second))
     values = [float(counts.get(s, 0)) for s in seconds]
     return Live(
+        at=now,
+        window=window,
         per_second=sum(values[-60:]) / 60,
+        peak=max(values),
         total=stats.decisions,
         p50_ms=stats.p50_us / 1000 if stats.decisions else None,
         p99_ms=stats.p99_us / 1000 if stats.decisions else None,
         rejected=stats.outcomes.get("rejected", 0),
         refused=stats.outcomes.get("refused", 0),
-        outcomes=sorted(stats.outcomes.items()),
+        outcomes=sorted(stats.outcomes.items(), key=lambda each: -each[1]),
         faults=fault_kinds(ledger, system, since) if stats.faults else [],
-        points=json.dumps([seconds, values]),
+        points=json.dumps([seconds, values], separators=(",", ":")),
         spark=sparkline(values),
     )
 
 
 def fault_kinds(ledger: Ledger, system: str, since: int) -> list[tuple[str, int]]:
-    """The contract faults of the newest rejections, by code, the most frequent first."""
+    """The contract faults of the newest 500 rejections, by code, the most frequent first."""
     rows = ledger.decisions(DecisionFilter(system=system, outcome="rejected", since=since), limit=500)
     codes = Counter(part.partition("@")[0] for row in rows for part in row.fault_text.split())
     return codes.most_common(8)

@@ -1,6 +1,9 @@
 "use strict";
-/* One custom element: a live series. Its points are an attribute, which server-sent fragments morph;
+/* One custom element: a live series of counts, at times in UTC. Its points are an attribute, which server-sent fragments morph;
    the chart lives in a shadow root, so that morphing leaves it alone. Without scripts its children show. */
+const clock = (second) => new Date(second * 1000).toISOString().slice(11, 19);
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000];
+
 class LiveSeries extends HTMLElement {
   static observedAttributes = ["data-points"];
 
@@ -12,7 +15,7 @@ class LiveSeries extends HTMLElement {
     this.plot = document.createElement("div");
     root.replaceChildren(style, this.plot);
     this.draw();
-    this.resized = new ResizeObserver(() => this.chart.setSize({ width: this.clientWidth, height: 150 }));
+    this.resized = new ResizeObserver(() => this.chart.setSize({ width: this.clientWidth, height: 130 }));
     this.resized.observe(this);
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
     this.redraw = () => this.draw();
@@ -45,13 +48,21 @@ class LiveSeries extends HTMLElement {
     };
     this.chart = new uPlot({
       width: this.clientWidth || 480,
-      height: 150,
+      height: 130,
       legend: { show: false },
       cursor: { show: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] } },
-      axes: [axis, { ...axis, size: 46 }],
+      axes: [{ ...axis, space: 90, values: (_, at) => at.map(clock) }, { ...axis, size: 46, incrs: STEPS }],
       series: [{}, { stroke: style.color, width: 1.6, fill: "rgba(30,130,150,.15)", points: { show: false } }]
     }, this.points(), this.plot);
   }
 }
 customElements.define("live-series", LiveSeries);
+
+/* Say so when the live figures stop arriving; they come back on their own. */
+function showLost(lost) {
+  document.querySelectorAll(".lost").forEach((notice) => { notice.hidden = !lost; });
+}
+document.addEventListener("htmx:sseError", () => showLost(true));
+document.addEventListener("htmx:sseOpen", () => showLost(false));
+document.addEventListener("htmx:sseClose", (event) => showLost(event.detail.type === "message"));

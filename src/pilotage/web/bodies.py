@@ -1,0 +1,87 @@
+"""Bodies of API requests, read into structs; every fault of a body is named at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+
+from pilotage.errors import InputError
+
+__all__ = ["Approve", "Move", "Reason", "json_object", "read_body"]
+
+_Kind = TypeVar("_Kind", bound=msgspec.Struct)
+
+
+class Approve(msgspec.Struct, frozen=True, kw_only=True):
+    """An approval: which release, for which stage, in which role. `system` may be given, to be held against it."""
+
+    release: str
+    stage: str
+    system: str = ""
+    role: str = ""
+    statement: str = ""
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A promotion: which release, to which stage."""
+
+    release: str
+    stage: str
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why somebody rolls back, stops or starts."""
+
+    reason: str = ""
+
+
+def json_object(content: bytes) -> dict[str, Any]:
+    """The JSON object in a body; no body is an empty one. Raises InputError."""
+    try:
+        found = json.loads(content or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            "the body is no JSON",
+            got=str(error)[:200],
+            expected="a JSON object",
+            mend="mend the body",
+            code="malformed_body",
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(
+            "the body is no JSON object",
+            got=type(found).__name__,
+            expected="an object",
+            mend="send {...}",
+            code="malformed_body",
+        )
+    return found
+
+
+def read_body(kind: type[_Kind], body: dict[str, Any]) -> _Kind:
+    """A body as a struct. Raises InputError with a fault for each field that is missing, unknown or of another type."""
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    faults = [
+        _fault(name[:80], "unknown_field", "there is no such field", "one of: " + ", ".join(fields))
+        for name in body
+        if name not in fields
+    ]
+    for name, field in fields.items():
+        if name in body:
+            try:
+                msgspec.convert(body[name], field.type)
+            except msgspec.ValidationError as error:
+                faults.append(_fault(name, "wrong_type", str(error), "text"))
+        elif field.required:
+            faults.append(_fault(name, "missing", "this field is needed", "text"))
+    if faults:
+        raise InputError(
+            "the body does not fit", expected=", ".join(fields), mend="mend the fields named", faults=faults
+        )
+    return msgspec.convert(body, kind)
+
+
+def _fault(path: str, code: str, message: str, expected: str) -> dict[str, object]:
+    return {"path": path, "code": code, "message": message, "expected": expected}

@@ -1,0 +1,165 @@
+"""The console's pages about decisions: the list with its filters, and one decision with proof, record and replay."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from pilotage.access.model import Person, may
+from pilotage.errors import InputError, PilotageError
+from pilotage.ledger.items import InterruptedPayload
+from pilotage.ledger.merkle import leaf_hash
+from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
+from pilotage.releases.store import list_releases
+from pilotage.replay.model import ReplayVerdict
+from pilotage.replay.reasons import explain_recorded
+from pilotage.replay.service import replay
+from pilotage.storage.database import reading
+from pilotage.systems.model import STAGES
+from pilotage.systems.store import list_systems
+from pilotage.web.api import release_digest
+from pilotage.web.console.charts import bars
+from pilotage.web.console.render import Pages, download
+from pilotage.web.filters import FILTERS, OUTCOMES, decision_filter, page_of
+
+__all__ = ["routes"]
+
+_PAGE = 50
+_MOST_BARS = 10
+
+
+def routes(view: Pages) -> list[BaseRoute]:
+    """The routes of the pages; each runs in a thread, because SQL is synchronous."""
+    pages = _DecisionPages(view)
+    return [
+        Route("/decisions", pages.decisions),
+        Route("/decisions/{id}", pages.decision),
+        Route("/decisions/{id}/proof", pages.proof),
+        Route("/decisions/{id}/record", pages.record),
+        Route("/decisions/{id}/replay", pages.replay, methods=["POST"]),
+    ]
+
+
+class _DecisionPages:
+    def __init__(self, view: Pages) -> None:
+        self.view = view
+        self.installation = view.installation
+
+    def ledger(self) -> Ledger:
+        return self.installation.ledger()
+
+    def decisions(self, request: Request) -> Response:
+        person = self.view.person(request, "decision.read")
+        query = {name: request.query_params.get(name, "").strip() for name in FILTERS}
+        faults: list[dict[str, object]] = []
+        rows: list[DecisionRow] = []
+        try:
+            wanted = decision_filter(query, release_digest(self.installation))
+            limit, before = page_of({"before": request.query_params.get("before", "")}, limit=_PAGE, most=_PAGE)
+            rows = self.ledger().decisions(wanted, limit=limit + 1, before=before)
+        except InputError as error:
+            faults = error.faults
+        given = {name: text for name, text in query.items() if text}
+        values: dict[str, Any] = {
+            "rows": rows[:_PAGE],
+            "older": urlencode({**given, "before": rows[_PAGE - 1].leaf}) if len(rows) > _PAGE else "",
+            "newest": urlencode(given) if request.query_params.get("before") else None,
+            "faults": faults,
+            "filtered": bool(given),
+        }
+        # A piece is what a filter asks for; going back in the browser's history asks for the page.
+        if "hx-request" in request.headers and "hx-history-restore-request" not in request.headers:
+            return self.view.render("_rows.html", **values)
+        with reading(self.installation.control) as connection:
+            systems = [each.id for each in list_systems(connection)]
+        return self.view.render(
+            "decisions.html",
+            section="decisions",
+            person=person,
+            filters=query,
+            wrong={str(fault["path"]) for fault in faults},
+            systems=systems,
+            outcomes=OUTCOMES,
+            stages=STAGES,
+            **values,
+        )
+
+    def decision(self, request: Request) -> Response:
+        person = self.view.person(request, "decision.read")
+        return self._page(request, person, None)
+
+    def replay(self, request: Request) -> Response:
+        person = self.view.person(request, "decision.read")
+        verdict = replay(self.ledger().decision(request.path_params["id"]), self.installation.releases)
+        return self._page(request, person, verdict)
+
+    def _page(self, request: Request, person: Person, verdict: ReplayVerdict | None) -> Response:
+        found = self.ledger().decision(request.path_params["id"])
+        may_read = may(person, "decision.read_payload")
+        explanation, why = self._explained(found, may_read)
+        payload = found.payload if may_read else None
+        top = sorted(explanation.attributions.items(), key=lambda item: -abs(item[1])) if explanation else []
+        return self.view.render(
+            "decision.html",
+            section="decisions",
+            person=person,
+            row=found.row,
+            plain=found.plain,
+            payload=payload,
+            unreadable=found.unreadable,
+            may_read=may_read,
+            release_name=self._release_name(found),
+            features=list(zip(payload.names, payload.features, strict=False)) if payload else [],
+            faults={str(fault.get("path")): fault for fault in payload.faults} if payload else {},
+            request_text=_pretty(payload.request) if payload else "",
+            sent=payload.chunks if isinstance(payload, InterruptedPayload) else [],
+            explanation=explanation,
+            explanation_why=why,
+            bars=bars(top[:_MOST_BARS]),
+            more_bars=max(0, len(top) - _MOST_BARS),
+            leaf_hash=leaf_hash(found.entry).hex(),
+            size=read_checkpoint_body(self.ledger().checkpoint()).size,
+            replay=verdict,
+            replayed=_both(verdict) if verdict and may_read else [],
+        )
+
+    def _release_name(self, found: RecordedDecision) -> str:
+        with reading(self.installation.control) as connection:
+            releases = list_releases(connection, found.row.system)
+        return next((each.name for each in releases if each.digest == found.row.release), "")
+
+    def _explained(self, found: RecordedDecision, may_read: bool) -> tuple[Any, str]:
+        if not may_read:
+            return None, "Your roles may not read payloads, and reasons come from them."
+        try:
+            return explain_recorded(found, self.installation.releases), ""
+        except PilotageError as error:
+            return None, error.what[0].upper() + error.what[1:] + "."
+
+    def proof(self, request: Request) -> Response:
+        self.view.person(request, "decision.read")
+        found = self.ledger().decision(request.path_params["id"])
+        return download(self.ledger().prove(found.row.id).encode(), f"{found.row.id}.tlog-proof")
+
+    def record(self, request: Request) -> Response:
+        self.view.person(request, "decision.read")
+        found = self.ledger().decision(request.path_params["id"])
+        return download(found.entry, f"{found.row.id}.json")
+
+
+def _both(verdict: ReplayVerdict) -> list[tuple[str, Any, Any]]:
+    names = dict.fromkeys((*verdict.recorded, *verdict.replayed))
+    return [(name, verdict.recorded.get(name), verdict.replayed.get(name)) for name in names]
+
+
+def _pretty(content: bytes) -> str:
+    try:
+        return json.dumps(json.loads(content), indent=1, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return content.decode("utf-8", errors="replace")
