@@ -35,13 +35,15 @@ def refusal(code: str) -> Denied:
     return Denied(message, status=503, code=code, mend=mend)
 
 
-def answer_inline(live: LiveSystem, model: LoadedModel, row: CheckedRow, deadline_ns: int) -> Settled:
+def answer_inline(live: LiveSystem, row: CheckedRow | None, deadline_ns: int) -> Settled:
     """Score one row that fits the contract by a runtime that answers at once. What goes wrong is a refusal, not raised.
 
     It takes microseconds and cannot be interrupted: the deadline (`perf_counter_ns`) is checked before it begins.
     """
-    started = perf_counter_ns()
-    if started >= deadline_ns or row.values is None:
+    started, model = perf_counter_ns(), live.model
+    if model is None or row is None or row.values is None:
+        return Settled("refused", row, reason="release_unavailable")
+    if started >= deadline_ns:
         return _refused(model, row, started, "deadline", "timeout")
     try:
         score = model.runtime.score(row.values)
@@ -50,12 +52,14 @@ def answer_inline(live: LiveSystem, model: LoadedModel, row: CheckedRow, deadlin
     return _settled(model, row, started, score)
 
 
-async def answer_beside(live: LiveSystem, model: LoadedModel, row: CheckedRow, deadline_ns: int) -> Settled:
+async def answer_beside(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled:
     """The same by a runtime that answers beside the event loop; it is cancelled at the deadline."""
-    started = perf_counter_ns()
+    started, model = perf_counter_ns(), live.model
+    if model is None or row.values is None:
+        return Settled("refused", row, reason="release_unavailable")
     try:
         async with asyncio.timeout((deadline_ns - started) / 1e9):
-            score = await model.runtime.score_async(row.values or ())
+            score = await model.runtime.score_async(row.values)
     except TimeoutError:
         return _refused(model, row, started, "deadline", "timeout")
     except Exception as error:  # noqa: BLE001 - as above

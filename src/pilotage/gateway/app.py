@@ -19,6 +19,7 @@ from pilotage.gateway.metrics import Metrics
 from pilotage.gateway.record import Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
+from pilotage.gateway.turn import Turn
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
@@ -34,13 +35,14 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """Answers for one serving plan at a time; everything happens on one event loop.
 
-    `serving` and `journal` are None until the worker has them: until then every request is told to come back.
+    Until it has a plan (`adopt`) and a journal (`record_in`), every request is told to come back.
     `failed` is set for ever once a record did not reach the disk: a new process with a new journal file must follow.
     """
 
     def __init__(self, *, node: str, worker: int, limits: Limits | None = None, clock: Clock = now_us) -> None:
         self.serving: Serving | None = None
-        self.journal: Journal | None = None
+        self._journal: Journal | None = None
+        self._turn: Turn | None = None
         self.failed = asyncio.Event()
         self.draining = False
         self.in_flight = 0
@@ -54,12 +56,16 @@ class Gateway:
     @property
     def ready(self) -> bool:
         """Whether requests are answered."""
-        return self.serving is not None and self.journal is not None and not self.failed.is_set() and not self.draining
+        return self.serving is not None and self._journal is not None and not self.failed.is_set() and not self.draining
 
     def adopt(self, serving: Serving) -> None:
         """Answer from this plan from the next request on."""
         self.serving = serving
         self._rates.keep(key.id for key in serving.plan.keys)
+
+    def record_in(self, journal: Journal) -> None:
+        """Record in this open journal; on the event loop, once."""
+        self._journal, self._turn = journal, Turn(journal, self.chance)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI request."""
@@ -89,10 +95,10 @@ class Gateway:
             self.in_flight -= 1
 
     async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:
-        serving, journal = self.serving, self.journal
+        serving, turn = self.serving, self._turn
         if live is None and (own := self._own_page(scope["path"])):
             return own
-        if serving is None or journal is None or self.failed.is_set():
+        if serving is None or turn is None or self.failed.is_set():
             raise self._not_ready()
         if self.in_flight > self.limits.in_flight:
             raise _overloaded()
@@ -110,7 +116,7 @@ class Gateway:
             return await decide(
                 live,
                 body,
-                journal=journal,
+                turn=turn,
                 chance=self.chance,
                 received=received,
                 principal=principal.name,
@@ -154,7 +160,7 @@ class Gateway:
 
     def write_denials(self, *, everything: bool = False) -> None:
         """Put the denials of the minutes that are over into the journal, as events."""
-        if self.journal is None or self.failed.is_set():
+        if self._journal is None or self.failed.is_set():
             return
         for denial in self.denials.due(self._clock(), everything=everything):
             facts = {"source": denial.source, "code": denial.code, "minute": denial.minute, "count": denial.count}
@@ -162,11 +168,11 @@ class Gateway:
 
     def write_event(self, kind: str, facts: dict[str, object], private: dict[str, object] | None = None) -> None:
         """Put an event into the journal's next group; nobody waits for it."""
-        if self.journal is None:
+        if self._journal is None:
             return
         plain, secret = event_frame(kind, self._clock(), self.chance.take(32), facts, private or {})
         try:
-            self.journal.submit(FrameKind.event, plain, secret).add_done_callback(_look_at)
+            self._journal.submit(FrameKind.event, plain, secret).add_done_callback(_look_at)
         except Unavailable:
             self.failed.set()
 
@@ -175,8 +181,8 @@ class Gateway:
         return {
             "plan_version": ("Version of the serving plan answered from", version),
             "ready": ("1 when requests are answered", float(self.ready)),
-            "journal_records": ("Records synced by this worker's journal", getattr(self.journal, "records", 0)),
-            "journal_groups": ("Groups they were synced in", getattr(self.journal, "groups", 0)),
+            "journal_records": ("Records synced by this worker's journal", getattr(self._journal, "records", 0)),
+            "journal_groups": ("Groups they were synced in", getattr(self._journal, "groups", 0)),
             "in_flight": ("Requests worked on now", self.in_flight),
         }
 

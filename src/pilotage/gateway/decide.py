@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Any
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.errors import InputError, PilotageError, Unavailable
-from pilotage.gateway.answer import answer_beside, answer_inline, refusal
-from pilotage.gateway.record import Asked, Chance, Journal, Settled, Written, write
+from pilotage.gateway.answer import answer_beside, refusal
+from pilotage.gateway.record import Asked, Chance, Settled
 from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
-from pilotage.gateway.state import LiveSystem, LoadedModel
+from pilotage.gateway.state import LiveSystem
+from pilotage.gateway.turn import UNSETTLED, Pending, Turn
 
 __all__ = ["decide"]
 
 _LARGE_BODY = 65_536
-_ROWS_AT_ONCE = 32
+_ROWS_A_TURN = 32
 
 
 async def decide(
     live: LiveSystem,
     body: bytes,
     *,
-    journal: Journal,
+    turn: Turn,
     chance: Chance,
     received: int,
     principal: str,
@@ -38,120 +39,97 @@ async def decide(
     the disk: then nothing may be answered.
     """
     started = perf_counter_ns()
-    model = live.model
+    route, model, first = live.route, live.model, chance.id()
     if model is None:
-        return await _undecided(live, journal, chance, Asked(chance.id(), received, principal, trace, 0))
+        # Without the contract nobody knows whose data the body is, so nothing of it is kept.
+        reason = "system_stopped" if route.stopped else "release_unavailable"
+        asked = Asked(first, received, principal, trace, 0)
+        pending = turn.add(live, asked, first, None, 0, Settled("refused", None, reason=reason))
+        await pending.durable
+        return _reply_to_one(pending)
     if len(body) < _LARGE_BODY:
-        checked = model.check.check(body, live.route.max_rows)
+        checked = model.check.check(body, route.max_rows)
     else:
         # A large body takes milliseconds; in a thread it does not hold up everybody else for all of them.
-        checked = await asyncio.to_thread(model.check.check, body, live.route.max_rows)
-    contract_us = (perf_counter_ns() - started) // 1_000
-    deadline = started + live.route.deadline_ms * 1_000_000
-    first = chance.id()
-    asked = Asked(first, received, principal, trace, contract_us)
+        checked = await asyncio.to_thread(model.check.check, body, route.max_rows)
+    asked = Asked(first, received, principal, trace, (perf_counter_ns() - started) // 1_000)
+    deadline = started + route.deadline_ms * 1_000_000
     if checked.many:
         charge(len(checked.rows) - 1)
-        return await _decide_many(live, model, checked.rows, asked, journal, chance, deadline)
+        return await _decide_many(live, checked.rows, asked, turn, chance, deadline)
     row = checked.rows[0]
-    if row.faults or live.route.stopped:
-        settled = _settle_early(live, row)
-    elif model.runtime.inline:
-        settled = answer_inline(live, model, row, deadline)
-    else:
-        settled = await answer_beside(live, model, row, deadline)
-    written = write(journal, chance, live, asked, settled, first)
-    await written.durable
-    return _reply_to_one(live, asked, settled, written)
+    settled = UNSETTLED
+    if row.faults or route.stopped or not model.runtime.inline:
+        settled = await _settle(live, row, deadline)
+    pending = turn.add(live, asked, first, row, deadline, settled)
+    await pending.durable
+    return _reply_to_one(pending)
 
 
-async def _undecided(live: LiveSystem, journal: Journal, chance: Chance, asked: Asked) -> Reply:
-    """Refuse for a system whose release is not loaded. Without its contract nobody knows whose data the body is,
-    so nothing of the body is kept."""
-    settled = Settled("refused", None, reason=_stop_reason(live) or "release_unavailable")
-    written = write(journal, chance, live, asked, settled, asked.id)
-    await written.durable
-    return _reply_to_one(live, asked, settled, written)
-
-
-def _settle_early(live: LiveSystem, row: CheckedRow) -> Settled:
+async def _settle(live: LiveSystem, row: CheckedRow, deadline: int) -> Settled:
+    """How a row ends that is not scored at the end of the turn; UNSETTLED when it is."""
     if live.route.stopped:
         return Settled("refused", row, reason="system_stopped")
-    return Settled("rejected", row)
-
-
-def _stop_reason(live: LiveSystem) -> str:
-    return "system_stopped" if live.route.stopped else ""
+    if row.faults:
+        return Settled("rejected", row)
+    if live.model is not None and not live.model.runtime.inline:
+        return await answer_beside(live, row, deadline)
+    return UNSETTLED
 
 
 async def _decide_many(
-    live: LiveSystem,
-    model: LoadedModel,
-    rows: list[CheckedRow],
-    asked: Asked,
-    journal: Journal,
-    chance: Chance,
-    deadline: int,
+    live: LiveSystem, rows: Sequence[CheckedRow], asked: Asked, turn: Turn, chance: Chance, deadline: int
 ) -> Reply:
-    done: list[tuple[Settled, Written]] = []
-    for index, row in enumerate(rows):
-        if index % _ROWS_AT_ONCE == _ROWS_AT_ONCE - 1:
+    done: list[Pending] = []
+    for number, row in enumerate(rows, 1):
+        done.append(turn.add(live, asked, chance.id(), row, deadline, await _settle(live, row, deadline)))
+        if number % _ROWS_A_TURN == 0:
             await asyncio.sleep(0)
-        if row.faults or live.route.stopped:
-            settled = _settle_early(live, row)
-        elif model.runtime.inline:
-            settled = answer_inline(live, model, row, deadline)
-        else:
-            settled = await answer_beside(live, model, row, deadline)
-        done.append((settled, write(journal, chance, live, asked, settled, chance.id())))
-    await _all_durable(written for _, written in done)
+    try:
+        for pending in done:
+            await pending.durable
+    except Unavailable:
+        await asyncio.gather(*(pending.durable for pending in done), return_exceptions=True)
+        raise
     return _reply_to_many(live, asked, done)
 
 
-async def _all_durable(written: Iterable[Written]) -> None:
-    waiting = [each.durable for each in written]
-    try:
-        for future in waiting:
-            await future
-    except Unavailable:
-        await asyncio.gather(*waiting, return_exceptions=True)
-        raise
-
-
-def _reply_to_one(live: LiveSystem, asked: Asked, settled: Settled, written: Written) -> Reply:
-    receipt = (b"pilotage-receipt", f"{written.id} {written.leaf}".encode())
+def _reply_to_one(pending: Pending) -> Reply:
+    live, settled = pending.live, pending.settled
+    receipt = (b"pilotage-receipt", pending.receipt.encode())
     if settled.outcome == "answered":
-        body = live.forms.reply(written.id, asked.id, settled.score, settled.answer["label"])
+        body = live.forms.reply(pending.id, pending.asked.id, settled.score, settled.answer["label"])
         return Reply(
             200, [JSON, (b"content-length", b"%d" % len(body)), receipt, *live.forms.lineage], body, "answered"
         )
     content: dict[str, Any] = {
-        "id": written.id,
-        "request_id": asked.id,
+        "id": pending.id,
+        "request_id": pending.asked.id,
         "system": live.route.system,
         "release": live.route.release,
         "outcome": settled.outcome,
     }
     error = _error(live, settled)
-    content |= error_body(error, asked.id, decision_id=written.id, faults=_faults(settled))
+    content |= error_body(error, pending.asked.id, decision_id=pending.id, faults=_faults(settled))
     return json_reply(error.status, content, receipt, *live.forms.lineage, outcome=settled.outcome)
 
 
-def _reply_to_many(live: LiveSystem, asked: Asked, done: list[tuple[Settled, Written]]) -> Reply:
-    outcomes = {settled.outcome for settled, _ in done}
+def _reply_to_many(live: LiveSystem, asked: Asked, done: Sequence[Pending]) -> Reply:
+    outcomes = {pending.settled.outcome for pending in done}
     status = 200 if "answered" in outcomes else 503 if "refused" in outcomes else 422
-    content = {"request_id": asked.id, "decisions": [_entry(live, settled, written) for settled, written in done]}
     outcome = "answered" if status == 200 else "refused" if status == 503 else "rejected"
+    content = {"request_id": asked.id, "decisions": [_entry(pending) for pending in done]}
     return json_reply(status, content, *live.forms.lineage, outcome=outcome)
 
 
-def _entry(live: LiveSystem, settled: Settled, written: Written) -> dict[str, Any]:
+def _entry(pending: Pending) -> dict[str, Any]:
+    settled = pending.settled
     entry: dict[str, Any] = {
-        "id": written.id,
-        "system": live.route.system,
-        "release": live.route.release,
+        "id": pending.id,
+        "system": pending.live.route.system,
+        "release": pending.live.route.release,
         "outcome": settled.outcome,
-        "receipt": f"{written.id} {written.leaf}",
+        "receipt": pending.receipt,
     }
     if settled.outcome == "answered":
         entry["answer"] = settled.answer

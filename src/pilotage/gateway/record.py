@@ -18,7 +18,7 @@ from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Plain, Times
 
-__all__ = ["Asked", "Chance", "Journal", "Settled", "Written", "event_frame", "write"]
+__all__ = ["Asked", "Chance", "Journal", "Settled", "event_frame", "write"]
 
 _FINDINGS = 64
 """A leaf is at most 65,535 bytes; the payload keeps all faults, the plain part the first of them."""
@@ -31,10 +31,12 @@ _sha256 = hashlib.sha256
 class Journal(Protocol):
     """Where frames go: a `JournalWriter`. The future is done when the frame's group was synced, or raises Unavailable.
 
-    Called and awaited on the event loop only.
+    It may be the caller's own. Called and awaited on the event loop only.
     """
 
-    def submit(self, kind: FrameKind, plain: bytes, secret: bytes) -> asyncio.Future[None]:
+    def submit(
+        self, kind: FrameKind, plain: bytes, secret: bytes, future: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
         """Append a frame with the next group."""
 
 
@@ -64,14 +66,6 @@ class Settled(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Written(msgspec.Struct, frozen=True):
-    """A decision on its way to disk: `durable` first, then its reply. `leaf` is the hex RFC 6962 leaf hash."""
-
-    id: str
-    leaf: str
-    durable: asyncio.Future[None]
-
-
 class Chance:
     """Random bytes from the kernel, fetched 4 KiB at a time: a system call for each id and salt costs too much.
 
@@ -97,9 +91,18 @@ class Chance:
 
 
 def write(
-    journal: Journal, chance: Chance, live: LiveSystem, asked: Asked, settled: Settled, decision_id: str
-) -> Written:
-    """Put one decision into the journal's next group. Raises Unavailable when the journal has failed."""
+    journal: Journal,
+    chance: Chance,
+    live: LiveSystem,
+    asked: Asked,
+    settled: Settled,
+    decision_id: str,
+    durable: asyncio.Future[None],
+) -> str:
+    """Put one decision into the journal's next group, which will set `durable`; its leaf's hex RFC 6962 hash.
+
+    Raises Unavailable when the journal has failed.
+    """
     secret = chance.take(32) + _msgpack(_payload(live, asked, settled))
     commitment = _sha256(secret).hexdigest()
     if settled.outcome == "answered":
@@ -108,8 +111,8 @@ def write(
         )
     else:
         plain = _json(_plain(live, asked, settled, decision_id, commitment))
-    durable = journal.submit(FrameKind.decision, plain, secret)
-    return Written(decision_id, _sha256(b"\0" + plain).hexdigest(), durable)
+    journal.submit(FrameKind.decision, plain, secret, durable)
+    return _sha256(b"\0" + plain).hexdigest()
 
 
 def _plain(live: LiveSystem, asked: Asked, settled: Settled, decision_id: str, commitment: str) -> Plain:

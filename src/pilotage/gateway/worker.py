@@ -154,7 +154,7 @@ class _Worker:
         folder = self._home.journal / self._node
         self._journal = JournalWriter(folder, worker=self._worker, steward_key=steward_key)
         await self._journal.open()
-        self._gateway.journal = self._journal
+        self._gateway.record_in(self._journal)
 
     async def _write_denials(self) -> None:
         while True:

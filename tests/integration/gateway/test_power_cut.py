@@ -51,7 +51,7 @@ async def open_gateway(stand, folder, disk):
         folder / "n1", worker=0, steward_key=stand.keyring.steward_public, disk=disk, first_bytes=65_536
     )
     await writer.open()
-    gateway.journal = writer
+    gateway.record_in(writer)
     return gateway, writer
 
 

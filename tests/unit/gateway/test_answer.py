@@ -67,8 +67,8 @@ def settle(does, *, inline, within_s=5.0):
     live = live_with(model)
     deadline = perf_counter_ns() + int(within_s * 1e9)
     if inline:
-        return answer_inline(live, live.model, ROW, deadline), model
-    return asyncio.run(answer_beside(live, live.model, ROW, deadline)), model
+        return answer_inline(live, ROW, deadline), model
+    return asyncio.run(answer_beside(live, ROW, deadline)), model
 
 
 @pytest.mark.parametrize("inline", [True, False])
