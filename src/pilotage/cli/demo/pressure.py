@@ -23,10 +23,15 @@ def main() -> None:
     url, most = sys.argv[1], float(sys.argv[2])
     given = json.loads(sys.stdin.readline())
     told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
+    threading.Thread(target=_wait_for_end, args=(told,), daemon=True).start()
     end = time.monotonic() + most
     while time.monotonic() < end and not told.is_set():
         asyncio.run(send_rows(url, given["key"], given["rows"][:_AT_ONCE], concurrency=8, fresh_connections=True))
+
+
+def _wait_for_end(told: threading.Event) -> None:
+    sys.stdin.read()
+    told.set()
 
 
 if __name__ == "__main__":
