@@ -104,6 +104,7 @@ def test_a_counterfactual_is_true(values: tuple[Value, ...]) -> None:
         name, _, rest = part.partition(" been ")
         assert name in ("late", "income")
         at = NAMES.index(name)
+        assert len(rest.split(" instead")[0]) <= 12
         changed[at] = float(rest.split(" instead")[0].replace(",", ""))
         allowed = RANGES[at]
         assert allowed.minimum is not None
@@ -165,6 +166,22 @@ def test_sampling_agrees_with_the_definition_within_its_error() -> None:
     assert got.sum() == pytest.approx(_interacting([values])[0] - _interacting(background).mean(), abs=1e-12)
     assert np.all(np.abs(got - exact) <= 4 * errors + 1e-12)
     assert errors[0] > 0
+
+
+def _three_way(rows: Sequence[Sequence[Value]]) -> np.ndarray:
+    table = np.array(rows, dtype=np.float64)
+    return table[:, 0] * table[:, 1] * table[:, 2]
+
+
+def test_the_stated_error_is_the_spread_of_the_estimates() -> None:
+    drawn = [
+        sampled_contributions(_three_way, (1.0, 2.0, 3.0), [[0.0, 0.0, 0.0], [0.5, 0.2, 0.1]], permutations=20, seed=s)
+        for s in range(300)
+    ]
+    spread = np.std([values for values, _ in drawn], axis=0)
+    stated = np.mean([errors for _, errors in drawn], axis=0)
+    assert np.all(spread > 0)
+    assert stated == pytest.approx(spread, rel=0.25)
 
 
 def test_a_sampling_explainer_states_its_error_and_needs_a_scorer() -> None:

@@ -15,7 +15,7 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 from sqlalchemy import Engine
 
 from pilotage.errors import InputError
@@ -169,6 +169,20 @@ def test_a_model_that_cannot_be_converted_is_served_from_its_box(tmp_path: Path,
     assert told.base + sum(told.attributions.values()) == pytest.approx(told.score, abs=0.05)
     attempts = json.loads(loaded.file("evaluation.json"))["conversion"]["attempts"]
     assert all(attempt["failure"] for attempt in attempts)
+
+
+def test_a_conversion_that_flips_decisions_at_the_boundary_is_not_served(
+    tmp_path: Path, home: Home, engine: Engine
+) -> None:
+    table = _table()
+    model = make_pipeline(PolynomialFeatures(2), StandardScaler(), LogisticRegression())
+    model.fit(table[FEATURES], table["bad"])
+    release = _build(_pilot(tmp_path / "pilot", model, table), home, engine)
+    loaded = open_release(home.releases, release.digest)
+    attempts = json.loads(loaded.file("evaluation.json"))["conversion"]["attempts"]
+    assert [attempt["failure"] for attempt in attempts if attempt["name"] == "skl2onnx, float inputs"] == [""]
+    assert all(attempt["failure"] or attempt["flips"]["boundary"] > 0 for attempt in attempts)
+    assert loaded.serving.runtime == "process"
 
 
 def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home: Home, engine: Engine) -> None:
