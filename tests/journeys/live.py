@@ -23,6 +23,7 @@ import aiohttp
 
 from pilotage.access.model import Person
 from pilotage.access.service import issue_token
+from pilotage.errors import NotFound
 from pilotage.ledger import tiles
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import Signer, parse_checkpoint
@@ -65,7 +66,7 @@ class LiveHome:
 
     @property
     def vkey(self) -> str:
-        return Signer(self.installation.keyring.origin, self.installation.keyring.signing).vkey()
+        return vkey_of(self.installation)
 
     def token(self, role: str) -> str:
         person = self.people[role]
@@ -84,16 +85,29 @@ class LiveHome:
 
     def recorded(self) -> Counter[tuple[str, str]]:
         """(id, leaf hash) of every decision in the published tree, and how often it is there."""
-        size = parse_checkpoint(tiles.read_checkpoint(self.root / "ledger"), [self.vkey]).size
-        found: Counter[tuple[str, str]] = Counter()
-        for entry in tiles.read_entries(self.root / "ledger", 0, size):
-            leaf = decode_leaf(entry)
-            if isinstance(leaf, Plain | Interrupted):
-                found[leaf.id, leaf_hash(entry).hex()] += 1
-        return found
+        return recorded(self.installation)
 
     def close(self) -> None:
         self.installation.close()
+
+
+def vkey_of(installation: Installation) -> str:
+    """The ledger's public key."""
+    return Signer(installation.keyring.origin, installation.keyring.signing).vkey()
+
+
+def recorded(installation: Installation) -> Counter[tuple[str, str]]:
+    """(id, leaf hash) of every decision in the published tree, and how often it is there."""
+    folder, found = installation.home.ledger, Counter[tuple[str, str]]()
+    try:
+        text = tiles.read_checkpoint(folder)
+    except NotFound:
+        return found
+    for entry in tiles.read_entries(folder, 0, parse_checkpoint(text, [vkey_of(installation)]).size):
+        leaf = decode_leaf(entry)
+        if isinstance(leaf, Plain | Interrupted):
+            found[leaf.id, leaf_hash(entry).hex()] += 1
+    return found
 
 
 @dataclass(kw_only=True)
@@ -243,7 +257,9 @@ def post(url: str, key: str, body: object, seconds: float = 10.0) -> Reply:
 
 
 def _reply(status: int, content: bytes, headers: Any) -> Reply:
-    return Reply(status=status, body=json.loads(content), headers={name.lower(): text for name, text in headers.items()})
+    return Reply(
+        status=status, body=json.loads(content), headers={name.lower(): text for name, text in headers.items()}
+    )
 
 
 @dataclass
@@ -273,7 +289,9 @@ class Load:
         while not self.stopping:
             n += 1
             try:
-                async with session.post(self.url, data=json.dumps({"inputs": _inputs(chance, f"{number}-{n}")})) as reply:
+                async with session.post(
+                    self.url, data=json.dumps({"inputs": _inputs(chance, f"{number}-{n}")})
+                ) as reply:
                     # The receipt counts from the moment its header is here, whether the body comes or not.
                     if receipt := reply.headers.get("Pilotage-Receipt"):
                         self._keep(receipt)

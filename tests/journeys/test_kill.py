@@ -18,7 +18,8 @@ VICTIMS = ("gateway-0", "gateway-1", "steward")
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(6, id="few"), pytest.param(50, id="fifty", marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "kills",
+    [pytest.param(6, id="few"), pytest.param(50, id="fifty", marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
 def test_no_answered_decision_is_lost(tmp_path: Path, kills: int) -> None:
     live = LiveHome(root=tmp_path / "home")
