@@ -15,9 +15,8 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -40,7 +39,7 @@ from pilotage.ledger.packing import Packed, pack
 from pilotage.ledger.publishing import Publisher
 from pilotage.ledger.record import Batch, Interrupted, Plain
 from pilotage.ledger.rows import INTERRUPTED, counts_digest
-from pilotage.ledger.segments import make_folders
+from pilotage.ledger.segments import intent_path, intents, make_folders
 from pilotage.ledger.tables import (
     consumed,
     day_keys,
@@ -67,7 +66,7 @@ ProfileOf = Callable[[str], ReferenceProfile | None]
 _log = logging.getLogger(__name__)
 _LEASE = "steward"
 _SOON_S, _LATER_S = 0.05, 0.5
-_REMEMBERED = 16
+_REMEMBERED = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,6 @@ class Steward:
             if lease is None:
                 return False
             self._publisher.check()
-            self._drop_orphans()
             self._publisher.publish()
             self._lease, self._retry, self._renewed = lease, True, self.clock()
             return True
@@ -210,7 +208,8 @@ class Steward:
             return self._commit(_Work(items=[item], taken=_NOTHING), also)
 
     def run(self, stop: threading.Event) -> None:
-        """Seal until told to stop: at once while more waits, else after a pause that grows to half a second.
+        """Seal until told to stop, then all that waits: at once while more waits, else after a pause that grows to
+        half a second.
 
         Troubles are logged, kept in `trouble` for readiness checks, and tried again.
         """
@@ -229,8 +228,16 @@ class Steward:
                 pause = min(2 * pause, 10 * _LATER_S)
                 self._stumble(error)
             stop.wait(pause)
-        with suppress(SQLAlchemyError):
-            self.release()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Seal what waits and give the lease back; what cannot be sealed now waits for the next start."""
+        try:
+            if self._lease is not None or self.acquire():
+                self.seal_all()
+                self.release()
+        except (PilotageError, SQLAlchemyError, OSError) as error:
+            self._stumble(error)
 
     def _stumble(self, error: Exception) -> None:
         if str(error) != self.trouble:
@@ -330,7 +337,7 @@ class Steward:
                 also(connection)
                 self._step("written")
         except PilotageError:
-            self._drop_orphans()
+            self._drop_uncommitted([builder.path for builder in packed.builders])
             raise
         self._renewed = now
         self._step("committed")
@@ -384,10 +391,11 @@ class Steward:
         with reading(self.ledger) as connection:
             packed = pack(items, connection, self.cabinet, self._profile_of, batch=batch_id, first=first, now=now)
         if packed.builders:
-            self._drop_orphans()
-            make_folders(self.home.ledger / "segments")
+            epoch = self._require_lease().epoch
+            make_folders(intent_path(self.home.ledger, epoch).parent)
+            self._drop_orphans(epoch)
             paths = [builder.path for builder in packed.builders]
-            write_durably(self._intent, msgspec.json.encode(paths))
+            write_durably(intent_path(self.home.ledger, epoch), msgspec.json.encode(paths))
             self._step("intent")
             for builder in packed.builders:
                 packed.segments.append(builder.write(self.home.ledger))
@@ -479,16 +487,18 @@ class Steward:
             store.save_positions(connection, marked)
             store.forget_positions(connection, list(stale))
 
-    @property
-    def _intent(self) -> Path:
-        return self.home.ledger / "segments" / ".writing"
+    def _drop_orphans(self, epoch: int) -> None:
+        """Remove segment files that were written for a batch that was never committed.
 
-    def _drop_orphans(self) -> None:
-        """Remove segment files that were written for a batch that was never committed."""
-        try:
-            paths = msgspec.json.decode(self._intent.read_bytes(), type=list[str])
-        except FileNotFoundError:
-            return
+        Only of this epoch and older ones, none of which can commit any more: never a newer steward's.
+        """
+        for written_in, paths in intents(self.home.ledger).items():
+            if written_in <= epoch:
+                self._drop_uncommitted(paths)
+            if written_in < epoch:
+                intent_path(self.home.ledger, written_in).unlink(missing_ok=True)
+
+    def _drop_uncommitted(self, paths: list[str]) -> None:
         with reading(self.ledger) as connection:
             known = store.known_segments(connection, paths)
         for path in paths:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +28,8 @@ __all__ = [
     "MAGIC",
     "SealedPayload",
     "SegmentBuilder",
+    "intent_path",
+    "intents",
     "iterate_segment",
     "make_folders",
     "mask",
@@ -89,6 +92,20 @@ def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:
     """16 bytes: a key id (32 hexadecimal digits) under a key stream of the nonce; masking twice gives the id again."""
     stream = hashlib.blake2b(nonce, digest_size=16, key=mask_key).digest()
     return (int.from_bytes(bytes.fromhex(key_id)) ^ int.from_bytes(stream)).to_bytes(16)
+
+
+def intent_path(folder: Path, epoch: int) -> Path:
+    """Where the steward of a lease epoch names the segments it is about to write (a JSON list of paths)."""
+    return folder / "segments" / ".writing" / str(epoch)
+
+
+def intents(folder: Path) -> dict[int, list[str]]:
+    """The segments that were about to be written, by lease epoch: committed since, orphans, or being written now."""
+    found: dict[int, list[str]] = {}
+    for path in (folder / "segments" / ".writing").glob("*"):
+        with suppress(FileNotFoundError, ValueError):
+            found[int(path.name)] = msgspec.json.decode(path.read_bytes(), type=list[str])
+    return found
 
 
 def read_payload(folder: Path, path: str, offset: int, length: int, mask_key: bytes) -> SealedPayload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -229,14 +230,14 @@ def decision_conditions(
     if fault:
         where += [c.faults > 0, c.fault_text.contains(fault, autoescape=True)]
     bounds = [
-        (key_id, lambda value: c.key_id == value),
-        (before, lambda value: c.leaf < value),
-        (since, lambda value: c.at >= value),
-        (until, lambda value: c.at < value),
-        (score_min, lambda value: c.score >= value),
-        (score_max, lambda value: c.score <= value),
+        (c.key_id, operator.eq, key_id),
+        (c.leaf, operator.lt, before),
+        (c.at, operator.ge, since),
+        (c.at, operator.lt, until),
+        (c.score, operator.ge, score_min),
+        (c.score, operator.le, score_max),
     ]
-    return where + [condition(value) for value, condition in bounds if value is not None]
+    return where + [compare(column, value) for column, compare, value in bounds if value is not None]
 
 
 def count_conditions(*, since: int | None = None, until: int | None = None, **equal: str) -> list[ColumnElement[bool]]:

@@ -193,6 +193,22 @@ def test_a_file_removed_before_it_was_seen_is_a_gap(world: World) -> None:
     assert steward.seal_all().gaps == ()
 
 
+def test_a_file_that_does_not_continue_what_was_consumed_is_a_gap(world: World) -> None:
+    frames = [decision("ann"), decision("bob"), decision("cleo")]
+    world.write(frames[:2], close=False)
+    steward = world.steward()
+    steward.seal()
+    path = world.home.journal / "n1" / "0-1.log"
+    content = path.read_bytes()
+    # The disk forgot a record that was consumed: the worker begins again behind it.
+    cut = content.index(frames[1][1]) - 40
+    path.write_bytes(content[:cut] + bytes(len(content) - cut))
+    world.write(frames[2:])
+    report = steward.seal_all()
+    assert {gap.file for gap in report.gaps} == {"n1/0-2"} and report.decisions == 1
+    assert {frame_id(frame) for frame in frames} <= {leaf.id for leaf in world.leaves()}
+
+
 def test_a_changed_byte_stops_that_file_only_and_a_restored_file_is_read_on(world: World) -> None:
     frames = [decision(str(n)) for n in range(12)]
     world.write(frames[:10])
