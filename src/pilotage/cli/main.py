@@ -11,7 +11,7 @@ import click
 from pilotage import __version__
 from pilotage.errors import PilotageError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "Chosen", "main", "root"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Take the example pilot through the whole journey."),

@@ -23,6 +23,7 @@ __all__ = [
     "NumberTerm",
     "Range",
     "ScoreRows",
+    "Value",
     "contributions",
     "logit",
     "score_linear",

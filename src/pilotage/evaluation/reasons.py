@@ -14,7 +14,7 @@ from pilotage.evaluation.explainer import Explainer, ScoreRows, Value, contribut
 from pilotage.evaluation.shapley import sampled_contributions
 from pilotage.systems.model import Reason
 
-__all__ = ["MOST_REASONS", "Explanation", "GivenReason", "explain"]
+__all__ = ["MOST_REASONS", "Explanation", "GivenReason", "explain", "principal_reasons"]
 
 MOST_REASONS = 4
 

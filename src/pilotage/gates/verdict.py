@@ -11,7 +11,7 @@ from pilotage.gates.model import Approval, ApprovalState, Candidate, CheckRule, 
 from pilotage.kernel.clock import day
 from pilotage.kernel.digests import short
 
-__all__ = ["Held", "approver_fault", "check_state", "judge", "standing"]
+__all__ = ["DAY", "Held", "approver_fault", "check_state", "judge", "standing"]
 
 DAY = 86_400_000_000
 Standing = Literal["held", "expired", "dead"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pilotage.gateway.reply import Denied
 
-__all__ = ["Limits", "Rates", "TokenBucket", "read_body"]
+__all__ = ["Limits", "Rates", "Receive", "TokenBucket", "read_body"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

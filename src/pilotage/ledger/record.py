@@ -19,6 +19,7 @@ __all__ = [
     "Finding",
     "Interrupted",
     "Leaf",
+    "Outcome",
     "Payload",
     "Plain",
     "Segment",
