@@ -15,7 +15,18 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["SHIFTS", "Hostile", "HostileReply", "Reply", "hostile", "read_rows", "send_hostile", "send_rows", "shift"]
+__all__ = [
+    "SHIFTS",
+    "Hostile",
+    "HostileReply",
+    "Reply",
+    "Row",
+    "hostile",
+    "read_rows",
+    "send_hostile",
+    "send_rows",
+    "shift",
+]
 
 Row = dict[str, Any]
 
