@@ -26,6 +26,7 @@ from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint, Signer, parse_checkpoint
 from pilotage.ledger.record import Batch, Event, decode_leaf
+from pilotage.ledger.segments import intents
 from pilotage.ledger.tables import consumed, heads, held_frames, pending_entries, segments
 from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint, tile_span
 from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent
@@ -190,7 +191,8 @@ class _Audit:
             if span is None or not self.published < span <= newest:
                 self._faults.add(path, "the tree has no such tile")
         for name in sorted(set(extra) - known - intended):
-            self._faults.add(self._folder / name, "no batch leaf names this segment")
+            if (self._folder / name).exists():
+                self._faults.add(self._folder / name, "no batch leaf names this segment")
 
     def look_for_missing_journals(self, ledger: Engine) -> None:
         """Journals that are gone, unless the steward has consumed and deleted them since the view was taken."""
@@ -291,13 +293,14 @@ def _segment_files(folder: Path) -> Iterator[str]:
     """The paths under the ledger folder of all segment files."""
     root = folder / "segments"
     for path in sorted(root.rglob("*")) if root.is_dir() else ():
-        if path.is_file() and not path.name.startswith("."):
-            yield str(path.relative_to(folder))
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            yield str(name)
 
 
 def _intended(folder: Path) -> set[str]:
-    """Segments that the steward writes just now, or began before it was killed: it clears these up itself."""
+    """Segments that a steward writes just now, or began before it was killed: it clears these up itself."""
     try:
-        return set(msgspec.json.decode((folder / "segments" / ".writing").read_bytes(), type=list[str]))
-    except (FileNotFoundError, msgspec.MsgspecError):
+        return {path for paths in intents(folder).values() for path in paths}
+    except (OSError, msgspec.MsgspecError):
         return set()

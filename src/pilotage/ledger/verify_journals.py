@@ -215,7 +215,8 @@ class JournalAudit:
             self._check_held_row(place, row, secret, frames, at)
         for id_, frames in self._streams.items():
             if counts.get(id_, 0) < len(frames) and frames[0][2].kind == FrameKind.opened:
-                self._faults.add(frames[-1][0], f"stream {id_} is open, but its frame is not held")
+                what = "the stream is open, but not all its frames are held"
+                self._faults.add(f"held_frames rows of {id_}", what, counts.get(id_, 0), frames[-1][0])
 
     def _check_held_row(
         self, place: str, row: Row, secret: bytes, frames: Sequence[tuple[str, str, OpenedFrame]], at: int

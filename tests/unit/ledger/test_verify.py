@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -659,3 +659,30 @@ def test_a_ledger_on_postgresql_is_verified_alike(tmp_path: Path, postgres_url: 
             world.sql(table.insert().values([dict(row._mapping) for row in before]))
     assert wrong == []
     assert world.verify().ok
+
+
+def test_a_payload_under_another_persons_key_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or erasing the one would leave the other readable."""
+    world = found(tmp_path)
+    steward = world.steward()
+    assert steward.acquire()
+
+    async def write() -> None:
+        journal = JournalWriter(world.home.journal / "n", worker=0, steward_key=world.keyring.steward_public)
+        await journal.open()
+        await write_decision(journal, 1)
+        await write_decision(journal, 2)
+        await journal.close()
+
+    asyncio.run(write())
+    gather = steward.cabinet.gather
+
+    def mixed_up(*arguments: Any) -> Any:
+        of_subjects, of_days = gather(*arguments)
+        one = next(iter(of_subjects.values()))
+        return {subject: one if n == 0 else replace(one, row=None) for n, subject in enumerate(of_subjects)}, of_days
+
+    monkeypatch.setattr(steward.cabinet, "gather", mixed_up)
+    steward.seal()
+    world.control.dispose()
+    assert "subject_keys lookup of" in faults_of(world)
