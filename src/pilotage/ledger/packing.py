@@ -103,7 +103,7 @@ def _builder(
 
 
 def _new_rows(keys: Iterable[DataKey]) -> Rows:
-    return [key.row for key in keys if key.row is not None]
+    return list({key.key_id: key.row for key in keys if key.row is not None}.values())
 
 
 def _count(

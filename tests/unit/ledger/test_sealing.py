@@ -15,6 +15,7 @@ from sqlalchemy import select
 from pilotage.errors import Conflict, IntegrityError, NotFound, Unavailable
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger import store
+from pilotage.ledger.erasure import erase
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.items import InterruptedPayload
 from pilotage.ledger.merkle import leaf_hash
@@ -207,6 +208,36 @@ def test_a_file_that_does_not_continue_what_was_consumed_is_a_gap(world: World) 
     report = steward.seal_all()
     assert {gap.file for gap in report.gaps} == {"n1/0-2"} and report.decisions == 1
     assert {frame_id(frame) for frame in frames} <= {leaf.id for leaf in world.leaves()}
+
+
+def test_the_end_of_a_stream_that_was_sealed_as_broken_off_is_kept(world: World) -> None:
+    stream = uuid7()
+    world.write([opened(stream, "ann")])
+    steward = world.steward()
+    assert steward.seal().interrupted == 1
+    late = decision("ann", kind=FrameKind.closed, id_=stream)
+    world.write([late])
+    report = steward.seal()
+    assert (report.decisions, report.duplicates, report.events) == (0, 1, 1)
+    [row] = world.queries.events("stream.closed_late")
+    kept = world.queries.event(row.id)
+    assert kept.event.facts["id"] == stream and kept.private == {"plain": late[1], "secret": late[2]}
+    erase("ann", "request", "privacy officer", steward=steward)
+    assert world.queries.event(row.id).private is None
+
+
+def test_a_record_this_version_cannot_read_is_left_in_its_file(world: World) -> None:
+    first, last = decision("ann"), decision("bob")
+    newer = first[0], first[1].replace(b'"answered"', b'"delegated"'), first[2]
+    world.write([first, newer, last])
+    world.write([other := decision("cleo")], worker=1)
+    steward = world.steward()
+    report = steward.seal_all()
+    assert [gap.file for gap in report.gaps] == ["n1/0-1"] and "delegated" in report.gaps[0].reason
+    assert {leaf.id for leaf in world.leaves() if isinstance(leaf, Plain)} == {frame_id(first), frame_id(other)}
+    world.write([decision("dan")])
+    steward.seal_all()
+    assert (world.home.journal / "n1" / "0-1.log").exists()
 
 
 def test_a_changed_byte_stops_that_file_only_and_a_restored_file_is_read_on(world: World) -> None:
