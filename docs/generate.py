@@ -1,0 +1,140 @@
+"""Write the pages that the program itself knows: `python docs/generate.py` writes, `--check` only compares.
+
+docs/reference/commands.md comes from the command line's own declarations, docs/reference/settings.md from
+`pilotage.wiring.settings`. A test holds both current.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from pilotage.cli.main import COMMANDS, root
+from pilotage.wiring.settings import Settings
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n"
+
+COMMANDS_HEAD = """# Commands
+
+`pilotage [--home FOLDER] [--database-url URL] COMMAND ...`. Tables are drawn on a terminal and tab-separated when
+piped; `--json` prints one JSON value on standard output and nothing else there. Progress and errors go to standard
+error.
+
+Exit codes: 0 done; 1 an [error](errors.md), which names its mend, or `audit verify` found a change; 2 a wrong call;
+3 `gate check` says no-go; 130 Ctrl-C.
+
+Who acts is the person whose token is in `PILOTAGE_TOKEN`; `pilotage people add` issues it.
+"""
+
+SETTINGS_HEAD = """# Settings
+
+An option wins over the environment variable, which wins over the default. Every command takes `--home` and
+`--database-url` before its name; the others belong to the commands named in [commands](commands.md).
+"""
+
+MEANINGS = {
+    "home": ("--home", "./.pilotage", "Where state lives: databases, keyring, journals, ledger, releases, logs."),
+    "database_url": (
+        "--database-url",
+        "two SQLite files in the home",
+        "A PostgreSQL URL, such as `postgresql+psycopg://user@host/name`. Prefer the variable: options are seen by "
+        "other users of the machine.",
+    ),
+    "host": ("--host", Settings.host, "The address to listen on."),
+    "gateway_port": ("--gateway-port", str(Settings.gateway_port), "The gateway's port; 0 picks a free one."),
+    "console_port": ("--console-port", str(Settings.console_port), "The port of console and API; 0 picks a free one."),
+    "workers": ("--workers", "2, or fewer cores", "Gateway processes."),
+    "node": ("", "the machine's name", "This machine's name in journal paths: letters, digits, hyphens."),
+}
+
+OTHERS = """## Other environment variables
+
+### `PILOTAGE_TOKEN`
+The personal token (`pt_...`) of whoever runs a command. It is read, never stored.
+
+### `PILOTAGE_KEYRING`
+A keyring's JSON text, used in place of the file `keyring.json` in the home.
+"""
+
+
+def commands_page() -> str:
+    """The page of all commands, from click."""
+    context = click.Context(root, info_name="pilotage")
+    parts = [NOTE, COMMANDS_HEAD]
+    for name in COMMANDS:
+        command = root.get_command(context, name)
+        if command is not None:
+            parts.extend(_command(command, f"pilotage {name}", 2))
+    return "\n".join(parts)
+
+
+def _command(command: click.Command, path: str, level: int) -> Iterator[str]:
+    yield f"{'#' * level} `{path}`\n\n{_one_line(command.help)}\n"
+    if isinstance(command, click.Group):
+        for name, sub in command.commands.items():
+            yield from _command(sub, f"{path} {name}", level + 1)
+        return
+    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    usage = " ".join([path, "[OPTIONS]", *(each.make_metavar(click.Context(command)) for each in arguments)])
+    yield f"    {usage}\n"
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    if options:
+        yield "| option | meaning |\n| --- | --- |\n" + "".join(map(_option, options))
+
+
+def _option(option: click.Option) -> str:
+    name = ", ".join(option.opts)
+    kind = "" if option.is_flag else f" {_kind(option)}"
+    notes = ["required"] if option.required else []
+    if option.show_default and option.default is not None:
+        notes.append(f"default {option.default}")
+    text = _one_line(option.help) + (f" ({', '.join(notes)})" if notes else "")
+    return f"| `{name}{kind}` | {text.strip().replace('|', chr(92) + '|')} |\n"
+
+
+def _kind(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return "/".join(str(each) for each in option.type.choices)
+    return option.type.name.upper().replace(" RANGE", "")
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def settings_page() -> str:
+    """The page of all settings, from the declaration of `Settings`."""
+    parts = [NOTE, SETTINGS_HEAD]
+    for field in fields(Settings):
+        option, default, meaning = MEANINGS[field.name]
+        parts.append(f"## `{field.name}`\n{meaning}\n")
+        where = f"`PILOTAGE_{field.name.upper()}`"
+        parts.append(f"- set by: {f'`{option}`, ' if option else ''}{where}\n- default: {default}\n")
+    return "\n".join(parts) + "\n" + OTHERS
+
+
+PAGES = {"commands.md": commands_page, "settings.md": settings_page}
+
+
+def main() -> int:
+    """Write the pages; with `--check` change nothing, name those that are stale and end with 1."""
+    stale = []
+    for name, make in PAGES.items():
+        path, text = FOLDER / name, make()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{'stale' if '--check' in sys.argv else 'written'}: {', '.join(stale) or 'none'}\n")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    os.environ.pop("PILOTAGE_HOME", None)
+    sys.exit(main())
