@@ -35,6 +35,7 @@ from pilotage.releases.explaining import (
     make_explainer,
     reason_stability,
     verify_form,
+    without_idle_fills,
 )
 from pilotage.releases.findings import findings
 from pilotage.releases.folder import describe_files, write_folder
@@ -236,7 +237,8 @@ def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Pro
         kinds={"held_out": held_out, "messy": [row.values for row in messy], "boundary": boundary},
         scores={"held_out": own, "messy": messy_own, "boundary": pilot.score(boundary)},
     )
-    form, why = pilot.linear_form()
+    found, why = pilot.linear_form()
+    form = None if found is None else without_idle_fills(found, columns)
     facts: dict[str, Any] = {"exact": False, "reason": why}
     if form is not None:
         every = [*held_out, *proof.kinds["messy"], *boundary]

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.contracts.model import DataContract
+from pilotage.contracts.model import Column, DataContract
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import Explainer, LinearForm, Range, Value, contributions, score_linear
 from pilotage.evaluation.reasons import principal_reasons
@@ -19,7 +19,15 @@ from pilotage.kernel.digests import digest
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem, Reason
 
-__all__ = ["BACKGROUND", "check_code_map", "choose_background", "make_explainer", "reason_stability", "verify_form"]
+__all__ = [
+    "BACKGROUND",
+    "check_code_map",
+    "choose_background",
+    "make_explainer",
+    "reason_stability",
+    "verify_form",
+    "without_idle_fills",
+]
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +74,13 @@ def choose_background(rows: Sequence[Sequence[Value]], seed: int, part: int = 0)
         (hashlib.blake2b(msgspec.json.encode(row), digest_size=16, key=key).digest(), at) for at, row in enumerate(rows)
     )
     return [list(rows[at]) for _, at in ranked[part * BACKGROUND : (part + 1) * BACKGROUND]]
+
+
+def without_idle_fills(form: LinearForm, columns: Sequence[Column]) -> LinearForm:
+    """The form without what it would put for null where the contract lets no null in: two steps less for each row."""
+    nullable = {column.name for column in columns if column.nullable}
+    terms = [term if term.feature in nullable else msgspec.structs.replace(term, fill=None) for term in form.terms]
+    return msgspec.structs.replace(form, terms=terms)
 
 
 def verify_form(

@@ -1,0 +1,262 @@
+"""The API: who may do what, what a bad request is told, and that each act is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotage.ledger.notes import Signer
+from pilotage.ledger.proofs import verify_proof
+from pilotage.web.console.app import create_app
+from pilotage.web.security import POLICY
+from tests.console.client import TestClient
+from tests.console.world import SYSTEM, ConsoleWorld, make_console_world
+
+
+def as_(world: ConsoleWorld, role: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {world.token(role)}"}
+
+
+def first(client: TestClient, outcome: str) -> str:
+    return str(client.get("/api/v1/decisions", params={"outcome": outcome, "limit": 1}).json()[0]["id"])
+
+
+class TestWhoMay:
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {},
+            {"authorization": "Bearer pt_unknown"},
+            {"authorization": "Basic YTpi"},
+            {"cookie": "pilotage_session=ps_x"},
+        ],
+    )
+    def test_nobody_known_is_refused(self, client: TestClient, header: dict[str, str]) -> None:
+        answer = client.get("/api/v1/systems", headers=header)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "unauthenticated"
+
+    def test_an_unknown_writer_is_refused_before_the_body_is_read(self, client: TestClient) -> None:
+        assert client.post("/api/v1/approvals", content=b"{broken").status_code == 401
+
+    def test_a_role_without_the_permission_is_refused_and_told_who_may(
+        self, client: TestClient, world: ConsoleWorld
+    ) -> None:
+        answer = client.post(f"/api/v1/systems/{SYSTEM}/stop", json={"reason": "x"}, headers=as_(world, "auditor"))
+        assert answer.status_code == 403
+        assert "operator" in answer.json()["error"]["expected"]
+
+    def test_the_payload_is_for_those_who_may_read_it(self, client: TestClient, world: ConsoleWorld) -> None:
+        reader, operator = as_(world, "auditor"), as_(world, "operator")
+        id_ = client.get("/api/v1/decisions?limit=1&outcome=answered", headers=reader).json()[0]["id"]
+        assert client.get(f"/api/v1/decisions/{id_}", headers=reader).json()["payload"]["features"]
+        assert client.get(f"/api/v1/decisions/{id_}", headers=operator).json()["payload"] is None
+        assert client.get(f"/api/v1/decisions/{id_}/explanation", headers=operator).status_code == 403
+
+
+class TestBadRequests:
+    @pytest.mark.parametrize("content", [b"{broken", b"[1]", b'"text"', b"[" * 100_000, b"\xff"])
+    def test_a_body_that_is_no_object(self, client: TestClient, world: ConsoleWorld, content: bytes) -> None:
+        answer = client.post("/api/v1/approvals", content=content, headers=as_(world, "risk_officer"))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "malformed_body")
+
+    def test_every_fault_of_a_body_is_named(self, client: TestClient, world: ConsoleWorld) -> None:
+        body = {"release": 7, "nonsense": 1}
+        answer = client.post("/api/v1/approvals", json=body, headers=as_(world, "risk_officer"))
+        assert answer.status_code == 422
+        found = {fault["path"]: fault["code"] for fault in answer.json()["error"]["faults"]}
+        assert found == {"release": "wrong_type", "stage": "missing", "nonsense": "unknown_field"}
+
+    def test_an_unknown_system_or_decision(self, auditor: TestClient) -> None:
+        for path in ("/systems/none", "/systems/none/drift", "/decisions/none", "/decisions/none/proof", "/nothing"):
+            assert auditor.get(f"/api/v1{path}").status_code == 404, path
+
+    def test_a_method_that_is_not_there(self, auditor: TestClient) -> None:
+        assert auditor.delete(f"/api/v1/systems/{SYSTEM}").status_code == 405
+
+    @pytest.mark.parametrize(
+        ("query", "wrong"),
+        [
+            ("since=yesterday&score_min=nan&score_max=x", {"since", "score_min", "score_max"}),
+            ("outcome=lost&stage=9&mode=x", {"outcome", "stage", "mode"}),
+            ("release=none@9", {"release"}),
+            ("subject=a%00b", {"subject"}),
+            ("limit=0", {"limit"}),
+            ("limit=1001&before=99999999999999999999", {"limit", "before"}),
+            ("before=%C2%B2", {"before"}),
+        ],
+    )
+    def test_every_fault_of_a_filter_is_named(self, auditor: TestClient, query: str, wrong: set[str]) -> None:
+        answer = auditor.get(f"/api/v1/decisions?{query}")
+        assert answer.status_code == 422
+        assert {fault["path"] for fault in answer.json()["error"]["faults"]} == wrong
+
+    def test_a_body_too_large(self, client: TestClient, world: ConsoleWorld) -> None:
+        headers = as_(world, "risk_officer")
+        answer = client.post("/api/v1/approvals", content=b" " * 1_048_577, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+        pieces = iter([b"{", b"}"])
+        assert client.post("/api/v1/approvals", content=pieces, headers=headers).status_code == 413
+
+
+class TestOtherSites:
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {},
+            {"origin": "https://other.example"},
+            {"origin": "null"},
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site", "origin": "http://testserver"},
+        ],
+    )
+    def test_no_write_by_cookie_from_another_site(
+        self, client: TestClient, world: ConsoleWorld, header: dict[str, str]
+    ) -> None:
+        signed_in = client.post(
+            "/sign-in", data={"token": world.token("operator")}, headers={"origin": "http://testserver"}
+        )
+        assert signed_in.status_code == 303
+        answer = client.post(f"/api/v1/systems/{SYSTEM}/stop", json={"reason": "x"}, headers=header)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_site")
+
+    def test_nobody_is_signed_in_from_another_site(self, client: TestClient, world: ConsoleWorld) -> None:
+        answer = client.post(
+            "/sign-in", data={"token": world.token("operator")}, headers={"sec-fetch-site": "cross-site"}
+        )
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+class TestHeaders:
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/live", 200),
+            ("GET", "/sign-in", 200),
+            ("GET", "/static/console.css", 200),
+            ("GET", "/static/none", 404),
+            ("GET", "/nothing", 404),
+            ("GET", "/api/v1/systems", 401),
+            ("POST", "/sign-in", 403),
+            ("GET", "/api/v1/broken", 500),
+        ],
+    )
+    def test_every_answer_is_guarded(
+        self, world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch, method: str, path: str, status: int
+    ) -> None:
+        if status == 500:
+            monkeypatch.setattr("pilotage.web.api.person_of", lambda *_: 1 / 0)
+            path = "/api/v1/systems"
+        client = TestClient(create_app(world.installation), raise_server_exceptions=False)
+        answer = client.request(method, path, headers={"accept": "text/html"})
+        assert answer.status_code == status
+        assert answer.headers["content-security-policy"] == POLICY
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+
+    def test_an_unforeseen_error_tells_nothing(self, world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pilotage.web.api.person_of", lambda *_: {}["secret-place"])
+        client = TestClient(create_app(world.installation), raise_server_exceptions=False)
+        answer = client.get("/api/v1/systems")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+        assert "secret-place" not in answer.text
+
+
+class TestReading:
+    def test_systems_and_one(self, auditor: TestClient, world: ConsoleWorld) -> None:
+        (system,) = auditor.get("/api/v1/systems").json()
+        assert (system["id"], system["stage"], system["release"]) == (SYSTEM, "internal", world.release.digest)
+        assert auditor.get(f"/api/v1/systems/{SYSTEM}").json()["live"]["deployment"]["release"] == world.release.digest
+
+    def test_stats_count_what_is_sealed(self, auditor: TestClient) -> None:
+        found = auditor.get("/api/v1/stats").json()
+        assert found["decisions"] >= 32
+        assert found["outcomes"]["rejected"] >= 2
+
+    def test_filters_choose(self, auditor: TestClient, world: ConsoleWorld) -> None:
+        def ids(query: str) -> list[str]:
+            return [row["id"] for row in auditor.get(f"/api/v1/decisions?limit=1000&{query}").json()]
+
+        everything = ids("")
+        rejected = ids("outcome=rejected")
+        assert set(ids("fault=unseen_category")) == set(rejected) < set(everything)
+        low, high = ids("score_max=0.5"), ids("score_min=0.5")
+        assert low and high and set(low) | set(high) | set(rejected) >= set(everything)
+        assert len(ids("subject=c-7-3")) == 1 and ids("subject=nobody") == []
+        by_short = ids(f"release={world.release.digest[7:19]}")
+        assert by_short == ids(f"release={SYSTEM}@1") == ids(f"release={world.release.digest}") == everything
+        assert ids("until=2001-01-01") == [] and ids("since=2001-01-01T00:00Z") == everything
+
+    def test_pages_meet_without_gap_or_overlap(self, auditor: TestClient) -> None:
+        whole = [row["leaf"] for row in auditor.get("/api/v1/decisions?limit=20").json()]
+        head = [row["leaf"] for row in auditor.get("/api/v1/decisions?limit=7").json()]
+        rest = [row["leaf"] for row in auditor.get(f"/api/v1/decisions?limit=13&before={head[-1]}").json()]
+        assert head + rest == whole
+
+    def test_gate_and_drift(self, auditor: TestClient, world: ConsoleWorld) -> None:
+        query = {"release": world.release.digest, "to": "internal"}
+        assert auditor.get(f"/api/v1/systems/{SYSTEM}/gate", params=query).json()["go"] is True
+        drift = auditor.get(f"/api/v1/systems/{SYSTEM}/drift").json()
+        assert drift["rows"] >= 30 and drift["release"] == world.release.digest
+
+    def test_a_proof_verifies_with_nothing_but_the_key(self, auditor: TestClient, world: ConsoleWorld) -> None:
+        id_ = first(auditor, "answered")
+        proof = auditor.get(f"/api/v1/decisions/{id_}/proof")
+        assert proof.headers["content-disposition"] == f'attachment; filename="{id_}.tlog-proof"'
+        entry = world.installation.ledger().decision(id_).entry
+        keyring = world.installation.keyring
+        vkey = Signer(keyring.origin, keyring.signing).vkey()
+        assert verify_proof(proof.text, entry, vkey).origin == keyring.origin
+        assert auditor.get("/api/v1/checkpoint").text.startswith(keyring.origin)
+
+    def test_explanation_adds_up_and_replay_is_exact(self, auditor: TestClient) -> None:
+        id_ = first(auditor, "answered")
+        found = auditor.get(f"/api/v1/decisions/{id_}/explanation").json()
+        assert found["exact"] and set(found["attributions"]) == {"income", "late_payments", "home", "age"}
+        assert auditor.post(f"/api/v1/decisions/{id_}/replay").json()["verdict"] == "bit_exact"
+
+
+class TestActing:
+    """Acts change what is live, so each works on a home of its own."""
+
+    @pytest.fixture
+    def own(self, tmp_path: Path) -> Iterator[ConsoleWorld]:
+        made = make_console_world(tmp_path)
+        yield made
+        made.close()
+
+    def test_a_release_is_approved_promoted_stopped_started_and_rolled_back(self, own: ConsoleWorld) -> None:
+        client = TestClient(create_app(own.installation), raise_server_exceptions=False)
+
+        def ask(role: str, path: str, **body: str) -> tuple[int, Any]:
+            answer = client.post(f"/api/v1{path}", json=body, headers=as_(own, role))
+            return answer.status_code, answer.json()
+
+        second = own.governed.release(0.5, system=SYSTEM)
+        wanted = {"release": second.digest, "stage": "internal"}
+        status, body = ask("ml_engineer", "/approvals", **wanted)
+        assert status in (403, 409), "the author approved"
+        status, body = ask("operator", f"/systems/{SYSTEM}/promote", **wanted)
+        assert (status, body["error"]["code"]) == (409, "gate_closed")
+        assert ask("model_validator", "/approvals", **wanted, system="other")[0] == 422
+        statuses = {
+            role: ask(role, "/approvals", **wanted)[0] for role in ("model_validator", "business_owner", "risk_officer")
+        }
+        assert statuses == {"model_validator": 201, "business_owner": 201, "risk_officer": 403}
+        assert ask("model_validator", "/approvals", **wanted)[0] == 409, "the same person approved twice"
+        status, body = ask("operator", f"/systems/{SYSTEM}/promote", **wanted)
+        assert status == 200, body
+        assert ask("operator", f"/systems/{SYSTEM}/promote", **wanted)[0] == 409, "it is live already"
+        assert ask("operator", f"/systems/{SYSTEM}/stop")[0] == 422, "a stop needs a reason"
+        assert ask("operator", f"/systems/{SYSTEM}/stop", reason="a drill")[0] == 200
+        assert ask("operator", f"/systems/{SYSTEM}/stop", reason="a drill")[0] == 409
+        assert ask("operator", f"/systems/{SYSTEM}/start")[0] == 200
+        status, body = ask("operator", f"/systems/{SYSTEM}/rollback", reason="a drill")
+        assert (status, body["to_release"]) == (200, own.release.digest)
+        assert ask("operator", f"/systems/{SYSTEM}/rollback")[0] == 409, "nothing is left to go back to"
+        assert ask("operator", "/systems/none/promote", **wanted)[0] == 404

@@ -1,0 +1,167 @@
+"""The pages as HTML: what is shown, to whom, and what is escaped; the browser's part is in tests/console."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from pilotage.kernel.clock import now_us
+from pilotage.ledger.erasure import erase
+from pilotage.web.console.live import LiveFigures, live_figures
+from tests.console.client import TestClient
+from tests.console.world import SYSTEM, ConsoleWorld
+
+HERE = {"origin": "http://testserver"}
+
+
+@pytest.fixture
+def pages(world: ConsoleWorld, client: TestClient) -> TestClient:
+    """The auditor in a browser."""
+    client.headers.update({"accept": "text/html", **HERE})
+    assert client.post("/sign-in", data={"token": world.token("auditor")}).status_code == 303
+    return client
+
+
+class TestSignIn:
+    def test_a_token_opens_a_session_that_scripts_and_other_sites_do_not_get(
+        self, world: ConsoleWorld, client: TestClient
+    ) -> None:
+        answer = client.post("/sign-in", data={"token": world.token("auditor")}, headers=HERE)
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie and "samesite=strict" in cookie and "pt_" not in cookie
+        assert client.get("/systems", headers={"accept": "text/html"}).status_code == 200
+
+    @pytest.mark.parametrize("token", ["", "pt_nothing", "pl_x", "x" * 500, "pt_\x00"])
+    def test_another_text_does_not(self, client: TestClient, token: str) -> None:
+        answer = client.post("/sign-in", data={"token": token}, headers=HERE)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers and "did not work" in answer.text
+
+    def test_looking_at_a_link_does_not_use_it_up_but_using_it_does(
+        self, world: ConsoleWorld, client: TestClient
+    ) -> None:
+        code = world.link("auditor")
+        for _ in range(2):
+            assert client.get("/sign-in/link", params={"code": code}).status_code == 200
+        assert client.post("/sign-in/link", data={"code": code}, headers=HERE).status_code == 303
+        client.cookies.clear()
+        assert client.post("/sign-in/link", data={"code": code}, headers=HERE).status_code == 401
+
+    def test_signing_out_ends_the_session_itself(self, pages: TestClient) -> None:
+        cookie = pages.cookies["pilotage_session"]
+        assert pages.post("/sign-out").status_code == 303
+        pages.cookies.set("pilotage_session", cookie)
+        answer = pages.get("/systems")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+    def test_a_piece_of_a_page_is_not_replaced_by_the_sign_in_page(self, client: TestClient) -> None:
+        answer = client.get("/decisions", headers={"accept": "text/html", "hx-request": "true"})
+        assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/sign-in")
+
+
+class TestSystems:
+    def test_each_system_is_listed_with_what_matters(self, pages: TestClient) -> None:
+        text = pages.get("/systems").text
+        assert f'href="/systems/{SYSTEM}"' in text and "level 2 of 5" in text and "internal" in text
+
+    def test_one_system_shows_all_its_parts(self, pages: TestClient, world: ConsoleWorld) -> None:
+        text = pages.get(f"/systems/{SYSTEM}").text
+        for words in ("Readiness", "Drift", "Next gate", "Releases", "Outcomes and faults", "Latest events", "Owners"):
+            assert words in text, words
+        assert "above_maximum" in text and world.release.digest[7:19] in text and "to limited" in text
+        assert re.search(r'data-points="\[\[\d+', text)
+
+    def test_an_unknown_system_is_not_found_also_live(self, pages: TestClient) -> None:
+        for path in ("/systems/none", "/systems/none/live"):
+            answer = pages.get(path)
+            assert answer.status_code == 404 and "no such system" in answer.text.lower()
+
+    def test_figures_are_read_once_for_all_who_watch(self, world: ConsoleWorld) -> None:
+        moment = [0.0]
+        asked: list[str] = []
+
+        def ledger() -> object:
+            asked.append("")
+            return world.installation.ledger()
+
+        figures = LiveFigures(ledger, lambda: moment[0])  # type: ignore[arg-type]
+        first = figures.of(SYSTEM)
+        assert figures.of(SYSTEM) is first and len(asked) == 1
+        moment[0] = 1.0
+        assert figures.of(SYSTEM) is not first and len(asked) == 2
+
+    def test_a_quiet_hour_is_answered_with_a_longer_window(self, world: ConsoleWorld) -> None:
+        ledger = world.installation.ledger()
+        assert live_figures(ledger, SYSTEM, now_us()).window == "last hour"
+        later = live_figures(ledger, SYSTEM, now_us() + 7_200_000_000)
+        assert later.window == "last 24 hours" and later.total >= 30 and later.per_second == 0
+        assert live_figures(ledger, "none", now_us()).window == "last 30 days"
+
+
+class TestDecisions:
+    def test_a_filter_works_as_page_and_as_piece(self, pages: TestClient) -> None:
+        page = pages.get("/decisions?outcome=rejected").text
+        assert "<html" in page and page.count('href="/decisions/') == 2
+        piece = pages.get("/decisions?outcome=rejected", headers={"hx-request": "true"}).text
+        assert "<html" not in piece and piece.count('href="/decisions/') == 2
+        back = pages.get("/decisions", headers={"hx-request": "true", "hx-history-restore-request": "true"}).text
+        assert "<html" in back
+
+    @pytest.mark.parametrize("headers", [{}, {"hx-request": "true"}])
+    def test_a_filter_that_cannot_be_read_is_told_so(self, pages: TestClient, headers: dict[str, str]) -> None:
+        text = pages.get("/decisions?since=yesterday&score_min=<b>&before=x", headers=headers).text
+        assert "cannot be read" in text and "<code>since</code>" in text and "&lt;b&gt;" in text and "<b>" not in text
+
+    def test_text_from_outside_is_never_markup(self, pages: TestClient) -> None:
+        id_ = re.findall(r'href="/decisions/([^"]+)"', pages.get("/decisions?outcome=rejected").text)[0]
+        text = pages.get(f"/decisions/{id_}").text
+        assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text and "&lt;script&gt;alert(2)" in text
+        assert "There is no answer to explain" in text
+
+    def test_reasons_features_and_replay(self, pages: TestClient) -> None:
+        id_ = re.findall(r'href="/decisions/([^"]+)"', pages.get("/decisions?outcome=answered").text)[0]
+        text = pages.get(f"/decisions/{id_}").text
+        assert "late_payments" in text and "raised the score" in text and f"/decisions/{id_}/proof" in text
+        assert "the same answer to the last bit" in pages.post(f"/decisions/{id_}/replay").text
+
+    def test_who_may_not_read_payloads_sees_none(self, world: ConsoleWorld, client: TestClient) -> None:
+        client.headers.update({"accept": "text/html", **HERE})
+        client.post("/sign-in", data={"token": world.token("operator")})
+        id_ = re.findall(r'href="/decisions/([^"]+)"', client.get("/decisions?outcome=answered").text)[0]
+        text = client.get(f"/decisions/{id_}").text
+        assert "may not read payloads" in text and "late_payments" not in text
+        replayed = client.post(f"/decisions/{id_}/replay").text
+        assert "bit exact" in replayed and "recorded <code>" not in replayed
+
+    def test_erased_and_interrupted_decisions_have_pages(self, pages: TestClient, world: ConsoleWorld) -> None:
+        (id_,) = world.seal(world.answered(1, seed=99))
+        assert "late_payments" in pages.get(f"/decisions/{id_}").text
+        erase("c-99-0", "asked", "tests", steward=world.steward)
+        text = pages.get(f"/decisions/{id_}").text
+        assert "<strong>Erased.</strong>" in text and "late_payments" not in text
+        assert pages.get(f"/decisions/{id_}/proof").status_code == 200
+        world.seal(world.interrupted())
+        text = pages.get("/decisions?outcome=interrupted").text
+        (stream,) = re.findall(r'href="/decisions/([^"]+)"', text)
+        assert "because &lt;b&gt;" in pages.get(f"/decisions/{stream}").text
+
+    def test_a_page_is_quick_with_ten_thousand_decisions(self, pages: TestClient, world: ConsoleWorld) -> None:
+        world.seal(world.answered(10_000, seed=5, at=now_us() - 3_000_000, step_us=5_000))
+        for path in (f"/systems/{SYSTEM}", "/decisions", "/systems"):
+            pages.get(path)
+            took = []
+            for _ in range(3):
+                began = time.perf_counter()
+                assert pages.get(path).status_code == 200
+                took.append(time.perf_counter() - began)
+                time.sleep(0.35)
+            assert min(took) < 0.3, f"{path} took {min(took):.3f} s"
+
+
+def test_errors_are_pages_for_people_and_json_for_tools(pages: TestClient) -> None:
+    page = pages.get("/decisions/none")
+    assert page.status_code == 404 and "<h1>No such decision" in page.text and "Sign out" in page.text
+    assert pages.get("/decisions/none", headers={"accept": "application/json"}).json()["error"]["code"] == "not_found"
+    assert pages.get("/nothing").status_code == 404
