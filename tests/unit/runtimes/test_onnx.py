@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ from pilotage.errors import IntegrityError, Unavailable
 from pilotage.evaluation.explainer import CategoryTerm, LinearForm, NumberTerm, score_linear
 from pilotage.releases.linear_graph import linear_graph
 from pilotage.runtimes.model import ServingSpec, row_encoder
-from pilotage.runtimes.onnx import OnnxRuntime
+from pilotage.runtimes.onnx import INPUT, OUTPUT, OnnxRuntime, open_session
+from pilotage.testing.runtimes import check_runtime
 
 NAMES = ["amount", "home", "grade", "vip"]
 FORM = LinearForm(
@@ -77,6 +79,18 @@ def test_a_score_that_is_no_number_is_no_answer(tmp_path: Path) -> None:
     assert runtime.score((0.0,)) == 0.5
     with pytest.raises(Unavailable):
         runtime.score((None,))
+
+
+def test_it_holds_to_the_port(tmp_path: Path) -> None:
+    bare = LinearForm(intercept=0.1, terms=[NumberTerm(feature="a", weight=0.3), NumberTerm(feature="b", weight=-2.0)])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(linear_graph(bare, ["a", "b"], {}))
+    spec = msgspec.structs.replace(SPEC, names=["a", "b"], kinds=["number", "number"], texts={})
+    rows = [(float(a), float(b)) for a, b in np.random.default_rng(4).normal(size=(50, 2))]
+    session = open_session(path)
+    own = [float(session.run([OUTPUT], {INPUT: np.array([row])})[0][0, 0]) for row in rows]
+    asyncio.run(check_runtime(lambda: OnnxRuntime(path, spec), rows, own, (None, 1.0)))
+    asyncio.run(check_runtime(lambda: OnnxRuntime(path, spec), rows, own, (1.0,)))
 
 
 def test_a_model_of_other_features_is_refused(model: Path) -> None:

@@ -21,6 +21,7 @@ from pilotage.errors import Unavailable
 from pilotage.runtimes import process
 from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.process import ProcessRuntime
+from pilotage.testing.runtimes import check_runtime
 
 SPEC = ServingSpec(
     runtime="process",
@@ -86,6 +87,13 @@ async def _try(runtime: ProcessRuntime, row: tuple[float, ...]) -> float | None:
         return await runtime.score_async(row)
     except Unavailable:
         return None
+
+
+def test_it_holds_to_the_port(fitted: tuple[Path, Any]) -> None:
+    path, model = fitted
+    rows = [(float(a), float(b)) for a, b in np.random.default_rng(4).exponential(size=(10, 2))]
+    own = [float(model.predict_proba(np.array([row]))[0, 1]) for row in rows]
+    _run(check_runtime(lambda: ProcessRuntime(path, SPEC), rows, own, (1.0, None)))
 
 
 @pytest.mark.parametrize(
