@@ -206,7 +206,7 @@ class JournalAudit:
             counts[id_] = at + 1
             try:
                 secret = self._box.open(id_, row["secret"])
-            except (InvalidTag, TypeError):
+            except (InvalidTag, TypeError, ValueError):
                 self._faults.add(place, "its secret does not decrypt")
                 continue
             if bool(row["opened"]) != (id_ not in opened):
