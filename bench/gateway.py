@@ -1,6 +1,6 @@
 """What governing costs: the gateway against the same server without it, and against FastAPI, in one run.
 
-    make bench-gateway                 about two and a half minutes
+    make bench-gateway                 about three minutes
     make bench-gateway ARGS=--quick    about half a minute, for a look
 
 Each round measures every server at every concurrency, one after the other, server and client pinned to a core each;
@@ -194,8 +194,8 @@ def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round: a look, not a measurement")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--dir", type=Path, default=BENCH / "results", help="where the journal is synced to")
     chosen = parser.parse_args()
     rounds, seconds = (1, 1.0) if chosen.quick else (chosen.rounds, chosen.seconds)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from pilotage.contracts.compile import RowCheck, compile_contract
 from pilotage.contracts.model import DataContract
-from pilotage.errors import IntegrityError, PilotageError
+from pilotage.errors import IntegrityError
 from pilotage.gateway.authenticate import Principals
 from pilotage.gateway.forms import AnsweredForms
 from pilotage.gateway.plan import Route, ServingPlan, decode_plan
@@ -21,7 +23,7 @@ from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
 
-__all__ = ["LiveSystem", "LoadedModel", "Serving", "load_serving", "start_serving"]
+__all__ = ["LiveSystem", "LoadedModel", "Serving", "load_serving", "read_plan", "restrict", "start_serving"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,12 +69,8 @@ class Serving:
         return any(live.model is None for live in self.systems.values())
 
 
-def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = None) -> Serving:
-    """The plan with its releases: verified, compiled, opened. Blocks: call it off the loop, then `start_serving`.
-
-    What `previous` has loaded is taken over. A release that cannot be loaded breaks its own system only: keys,
-    stops and the other systems of the plan must still take effect. Raises IntegrityError for a changed plan.
-    """
+def read_plan(stored: StoredPlan) -> ServingPlan:
+    """The plan in its bytes. Raises IntegrityError when they were changed, or are none that this version can read."""
     if digest(stored.body) != stored.digest:
         raise IntegrityError(
             f"serving plan {stored.version} was changed",
@@ -80,7 +78,43 @@ def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = 
             expected=stored.digest,
             mend="publish the plan again",
         )
-    plan = decode_plan(stored.body)
+    try:
+        plan = decode_plan(stored.body)
+        Principals(plan.keys)
+        bytes.fromhex(plan.steward_key)
+    except ValueError as error:
+        raise IntegrityError(
+            f"serving plan {stored.version} cannot be read",
+            got=error,
+            expected="a plan of this version of Pilotage",
+            mend="run one version on all nodes and publish the plan again",
+        ) from error
+    return plan
+
+
+def restrict(serving: Serving, plan: ServingPlan) -> Serving:
+    """What was served until now under the keys, stops and removals of a later plan, while its releases are loaded.
+
+    So that a revocation or a stop never waits for a model.
+    """
+    routes = {route.system: route for route in plan.routes}
+    systems = {
+        name: replace(live, route=msgspec.structs.replace(live.route, stopped=routes[name].stopped))
+        for name, live in serving.systems.items()
+        if name in routes
+    }
+    return replace(
+        _serving(serving.plan, serving.digest, serving.environment, systems), principals=Principals(plan.keys)
+    )
+
+
+def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = None) -> Serving:
+    """The plan with its releases: verified, compiled, opened. Blocks: call it off the loop, then `start_serving`.
+
+    What `previous` has loaded is taken over. A release that cannot be loaded breaks its own system only: keys,
+    stops and the other systems of the plan must still take effect. Raises IntegrityError for a changed plan.
+    """
+    plan = read_plan(stored)
     environment = previous.environment if previous else environment_digest()
     kept = {live.route.release: live.model for live in previous.systems.values()} if previous else {}
     systems = {
@@ -100,7 +134,7 @@ async def start_serving(serving: Serving, previous: Serving | None = None) -> Se
             continue
         try:
             await live.model.runtime.start()
-        except (PilotageError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             _log.error("release %s of %s does not start: %s", live.route.release, name, error)
             await live.model.runtime.close()
             systems[name] = _live(live.route, serving.digest, live.environment, None, str(error))
@@ -125,7 +159,7 @@ def _try_to_load(
     try:
         model = kept or _load(route, releases)
         _must_be_planned(route, model)
-    except (PilotageError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - a model's own library may raise anything
         _log.error("release %s of %s cannot be loaded: %s", route.release, route.system, error)
         return _live(route, plan_digest, environment, None, str(error))
     return _live(route, plan_digest, environment, model)

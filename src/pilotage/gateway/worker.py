@@ -24,7 +24,7 @@ from pilotage.errors import PilotageError
 from pilotage.gateway.app import Gateway
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.protocol import BoundedHttp
-from pilotage.gateway.state import Serving, load_serving, start_serving
+from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
 from pilotage.gateway.store import StoredPlan
 from pilotage.gateway.watch import PlanSource, watch
 from pilotage.kernel.clock import now_us
@@ -115,6 +115,8 @@ class _Worker:
         """Load a plan beside the loop, open the journal at the first, and swap between two requests."""
         async with self._adopting:
             old = self._gateway.serving
+            if old is not None:
+                self._gateway.adopt(restrict(old, read_plan(stored)))
             loaded = await asyncio.to_thread(load_serving, stored, self._home.releases, old)
             serving = await start_serving(loaded, old)
             if self._journal is None:
@@ -130,8 +132,10 @@ class _Worker:
 
     def _swap(self, old: Serving | None, serving: Serving) -> None:
         self._gateway.adopt(serving)
-        gc.collect()
-        gc.freeze()
+        if old is None:
+            # What start-up left behind lives as long as the process: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
         facts: dict[str, object] = {"version": serving.plan.version, "plan": serving.digest, "worker": self._worker}
         self._gateway.write_event("plan.adopted", facts)
         self._tell("ready")

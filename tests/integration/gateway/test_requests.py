@@ -284,3 +284,13 @@ def test_what_was_denied_is_told_in_one_event_a_source_code_and_minute(stand):
         assert "127.0.0.1" not in str(event)
     assert counts == {("unauthenticated", "127.0.0.1"): 20, ("forbidden", "key:other"): 1}
     assert len(events) <= 4, "more than one event a minute"
+
+
+def test_more_than_a_worker_can_do_is_told_to_come_back(stand):
+    stand.publish()
+    worker = stand.start(limits={"in_flight": 0})
+    reply = worker.ask(ROW)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
+    assert reply.headers["retry-after"] == "1"
+    assert worker.end() == 0
+    assert stand.decisions() == {}
