@@ -16,7 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
@@ -28,8 +28,9 @@ from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger import lease as leases
 from pilotage.ledger import store
-from pilotage.ledger.intake import Gap, HeldFrame, JournalIntake, Position, StreamBox, Taken
-from pilotage.ledger.items import Item, event_item, outbox_item
+from pilotage.ledger.collecting import NOTHING, Collector, Work, read_positions
+from pilotage.ledger.intake import Gap, Position, Taken
+from pilotage.ledger.items import Item
 from pilotage.ledger.journal_reader import JournalFile, journal_files
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
@@ -38,10 +39,9 @@ from pilotage.ledger.notes import Signer, parse_checkpoint
 from pilotage.ledger.packing import Packed, pack
 from pilotage.ledger.publishing import Publisher
 from pilotage.ledger.record import Batch, Interrupted, Plain
-from pilotage.ledger.rows import INTERRUPTED, counts_digest
+from pilotage.ledger.rows import counts_digest
 from pilotage.ledger.segments import intent_path, intents, make_folders
 from pilotage.ledger.tables import (
-    consumed,
     day_keys,
     decisions,
     events,
@@ -85,25 +85,6 @@ class SealReport:
     batch: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Work:
-    """What one batch will commit: leaves, and the bookkeeping beside them."""
-
-    items: list[Item]
-    taken: Taken
-    outbox: list[str] = field(default_factory=list)
-    duplicates: int = 0
-    more: bool = False
-
-    @property
-    def empty(self) -> bool:
-        taken = self.taken
-        return not (self.items or taken.positions or taken.held or taken.released)
-
-
-_NOTHING = Taken(items=[], positions=[], held=[], released=set(), broken_off=set(), gaps=[], more=False)
-
-
 class Steward:
     """The one that seals. Its methods may be called from several threads; one batch is made at a time.
 
@@ -132,7 +113,7 @@ class Steward:
         self._term_us = term_us
         self._step = step
         self._signer = Signer(keyring.origin, keyring.signing)
-        self._box = StreamBox(keyring.secret("held-frames"))
+        self._collector = Collector(control=control, ledger=ledger, keyring=keyring, clock=clock)
         self._publisher = Publisher(home.ledger, ledger, self._signer.vkey(), step)
         self._lock = threading.RLock()
         self._lease: leases.Lease | None = None
@@ -179,7 +160,7 @@ class Steward:
             if self._unpublished:
                 self._publish()
             files = journal_files(self.home.journal)
-            work = self._collect(files, limit)
+            work = self._collector.collect(files, limit, retry=self._retry)
             report = self._commit(work)
             self._clean(files, work)
             return report
@@ -205,7 +186,7 @@ class Steward:
         """Seal one event at once, with a change of the ledger's tables in the same transaction."""
         with self._lock:
             self._require_lease()
-            return self._commit(_Work(items=[item], taken=_NOTHING), also)
+            return self._commit(Work(items=[item], taken=NOTHING), also)
 
     def run(self, stop: threading.Event) -> None:
         """Seal until told to stop, then all that waits: at once while more waits, else after a pause that grows to
@@ -252,67 +233,9 @@ class Steward:
             raise Unavailable("this process is not the active steward", code="no_lease", mend="acquire() first")
         return lease
 
-    # Reading what waits.
-
-    def _collect(self, files: list[JournalFile], limit: int) -> _Work:
-        with reading(self.ledger) as connection:
-            known = {name: _position(row) for name, row in store.positions(connection).items()}
-            streams = store.open_streams(connection)
-        intake = JournalIntake(self.keyring.steward, self._box, known, streams, retry=self._retry)
-        taken = intake.take(files, limit)
-        with reading(self.control) as connection:
-            waiting = outbox.waiting(connection, limit)
-        items = [*taken.items, *map(outbox_item, waiting)]
-        items.sort(key=lambda item: item.at)
-        fresh, duplicates = self._without_sealed(items)
-        fresh += self._broken_off(taken)
-        fresh += [_gap_item(gap, self.clock()) for gap in taken.gaps]
-        fresh += [self._unsound(item) for item in fresh if not item.sound]
-        return _Work(
-            items=fresh,
-            taken=taken,
-            outbox=[event.id for event in waiting],
-            duplicates=duplicates,
-            more=taken.more or len(waiting) == limit,
-        )
-
-    def _without_sealed(self, items: list[Item]) -> tuple[list[Item], int]:
-        """(items that are not leaves yet, how many were skipped); the end of a stream sealed as broken off is kept."""
-        with reading(self.ledger) as connection:
-            seen = store.sealed_ids(connection, [item.id for item in items])
-            late = [item for item in items if item.id in seen and item.closed]
-            fresh: list[Item] = []
-            for item in items:
-                if item.id not in seen:
-                    seen.add(item.id)
-                    fresh.append(item)
-            skipped = len(items) - len(fresh)
-            fresh += [_late_item(item) for item in late if _was_interrupted(connection, item.id)]
-        return fresh, skipped
-
-    def _broken_off(self, taken: Taken) -> list[Item]:
-        if not taken.broken_off:
-            return []
-        frames: dict[str, list[HeldFrame]] = {}
-        with reading(self.ledger) as connection:
-            sealed = store.sealed_ids(connection, taken.broken_off)
-            rows = store.held_of(connection, taken.broken_off - sealed)
-        before = [
-            HeldFrame(id=row.id, origin=row.origin, opened=row.opened, plain=bytes(row.plain), secret=bytes(row.secret))
-            for row in rows
-        ]
-        for frame in [*before, *taken.held]:
-            if frame.id in taken.broken_off and frame.id not in sealed:
-                frames.setdefault(frame.id, []).append(frame)
-        return [self._box.interrupted(held, self.clock()) for held in frames.values()]
-
-    def _unsound(self, item: Item) -> Item:
-        """A record whose payload is not what it commits to is sealed as it is, and said to be so."""
-        return event_item("record.unsound", self.clock(), {"id": item.id, "journal": item.origin})
-
     # Committing.
 
-    def _commit(self, work: _Work, also: Callable[[Connection], None] = lambda connection: None) -> SealReport:
+    def _commit(self, work: Work, also: Callable[[Connection], None] = lambda connection: None) -> SealReport:
         lease = self._require_lease()
         with reading(self.ledger) as connection:
             frontier = self._frontier(connection)
@@ -455,7 +378,7 @@ class Steward:
 
     # Cleaning up.
 
-    def _clean(self, files: Sequence[JournalFile], work: _Work) -> None:
+    def _clean(self, files: Sequence[JournalFile], work: Work) -> None:
         """Drop what the ledger holds now: outbox rows, then journal files. Done again when a crash came between."""
         self._retry = False
         if work.outbox:
@@ -466,7 +389,7 @@ class Steward:
         if not removable:
             return
         with reading(self.ledger) as connection:
-            known = {name: _position(row) for name, row in store.positions(connection).items()}
+            known = read_positions(connection)
         whole = [
             file for name, file in removable.items() if name in known and known[name].state in ("whole", "deleted")
         ]
@@ -519,28 +442,6 @@ def _collector_paused() -> Iterator[None]:
         gc.enable()
 
 
-def _position(row: Any) -> Position:
-    return Position(**{column.name: getattr(row, column.name) for column in consumed.columns})
-
-
 def _before(name: str, steps: int) -> str:
     stem, _, number = name.rpartition("-")
     return f"{stem}-{int(number) - steps}"
-
-
-def _gap_item(gap: Gap, at: int) -> Item:
-    return event_item("journal.gap", at, {"file": gap.file, "offset": gap.offset, "reason": gap.reason})
-
-
-def _was_interrupted(connection: Connection, id_: str) -> bool:
-    row = store.find_row(connection, decisions, id_)
-    return row is not None and row.outcome == INTERRUPTED
-
-
-def _late_item(item: Item) -> Item:
-    """The end of a stream that was already sealed as broken off: kept beside it, under its subject's key."""
-    facts = {"id": item.id, "journal": item.origin}
-    private = {"plain": item.entry, "secret": item.secret}
-    return event_item(
-        "stream.closed_late", item.at, facts, private, system=item.system, subject=item.subject, origin=item.origin
-    )

@@ -259,7 +259,14 @@ def _ledger() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index("decisions_by_key", "decisions", ["key_id", "leaf"], unique=False)
-    op.create_index("decisions_by_outcome", "decisions", ["system", "outcome", "leaf"], unique=False)
+    op.create_index(
+        "decisions_by_outcome",
+        "decisions",
+        ["system", "outcome", "leaf"],
+        unique=False,
+        sqlite_where=sa.text("outcome <> 'answered'"),
+        postgresql_where=sa.text("outcome <> 'answered'"),
+    )
     op.create_index("decisions_by_system", "decisions", ["system", "leaf"], unique=False)
     op.create_index("decisions_by_time", "decisions", ["system", "at"], unique=False)
     op.create_table(
