@@ -25,7 +25,7 @@ def pages(world: ConsoleWorld, client: TestClient) -> TestClient:
 
 
 class TestSignIn:
-    def test_a_token_opens_a_session_that_scripts_and_other_sites_do_not_get(
+    def test_a_token_opens_a_session_that_no_script_and_no_other_site_gets(
         self, world: ConsoleWorld, client: TestClient
     ) -> None:
         answer = client.post("/sign-in", data={"token": world.token("auditor")}, headers=HERE)
@@ -151,11 +151,11 @@ class TestDecisions:
         world.seal(world.answered(10_000, seed=5, at=now_us() - 3_000_000, step_us=5_000))
         for path in (f"/systems/{SYSTEM}", "/decisions", "/systems"):
             pages.get(path)
-            took = []
+            took = []  # of the processor, since tests share the machine
             for _ in range(3):
-                began = time.perf_counter()
+                began = time.process_time()
                 assert pages.get(path).status_code == 200
-                took.append(time.perf_counter() - began)
+                took.append(time.process_time() - began)
                 time.sleep(0.35)
             assert min(took) < 0.3, f"{path} took {min(took):.3f} s"
 

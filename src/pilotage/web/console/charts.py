@@ -49,7 +49,7 @@ def polyline(points: Sequence[tuple[float, float]]) -> str:
 def radar(dimensions: Sequence[tuple[str, float, float, float, int]], radius: float = 110.0) -> Radar:
     """A radar of (label, score, low, high, level); scores are held to 0..1, the first axis points up.
 
-    The box leaves room beside the rings for each label, taken as 7 units a letter, and for " · level 5" behind it.
+    The box leaves room beside the rings for each label, taken as 7 units a letter, and for "level 5 · 0.99" under it.
     """
     n = max(len(dimensions), 3)
     angles = [2 * math.pi * index / n - math.pi / 2 for index in range(n)]
@@ -101,7 +101,7 @@ def _central(x: float) -> bool:
 
 def _reach(label: str, x: float) -> float:
     """How far from the middle a label at `x` reaches sideways."""
-    text = 7.0 * (len(label) + 10)
+    text = max(7.0 * len(label), 96.0)
     return text / 2 if _central(x) else abs(x) + text
 
 

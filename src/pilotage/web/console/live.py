@@ -19,6 +19,8 @@ _HOUR_US = 3_600_000_000
 _WINDOWS = (("last hour", _HOUR_US), ("last 24 hours", 24 * _HOUR_US), ("last 30 days", 30 * 24 * _HOUR_US))
 _SERIES_S = 180
 _KEPT_S = 0.9
+# The newest seconds are still being sealed: shown, they would always look like a fall.
+_SEALING_S = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,8 @@ def recent(ledger: Ledger, system: str, now: int, seconds: int = 0) -> tuple[str
 
 def live_figures(ledger: Ledger, system: str, now: int) -> Live:
     """The figures of one system as of a moment in Unix microseconds."""
-    window, since, stats = recent(ledger, system, now, seconds=_SERIES_S + 5)
-    second = now // 1_000_000
+    window, since, stats = recent(ledger, system, now, seconds=_SERIES_S + _SEALING_S + 5)
+    second = now // 1_000_000 - _SEALING_S
     counts = dict(stats.per_second)
     seconds = list(range(second - _SERIES_S, second))
     values = [float(counts.get(s, 0)) for s in seconds]

@@ -52,7 +52,7 @@ class LiveSeries extends HTMLElement {
       legend: { show: false },
       cursor: { show: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] } },
-      axes: [{ ...axis, space: 90, values: (_, at) => at.map(clock) }, { ...axis, size: 46, incrs: STEPS }],
+      axes: [{ ...axis, space: 90, size: 28, values: (_, at) => at.map(clock) }, { ...axis, size: 46, incrs: STEPS }],
       series: [{}, { stroke: style.color, width: 1.6, fill: "rgba(30,130,150,.15)", points: { show: false } }]
     }, this.points(), this.plot);
   }
