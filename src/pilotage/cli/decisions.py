@@ -44,7 +44,7 @@ def decisions() -> None:
 @click.option("--since-us", type=int, help="The same in Unix microseconds.")
 @click.option("--score-min", type=float)
 @click.option("--score-max", type=float)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--all", "all_", is_flag=True, help="No limit.")
 @json_option
 @click.pass_obj

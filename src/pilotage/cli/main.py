@@ -79,7 +79,7 @@ def root(ctx: click.Context, home: str | None, database_url: str | None) -> None
 def main() -> None:
     """Run the command line: exit 0 when done, 1 on an error that says its mend, 2 on a wrong call, 130 on Ctrl-C."""
     try:
-        code = root.main(standalone_mode=False)
+        code = root.main(prog_name="pilotage", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -1,0 +1,214 @@
+"""Commands on a real installation: one JSON value with --json, plain tables when piped, exit codes that scripts use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilotage.cli.gate import NO_GO
+from tests.unit.cli.conftest import Call, Installed
+
+
+def value(out: str) -> Any:
+    """The one JSON value on standard output; fails when anything else is there."""
+    return json.loads(out)
+
+
+READ = [
+    ("people", "list"),
+    ("key", "list"),
+    ("system", "list"),
+    ("system", "show", "example"),
+    ("release", "list"),
+    ("release", "show", "example@1"),
+    ("decisions", "list"),
+    ("audit", "stats"),
+    ("audit", "vkey"),
+    ("audit", "verify"),
+]
+
+
+@pytest.mark.parametrize("words", READ, ids=" ".join)
+def test_json_prints_one_value_and_nothing_else(call: Call, words: tuple[str, ...]) -> None:
+    code, out, _ = call(*words, "--json", role="auditor")
+    assert code == 0
+    assert value(out) not in (None, "")
+
+
+@pytest.mark.parametrize("words", READ, ids=" ".join)
+def test_plain_text_when_piped_has_no_colours_and_no_lines_drawn(call: Call, words: tuple[str, ...]) -> None:
+    code, out, _ = call(*words, role="auditor")
+    assert code == 0
+    assert "\x1b" not in out
+    assert not set("─│┃━") & set(out)
+
+
+def test_a_piped_table_is_tab_separated_under_its_header(call: Call) -> None:
+    _, out, _ = call("decisions", "list", role="auditor")
+    header, *rows = [line.split("\t") for line in out.splitlines()]
+    assert header[:2] == ["received", "id"]
+    assert len(rows) == 7
+    assert {len(row) for row in rows} == {len(header)}
+
+
+def test_filters_and_limits_of_decisions(call: Call) -> None:
+    def listed(*words: str) -> list[dict[str, Any]]:
+        code, out, err = call("decisions", "list", "--json", *words, role="auditor")
+        assert code == 0, err
+        found: list[dict[str, Any]] = value(out)
+        return found
+
+    assert len(listed("--all")) == 7
+    assert len(listed("--limit", "2")) == 2
+    assert {row["outcome"] for row in listed("--outcome", "rejected")} == {"rejected"}
+    assert {row["score"] for row in listed("--score-min", "0.35")} == {0.4, 0.5}
+    assert [row["score"] for row in listed("--subject", "customer-3")] == [0.3]
+    assert listed("--subject", "nobody") == []
+    assert listed("--until", "2001-01-01") == []
+
+
+def decision_id(call: Call, *words: str) -> str:
+    _, out, _ = call("decisions", "list", "--json", *words, role="auditor")
+    return str(value(out)[0]["id"])
+
+
+def test_a_payload_is_shown_only_to_roles_that_may_read_it(call: Call) -> None:
+    id_ = decision_id(call, "--subject", "customer-2")
+    readable = value(call("decisions", "show", id_, "--json", role="auditor")[1])
+    assert readable["payload"]["subject"] == "customer-2"
+    hidden = call("decisions", "show", id_, "--json", role="operator")[1]
+    assert value(hidden)["payload"] is None
+    assert "customer-2" not in hidden
+    assert "your roles may not read it" in call("decisions", "show", id_, role="operator")[1]
+
+
+def test_a_proof_verifies_with_three_files_and_fails_for_another_record(call: Call, tmp_path: Path) -> None:
+    one, other = decision_id(call, "--subject", "customer-1"), decision_id(call, "--subject", "customer-4")
+    proof, record, wrong = tmp_path / "proof", tmp_path / "record", tmp_path / "wrong"
+    proof.write_text(call("decisions", "prove", one, role="auditor")[1])
+    vkey = call("audit", "vkey")[1].strip()
+    for id_, path in ((one, record), (other, wrong)):
+        path.write_text(call("decisions", "prove", id_, "--record", role="auditor")[1])
+    code, out, _ = call("audit", "verify-proof", str(proof), str(record), "--vkey", vkey, "--json", home=tmp_path / "x")
+    assert code == 0
+    assert value(out)["verified"] is True
+    code, _, err = call("audit", "verify-proof", str(proof), str(wrong), "--vkey", vkey, home=tmp_path / "x")
+    assert code == 1
+    assert "[integrity]" in err
+    proof.write_bytes(b"\xff\xfe")
+    code, _, err = call("audit", "verify-proof", str(proof), str(record), "--vkey", vkey, home=tmp_path / "x")
+    assert code == 1
+    assert "is no proof" in err
+
+
+def test_a_closed_gate_ends_with_3_and_names_the_next_command(call: Call, installed: Installed) -> None:
+    code, out, _ = call("gate", "check", "--system", "example", "--to", "internal", "--json")
+    assert code == NO_GO == 3
+    found = value(out)
+    assert found["go"] is False
+    assert all("pilotage approve" in line for line in found["missing"])
+    code, out, _ = call("gate", "check", "--release", installed.release.digest[7:19], "--to", "internal")
+    assert code == 3
+    assert out.startswith("NO-GO  example ")
+
+
+def test_the_author_may_not_approve_and_a_closed_gate_refuses_promotion(call: Call) -> None:
+    code, _, err = call("approve", "--system", "example", "--to", "internal", role="ml_engineer")
+    assert code == 1
+    assert "[four_eyes]" in err
+    code, _, err = call("promote", "--system", "example", "--to", "internal", role="operator")
+    assert code == 1
+    assert "[gate_closed]" in err
+    assert "pilotage gate check" in err
+
+
+def test_a_gate_needs_a_release_to_check(call: Call) -> None:
+    code, _, err = call("gate", "check", "--to", "internal")
+    assert code == 1
+    assert "--release" in err and "--system" in err
+    code, _, err = call("gate", "check", "--system", "nosuch", "--to", "internal")
+    assert code == 1
+    assert "[not_found]" in err
+    assert "example" in err, "known systems are named"
+
+
+def test_a_key_is_printed_alone_once_and_revoked_by_id(call: Call) -> None:
+    code, out, err = call("key", "issue", "shop", "--scope", "decide:example", role="operator")
+    assert (code, out.strip().count("\n")) == (0, 0)
+    assert out.startswith("pk_")
+    assert "once" in err
+    listed = value(call("key", "list", "--json")[1])
+    (mine,) = [each for each in listed if each["name"] == "shop"]
+    assert out.strip() not in json.dumps(listed)
+    code, out, _ = call("key", "revoke", mine["id"], role="operator")
+    assert code == 0
+    assert [each["revoked"] for each in value(call("key", "list", "--json")[1]) if each["id"] == mine["id"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("key", "issue", "x", "--scope", "everything"), "decide:"),
+        (("key", "issue", "x", "--scope", "decide:example", "--expires", "soon"), "not a time"),
+        (("key", "revoke", "nosuch"), "pilotage key list"),
+        (("rollback", "--system", "example"), "example"),
+        (("decisions", "show", "nosuch"), "check the id"),
+        (("decisions", "list", "--since", "today"), "2026-03-01T10:00Z"),
+        (("release", "build", "."), "pilotage.yaml"),
+        (("release", "show", "nosuch"), "nosuch"),
+        (("people", "add", "x", "--role", "wizard"), "ml_engineer"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_errors_say_what_to_do(call: Call, words: tuple[str, ...], said: str) -> None:
+    role = {"release": "ml_engineer", "people": "admin"}.get(words[0], "operator")
+    code, out, err = call(*words, role=role)
+    assert (code, out) == (1, "")
+    assert err.startswith("error [")
+    assert said in err
+    assert "mend: " in err
+    assert "Traceback" not in err
+
+
+def test_the_first_admin_needs_no_token_and_the_second_person_does(call: Call, tmp_path: Path) -> None:
+    home = tmp_path / "fresh"
+    code, out, _ = call("people", "add", "admin", "--role", "admin", "--token", home=home)
+    assert code == 0
+    assert out.startswith("pt_") and out.count("\n") == 1
+    code, _, err = call("people", "add", "second", "--role", "admin", home=home)
+    assert code == 1
+    assert "[unauthenticated]" in err
+    code, made, _ = call("people", "add", "second", "--role", "auditor", "--json", home=home, token=out.strip())
+    assert code == 0
+    assert value(made)["roles"] == ["auditor"]
+
+
+def test_a_first_person_who_is_no_admin_is_not_let_in(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("people", "add", "x", "--role", "operator", home=tmp_path / "fresh")
+    assert code == 1
+    assert "[unauthenticated]" in err
+
+
+def test_a_declaration_lists_every_fault_at_once(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "pilotage.yaml").write_text("id: BAD ID\nname: x\nrisk_tier: extreme\nnosuch: 1\n")
+    code, _, err = call("system", "declare", str(tmp_path), role="ml_engineer")
+    assert code == 1
+    for path in ("purpose", "owners", "pilot", "risk_tier", "nosuch"):
+        assert f"- {path}: " in err
+
+
+def test_one_edited_row_makes_verify_end_with_1_and_name_it(call: Call, installed: Installed, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(installed.root, copy)
+    with sqlite3.connect(copy / "ledger.db") as database:
+        database.execute("UPDATE decisions SET score = 0.9 WHERE score > 0.45 AND score < 0.55")
+    code, out, _ = call("audit", "verify", home=copy, role="auditor")
+    assert code == 1
+    assert "CHANGED" in out
+    assert "score" in out
+    assert call("audit", "verify", role="auditor")[0] == 0
