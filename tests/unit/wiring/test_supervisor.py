@@ -44,7 +44,7 @@ def ended(code: int = 1) -> subprocess.Popen[bytes]:
 
 
 def child(**facts: Any) -> Child:
-    return Child(name="steward", arguments=["nothing"], **facts)
+    return Child(name="console", arguments=["nothing"], **facts)
 
 
 def test_the_pause_doubles_with_failures_in_a_row_up_to_five_seconds(supervisor: Supervisor, said: list[str]) -> None:
@@ -59,7 +59,7 @@ def test_the_pause_doubles_with_failures_in_a_row_up_to_five_seconds(supervisor:
         assert one.process is None
         pauses.append(one.restart_at - before)
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0], abs=0.08)
-    assert "steward ended with 3; starting it again in 0.1 s" in said[0]
+    assert "console ended with 3; starting it again in 0.1 s" in said[0]
     one.process = dead  # for the drain
 
 
@@ -79,10 +79,10 @@ def test_nothing_is_started_again_before_its_time_or_while_stopping(
     waiting, due = child(restart_at=time.monotonic() + 60), child(restart_at=time.monotonic() - 1)
     supervisor.children += [waiting, due]
     supervisor.watch()
-    assert (spawned, due.restarts, waiting.restarts) == (["steward"], 1, 0)
+    assert (spawned, due.restarts, waiting.restarts) == (["console"], 1, 0)
     supervisor.stopping = True
     supervisor.watch()
-    assert spawned == ["steward"]
+    assert spawned == ["console"]
 
 
 def test_one_supervisor_in_a_home(supervisor: Supervisor, settings: Settings) -> None:
