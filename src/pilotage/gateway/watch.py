@@ -46,9 +46,17 @@ class PlanSource:
 
 
 async def watch(
-    source: PlanSource, adopt: Callable[[StoredPlan], Awaitable[None]], version: int = 0, *, every_s: float = 0.05
+    source: PlanSource,
+    adopt: Callable[[StoredPlan], Awaitable[None]],
+    version: int = 0,
+    *,
+    every_s: float = 0.05,
+    current: Callable[[], object] = lambda: None,
 ) -> None:
-    """Call `adopt` with each new plan, for ever. A plan that cannot be read is logged once and the last one kept."""
+    """Call `adopt` with each new plan, for ever. A plan that cannot be read is logged once and the last one kept.
+
+    `current` is called after each look that left nothing to adopt.
+    """
     loop = asyncio.get_running_loop()
     complaint = ""
     thread = ThreadPoolExecutor(1, thread_name_prefix="plan-watch")
@@ -59,6 +67,7 @@ async def watch(
                 if stored is not None:
                     await adopt(stored)
                     version = stored.version
+                current()
                 complaint = ""
             except IntegrityError as error:
                 if str(error) != complaint:

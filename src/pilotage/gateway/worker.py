@@ -40,6 +40,8 @@ RESTART = 75
 _RETRY_S = 5.0
 _DENIALS_S = 5.0
 _FAREWELL_S = 0.5
+_LAST_ANSWERS_S = 0.2
+_FIRST_PLAN_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +82,7 @@ class _Worker:
         self._engine = open_engine(url_of(home, "control", database_url))
         self._gateway = Gateway(node=node, worker=worker, limits=limits)
         self._journal: JournalWriter | None = None
+        self._current = asyncio.Event()
         self._stop = asyncio.Event()
         self._restart = False
         self._adopting = asyncio.Lock()
@@ -91,12 +94,9 @@ class _Worker:
         loop = asyncio.get_running_loop()
         server = _server(self._gateway, self._drain_s)
         self._tell("starting")
-        answering = asyncio.create_task(server.serve(sockets=sockets))
-        while not server.started and not answering.done():
-            await asyncio.sleep(0.005)
-        # After uvicorn has put up its handlers, so that ours decide when it stops.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        answering = asyncio.create_task(self._answer(server, sockets))
         work = (self._follow(), self._write_denials(), self._look_for_failure(), self._stop.wait())
         tasks = [asyncio.create_task(each) for each in work]
         await asyncio.wait([answering, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -108,8 +108,20 @@ class _Worker:
         await self._drain(server, answering)
         return RESTART if self._restart or self._gateway.failed.is_set() else 0
 
+    async def _answer(self, server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        """Accept connections once the first plan is adopted or there is none: until then other workers take them.
+
+        A plan that cannot be adopted in a while must not leave clients waiting: they are told.
+        """
+        waits = [asyncio.create_task(self._current.wait()), asyncio.create_task(self._stop.wait())]
+        await asyncio.wait(waits, timeout=_FIRST_PLAN_S, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not self._stop.is_set():
+            await server.serve(sockets=sockets)
+
     async def _follow(self) -> None:
-        await watch(PlanSource(self._home, self._engine), self._adopt)
+        await watch(PlanSource(self._home, self._engine), self._adopt, current=self._current.set)
 
     async def _adopt(self, stored: StoredPlan) -> None:
         """Load a plan beside the loop, open the journal at the first, and swap between two requests."""
@@ -175,6 +187,9 @@ class _Worker:
         """Answer what was accepted, end kept-alive connections with their next answer, then close the journal."""
         self._gateway.draining = True
         self._tell("draining")
+        # Every answer now says `connection: close`, so that few connections are idle, and none with a request on its
+        # way, when uvicorn closes them.
+        await asyncio.sleep(_LAST_ANSWERS_S)
         server.should_exit = True
         await answering
         self._gateway.write_denials(everything=True)
