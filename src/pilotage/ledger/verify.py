@@ -38,6 +38,8 @@ from pilotage.storage.home import Home
 
 __all__ = ["LedgerReport", "Progress", "Witness", "verify_ledger"]
 
+_FOLDER = frozenset({"checkpoint", "segments", "tile"})
+
 Progress = Callable[[int, int], None]
 """Called with (entries checked, entries in the tree)."""
 
@@ -178,6 +180,9 @@ class _Audit:
 
     def look_for_strays(self, ledger: Engine) -> None:
         """Files that nothing speaks of. What the steward has written since the view was taken is not among them."""
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            if path.name not in _FOLDER and not path.name.startswith("."):
+                self._faults.add(path, "nothing of the ledger has this name")
         tiles = list(self.walk.stray_files())
         extra = [path for path in _segment_files(self._folder) if path not in self.payloads.paths]
         intended = _intended(self._folder)

@@ -276,8 +276,9 @@ class Mutator:
         self.tables = [table for table in database.ledger.sorted_tables if table is not lease]
         self.rows = {table.name: world.sql(select(table)) for table in self.tables}
         self.tables = [table for table in self.tables if self.rows[table.name]]
-        files = [path for path in (root / "ledger").rglob("*") if path.is_file() and not path.name.startswith(".")]
-        self.files = sorted(files)
+        files = [path for path in (root / "ledger").rglob("*") if path.is_file()]
+        # Hidden ones are the steward's notes on work in progress, and no record.
+        self.files = sorted(p for p in files if not any(part.startswith(".") for part in p.relative_to(root).parts))
         offsets = {row.name: row.offset for row in self.rows["consumed"]}
         self.journals = {
             file.path: offsets[file.name] for file in journal_files(world.home.journal) if offsets.get(file.name)
