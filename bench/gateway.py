@@ -206,7 +206,9 @@ def main() -> int:
     servers: dict[str, Server] = {}
     try:
         home, body = work / "home", work / "row.json"
-        say(f"load by {client_name()}; server on core {server_core}, client on core {client_core}; synced to {work}")
+        say(
+            f"load by the {client_name()} client; server on core {server_core}, client on core {client_core}; synced to {work}"
+        )
         make_home(home)
         body.write_bytes(row_body())
         scores = {}

@@ -41,14 +41,15 @@ class Load:
 
 
 def client_name() -> str:
-    """Which client drives the load."""
-    return "wrk" if shutil.which("wrk") else "bundled asyncio client"
+    """Which client drives the load: `wrk`, or `bundled` where there is none or `PILOTAGE_BENCH_CLIENT` says so."""
+    bundled = os.environ.get("PILOTAGE_BENCH_CLIENT") == "bundled"
+    return "bundled" if bundled or not shutil.which("wrk") else "wrk"
 
 
 def drive(url: str, body: Path, key: str, *, connections: int, seconds: float, core: int) -> Load:
     """Load one server with a number of connections, each sending its next request when it has its answer."""
     pin = ["taskset", "-c", str(core)] if core >= 0 and shutil.which("taskset") else []
-    if shutil.which("wrk"):
+    if client_name() == "wrk":
         script = body.with_suffix(".lua")
         script.write_text(_LUA.format(body=body, key=key))
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]

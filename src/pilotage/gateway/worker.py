@@ -187,8 +187,11 @@ class _Worker:
         """Answer what was accepted, end kept-alive connections with their next answer, then close the journal."""
         self._gateway.draining = True
         self._tell("draining")
-        # Every answer now says `connection: close`, so that few connections are idle, and none with a request on its
-        # way, when uvicorn closes them.
+        # First no new connections: other workers on the same socket take them. Then every answer says `connection:
+        # close` for a moment, so that no busy connection is closed between two requests. Then uvicorn ends the rest.
+        if server.started:
+            for listener in server.servers:
+                listener.close()
         await asyncio.sleep(_LAST_ANSWERS_S)
         server.should_exit = True
         await answering
