@@ -122,3 +122,12 @@ def test_every_page_is_reached_from_the_index() -> None:
         ["git", "-c", "safe.directory=*", "ls-files", "docs/*.md"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert [name for name in tracked if (ROOT / name).resolve() not in linked and name != "docs/index.md"] == []
+
+
+def test_the_api_page_lists_the_routes_and_their_permissions() -> None:
+    source = (ROOT / "src" / "pilotage" / "web" / "api.py").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    routes = re.findall(r'\("(GET|POST|PUT|DELETE)", "(/[^"]*)", "([a-z_.]+)", api\.', source)
+    assert len(routes) > 10, "the table is seen"
+    written = re.findall(r"^\| `([A-Z]+) /api/v1(/\S*)` \| ([a-z_.]+)", page, flags=re.MULTILINE)
+    assert sorted(written) == sorted(routes)

@@ -37,7 +37,7 @@ def lines_with(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
 def test_no_file_names_a_package_index() -> None:
     # In pieces, so that this file does not name one either.
     hosts = ("py" + "pi.org", "python" + "hosted", "registry.np" + "mjs", " --index" + "-url", " --find" + "-links")
-    tools = ("arti" + "factory", "nexus" + "/repository", "dev" + "pi", "proxy.golang")
+    tools = ("arti" + "factory", "nexus" + "/repository", "dev" + "pi", "proxy." + "golang")
     pattern = re.compile("|".join(map(re.escape, hosts + tools)), flags=re.IGNORECASE)
     assert lines_with(pattern, committed()) == []
 

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from pilotage.access.model import may, require
+from pilotage.cli.gate import chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
@@ -21,6 +22,8 @@ from pilotage.kernel.digests import short
 from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger, RecordedDecision
 from pilotage.replay.reasons import explain_recorded
 from pilotage.replay.service import replay as replay_recorded
+from pilotage.systems.model import STAGES
+from pilotage.web.filters import OUTCOMES
 
 __all__ = ["decisions"]
 
@@ -34,9 +37,9 @@ def decisions() -> None:
 
 @decisions.command("list")
 @click.option("--system", default="")
-@click.option("--release", default="", help="A release's digest.")
-@click.option("--stage", default="")
-@click.option("--outcome", default="", help="answered, rejected, refused, fallback, abstained, review or interrupted.")
+@click.option("--release", default="", help="A digest, a short digest, or system@version.")
+@click.option("--stage", type=click.Choice(STAGES))
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="How it ended.")
 @click.option("--fault", default="", help="Part of a fault's code or path, such as missing or AGE.")
 @click.option("--subject", default="", help="A person's reference, as the client sent it.")
 @click.option("--since", default="", help="2026-03-01T10:00Z")
@@ -54,6 +57,9 @@ def list_(
     """List sealed decisions, newest first."""
     installation = opened(chosen)
     require(acting(installation), "decision.read")
+    kw |= {name: kw[name] or "" for name in ("stage", "outcome")}
+    if kw["release"]:
+        kw["release"] = chosen_release(installation, "", kw["release"])
     wanted = DecisionFilter(
         since=parse_time(since) if since else since_us, until=parse_time(until) if until else None, **kw
     )

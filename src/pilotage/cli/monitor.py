@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from pilotage.access.model import require
+from pilotage.cli.gate import chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_table
@@ -25,7 +26,7 @@ def monitor() -> None:
 
 @monitor.command("status")
 @click.option("--system", required=True)
-@click.option("--release", default="", help="A release's digest (default: the live one).")
+@click.option("--release", default="", help="A digest, a short digest, or system@version (default: the live one).")
 @click.option("--since", default="", help="2026-03-01T10:00Z")
 @click.option("--since-us", type=int, help="The same in Unix microseconds.")
 @click.option("--last", type=click.IntRange(1), help="Only the newest batches that together hold this many rows.")
@@ -52,6 +53,8 @@ def status(
         if placed is None:
             raise NotFound(f"{system} has no live release", mend="promote one: pilotage promote --to internal")
         release = placed.release
+    else:
+        release = chosen_release(installation, system, release)
     found = drift_status(
         installation.ledger(),
         installation.profile_of,

@@ -70,6 +70,10 @@ def test_filters_and_limits_of_decisions(call: Call) -> None:
     assert [row["score"] for row in listed("--subject", "customer-3")] == [0.3]
     assert listed("--subject", "nobody") == []
     assert listed("--until", "2001-01-01") == []
+    assert listed("--release", "example@1") == [], "these decisions are of another release"
+    code, _, err = call("decisions", "list", "--release", "nosuch", role="auditor")
+    assert code == 1
+    assert "example@1" in err, "known releases are named"
 
 
 def decision_id(call: Call, *words: str) -> str:

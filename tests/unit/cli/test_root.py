@@ -70,7 +70,7 @@ def test_a_wrong_call_ends_with_2_and_says_how_to_get_help(call: Call, words: tu
 
 def test_an_error_prints_its_code_got_expected_and_mend_on_standard_error(call: Call) -> None:
     code, out, err = call(
-        "monitor", "status", "--system", "example", "--release", "x", "--since", "lately", role="admin"
+        "monitor", "status", "--system", "example", "--release", "example@1", "--since", "lately", role="admin"
     )
     assert (code, out) == (1, "")
     assert err.splitlines() == [

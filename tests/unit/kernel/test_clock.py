@@ -48,3 +48,15 @@ def test_what_is_no_time_is_refused_with_the_form(text: str) -> None:
 
 def test_now_is_the_system_clock() -> None:
     assert abs(now_us() - time.time() * 1e6) < 5e6
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert parse_time("2026-03-01T10:00") == 1_772_359_200_000_000
+        assert rfc3339(1_772_359_200_000_000) == "2026-03-01T10:00:00.000000Z"
+        assert day(1_772_323_200_000_000) == "2026-03-01"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
