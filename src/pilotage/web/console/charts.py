@@ -69,6 +69,8 @@ def radar(dimensions: Sequence[tuple[str, float, float, float, int]], radius: fl
     for i, (label, score, low, high, level) in enumerate(dimensions):
         axis_x, axis_y = at(i, 1.0)
         x, y = at(i, 1.14)
+        if _central(x - cx) and y < cy:
+            y -= 10  # its second line would touch the outer ring
         anchor = "middle" if _central(x - cx) else ("start" if x > cx else "end")
         spokes.append(
             Spoke(
