@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,15 @@ before = set(sys.modules)
 with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
     {code}
 print(json.dumps({{"modules": sorted(set(sys.modules) - before), "said": out.getvalue()}}))
+"""
+
+
+_OPENS = """
+import contextlib
+from pilotage.runtimes.onnx import open_session
+with contextlib.suppress(Exception):
+    open_session(b"no model")
+import onnxruntime
 """
 
 
@@ -65,3 +76,13 @@ def test_help_names_every_command_and_imports_none() -> None:
 def test_a_gateway_worker_imports_no_library_of_builds_and_pages() -> None:
     modules, _ = probe("import pilotage.cli.gateway")
     assert not modules.intersection({"duckdb", "starlette", "alembic", "sklearn", "pandas", "onnx", "jinja2", "rich"})
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its builds report to their maker unless told not to before their import; then they leave a file like this."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    for code, left in (("import onnxruntime", {".ses"}), (_OPENS, set())):
+        folder = tmp_path / str(len(left))
+        folder.mkdir()
+        subprocess.run([sys.executable, "-c", code], env=environ | {"TMPDIR": str(folder)}, check=True, timeout=60)
+        assert {path.name for path in folder.iterdir()} <= left
