@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.erasure import erase
-from pilotage.web.console.live import LiveFigures, live_figures
+from pilotage.web.console.live import LiveFigures, Totals, live_figures, read_totals
 from tests.console.client import TestClient
 from tests.console.world import SYSTEM, ConsoleWorld
 
@@ -80,24 +81,46 @@ class TestSystems:
 
     def test_figures_are_read_once_for_all_who_watch(self, world: ConsoleWorld) -> None:
         moment = [0.0]
-        asked: list[str] = []
-
-        def ledger() -> object:
-            asked.append("")
-            return world.installation.ledger()
-
-        figures = LiveFigures(ledger, lambda: moment[0])  # type: ignore[arg-type]
+        figures = LiveFigures(world.installation.ledger, lambda: moment[0])
         first = figures.of(SYSTEM)
-        assert figures.of(SYSTEM) is first and len(asked) == 1
+        assert figures.of(SYSTEM) is first
         moment[0] = 1.0
-        assert figures.of(SYSTEM) is not first and len(asked) == 2
+        assert figures.of(SYSTEM) is not first
+
+    def test_totals_that_take_long_are_read_less_often(
+        self, world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moment, read = [0.0], []
+
+        def slow(*_: object) -> Totals:
+            moment[0] += 2.0
+            read.append(moment[0])
+            return read_totals(world.installation.ledger(), SYSTEM, now_us())
+
+        monkeypatch.setattr("pilotage.web.console.live.read_totals", slow)
+        figures = LiveFigures(world.installation.ledger, lambda: moment[0])
+        for second in range(100):
+            moment[0] = max(moment[0], float(second))
+            figures.of(SYSTEM)
+        assert len(read) == 3, "2 s of reading, 38 s of rest"
 
     def test_a_quiet_hour_is_answered_with_a_longer_window(self, world: ConsoleWorld) -> None:
         ledger = world.installation.ledger()
-        assert live_figures(ledger, SYSTEM, now_us()).window == "last hour"
-        later = live_figures(ledger, SYSTEM, now_us() + 7_200_000_000)
-        assert later.window == "last 24 hours" and later.total >= 30 and later.per_second == 0
-        assert live_figures(ledger, "none", now_us()).window == "last 30 days"
+        assert read_totals(ledger, SYSTEM, now_us()).window == "last hour"
+        later = now_us() + 7_200_000_000
+        found = live_figures(ledger, SYSTEM, later, read_totals(ledger, SYSTEM, later))
+        assert found.window == "last 24 hours" and found.total >= 30 and found.per_second == 0
+        assert read_totals(ledger, "none", now_us()).window == "last 30 days"
+
+    def test_the_series_ends_before_what_is_still_being_sealed(self, world: ConsoleWorld) -> None:
+        now = now_us()
+        world.seal(world.answered(3, seed=41, at=now - 10_000_000, step_us=1))
+        found = live_figures(
+            world.installation.ledger(), SYSTEM, now, read_totals(world.installation.ledger(), SYSTEM, now)
+        )
+        seconds, values = json.loads(found.points)
+        assert len(seconds) == len(values) == 180 and seconds[-1] == now // 1_000_000 - 3
+        assert values[seconds.index((now - 10_000_000) // 1_000_000)] >= 3
 
 
 class TestDecisions:

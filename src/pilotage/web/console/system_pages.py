@@ -37,6 +37,7 @@ _TICK_S = 1.0
 _MOST_RELEASES = 8
 _MOST_EVENTS = 12
 _DRIFT_ROWS = 5_000
+_DRIFT_SPANS_US = (600_000_000, 6 * 3_600_000_000)
 _GRAVITY = ("drift", "watch", "not enough data", "ok")
 
 
@@ -118,10 +119,19 @@ class _SystemPages:
         if placed is None:
             return None, "Nothing is live yet."
         try:
-            found = status(self.ledger(), self.installation.profile_of, system, placed.release, last=_DRIFT_ROWS)
+            found = self._newest_drift(system, placed.release)
         except PilotageError as error:
             return None, error.what
         return (found, "") if found.rows else (None, "No decision of the live release is sealed yet.")
+
+    def _newest_drift(self, system: str, release: str) -> MonitorStatus:
+        """Over the newest rows that suffice. Counts are read of a short while first: of all time they are many."""
+        now = now_us()
+        for since in (*(now - each for each in _DRIFT_SPANS_US), None):
+            found = status(self.ledger(), self.installation.profile_of, system, release, since=since, last=_DRIFT_ROWS)
+            if found.rows >= _DRIFT_ROWS:
+                break
+        return found
 
     def _gate(self, system: str, placed: Live | None, releases: list[Release]) -> tuple[GateVerdict | None, str]:
         """The gate that the live release, or the newest when none is live, has to pass next."""
