@@ -198,6 +198,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--dir", type=Path, default=BENCH / "results", help="where the journal is synced to")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rounds, seconds = (1, 1.0) if chosen.quick else (chosen.rounds, chosen.seconds)
     cores = sorted(os.sched_getaffinity(0))
     server_core, client_core = (cores[0], cores[1]) if len(cores) > 1 else (-1, -1)
@@ -206,9 +207,8 @@ def main() -> int:
     servers: dict[str, Server] = {}
     try:
         home, body = work / "home", work / "row.json"
-        say(
-            f"load by the {client_name()} client; server on core {server_core}, client on core {client_core}; synced to {work}"
-        )
+        say(f"load by the {client_name()} client on core {client_core}; server on core {server_core}")
+        say(f"the journal is synced to {work}")
         make_home(home)
         body.write_bytes(row_body())
         scores = {}

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 __all__ = ["Load", "client_name", "drive"]
 
@@ -79,8 +80,7 @@ class _Connection(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._send()
 
     def _send(self) -> None:
@@ -129,7 +129,8 @@ async def _bundled(url: str, body: Path, key: str, connections: int, seconds: fl
         return _Connection(head.encode() + content, latencies, failures, started + seconds)
 
     opened = [await loop.create_connection(connection, name, int(port)) for _ in range(connections)]
-    await asyncio.gather(*(protocol.ended for _, protocol in opened))
+    async with asyncio.timeout(seconds + 20):
+        await asyncio.gather(*(protocol.ended for _, protocol in opened))
     spent = time.perf_counter() - started
     latencies.sort()
     return Load(
