@@ -121,10 +121,11 @@ def _wait_ready(url: str) -> None:
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"no chromium at {CHROMIUM}: install it, or name it in PILOTAGE_TEST_CHROMIUM")
+    # No longer than its module: as long as it lives, an event loop runs in this thread, and asyncio.run fails.
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_FLAGS)
         yield made
