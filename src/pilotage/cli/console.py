@@ -26,7 +26,7 @@ def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int 
     watch_lifeline()
     installation = opened(chosen, create=True)
     config = uvicorn.Config(
-        create_app(installation),
+        create_app(installation, stopping=lambda: server.should_exit),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -35,5 +35,6 @@ def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int 
         proxy_headers=False,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[listener(fd, settings.host, settings.console_port)])
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener(fd, settings.host, settings.console_port)])
     installation.close()

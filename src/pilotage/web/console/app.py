@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,13 @@ _HERE = Path(__file__).parent
 _WORDS = {404: ("not_found", "There is no such page"), 405: ("method_not_allowed", "This method is not allowed here")}
 
 
-def create_app(installation: Installation) -> ASGIApp:
-    """The application over one installation: pages at /, API at /api/v1, /live and /ready for whoever watches it."""
-    view = Pages(installation=installation, templates=_templates(), live=LiveFigures(installation.ledger))
+def create_app(installation: Installation, stopping: Callable[[], bool] = lambda: False) -> ASGIApp:
+    """The application over one installation: pages at /, API at /api/v1, /live and /ready for whoever watches it.
+
+    `stopping` says that the server wants to end: live streams then end by themselves, instead of being waited for.
+    """
+    live = LiveFigures(installation.ledger)
+    view = Pages(installation=installation, templates=_templates(), live=live, stopping=stopping)
     routes = [
         Route("/live", _fine),
         Route("/ready", _fine),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +21,12 @@ __all__ = ["Pages", "download"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pages:
-    """Renders templates over one installation."""
+    """Renders templates over one installation. `stopping` tells streams that the server wants to end."""
 
     installation: Installation
     templates: jinja2.Environment = field(repr=False)
     live: LiveFigures = field(repr=False)
+    stopping: Callable[[], bool] = lambda: False
 
     def render(self, template: str, *, status_code: int = 200, **values: Any) -> HTMLResponse:
         """A page from a template."""

@@ -169,7 +169,7 @@ class _SystemPages:
             )
 
         async def fragments() -> AsyncIterator[bytes]:
-            while not await request.is_disconnected():
+            while not (self.view.stopping() or await request.is_disconnected()):
                 began = time.monotonic()
                 sent = await run_in_threadpool(tick)
                 yield sent
