@@ -69,9 +69,12 @@ def test_killed_again_and_again_no_answer_is_missing_and_none_is_twice(tmp_path:
     answers: list[str] = []
 
     async def load(process: subprocess.Popen[bytes], port: int, life: int) -> None:
-        clients = [ask(port, f"{life}.{client}", 10_000, answers) for client in range(8)]
-        asyncio.get_running_loop().call_later(0.1 + life * 0.02, process.kill)
-        await asyncio.gather(*clients)
+        clients = asyncio.gather(*(ask(port, f"{life}.{client}", 10_000, answers) for client in range(8)))
+        before = len(answers)
+        while len(answers) < before + 40 + 7 * life:
+            await asyncio.sleep(0.001)
+        process.kill()
+        await clients
 
     for life in range(5):
         with server(tmp_path) as (process, port, clean):
