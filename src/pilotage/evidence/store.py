@@ -26,7 +26,8 @@ evidence_table = Table(
     Column("producer", String(128), nullable=False),
     Column("collected", BIG, nullable=False),
     Column("expires", BIG, nullable=False),
-    Column("passed", Boolean, nullable=False),
+    # The constraint keeps 0 and 1 the only values in SQLite, where any other number would read as true.
+    Column("passed", Boolean(create_constraint=True, name="evidence_passed"), nullable=False),
     Column("figures", DOCUMENT, nullable=False),
     Column("artefact", String(80), nullable=False),
     Column("digest", String(80), nullable=False),

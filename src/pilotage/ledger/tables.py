@@ -131,7 +131,7 @@ held_frames = Table(
     Column("position", BIG, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, index=True),
     Column("origin", Text, nullable=False),
-    Column("opened", Boolean, nullable=False),
+    Column("opened", Boolean(create_constraint=True, name="held_frames_opened"), nullable=False),
     Column("plain", LargeBinary, nullable=False),
     Column("secret", LargeBinary, nullable=False),
 )

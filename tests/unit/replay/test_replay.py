@@ -21,7 +21,6 @@ from pilotage.runtimes.open import open_runtime
 from pilotage.storage.home import Home
 from pilotage.testing.releases import COLUMNS, make_release, make_rows
 
-
 HERE = environment_digest()
 
 
