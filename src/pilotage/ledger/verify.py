@@ -201,14 +201,19 @@ class _Audit:
 
     def look_for_missing_journals(self, ledger: Engine) -> None:
         """Journals that are gone, unless the steward has consumed and deleted them since the view was taken."""
-        if not self.journals.missing:
+        missing, orphans = self.journals.missing, self.journals.without_previous
+        if not missing and not orphans:
             return
+        names = [*missing, *(name for file, previous in orphans for name in (file.name, previous))]
         with snapshot(ledger, self._faults) as rows:
-            now = {row["name"]: row["state"] for row in rows.among(consumed, consumed.c.name, self.journals.missing)}
-        for name in self.journals.missing:
+            now = {row["name"]: row["state"] for row in rows.among(consumed, consumed.c.name, names)}
+        for name in missing:
             if now.get(name) == "reading":
                 place = f"{self._journal}/{name}.log"
                 self._faults.add(place, "the file is missing, and was not consumed to its end")
+        for file, previous in orphans:
+            if previous not in now and file.name not in now and file.path.exists():
+                self._faults.add(file.path, "the file before it is missing and was not consumed")
 
     # Heads, the checkpoint, pending entries.
 

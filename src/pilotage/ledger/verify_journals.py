@@ -70,6 +70,8 @@ class JournalAudit:
         self.frames = 0
         self.missing: list[str] = []
         """Files that were still to be read when the view was taken, and are not there."""
+        self.without_previous: list[tuple[JournalFile, str]] = []
+        """Files that continue another, by name, which the view does not know and which is not there."""
 
     def scan(self) -> None:
         """Read every file to its end: headers, frames, chains, secrets."""
@@ -142,10 +144,11 @@ class JournalAudit:
         identity = hashlib.sha256(file.header.sealed.encode()).hexdigest()
         if row is not None and row["identity"] not in (identity, ""):
             self._faults.add(f"consumed identity of {file.name}", "not this file's", row["identity"], identity)
-        before = self._positions.get(f"{file.node}/{file.worker}-{file.n - 1}")
-        if before is None and f"{file.node}/{file.worker}-{file.n - 1}" not in self._files:
+        previous = f"{file.node}/{file.worker}-{file.n - 1}"
+        before = self._positions.get(previous)
+        if before is None and previous not in self._files:
             if file.header.previous != NO_CHAIN.hex() and row is None:
-                self._faults.add(file.path, "the file before it is missing and was not consumed")
+                self.without_previous.append((file, previous))
         elif before is not None and before["state"] in ("whole", "deleted") and before["chain"] != file.header.previous:
             got, expected = before["chain"], file.header.previous
             self._faults.add(f"consumed chain of {before['name']}", "not the end of that file", got, expected)
