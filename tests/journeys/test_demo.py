@@ -53,8 +53,8 @@ def check(found: dict[str, Any]) -> None:
     assert found["assessment"]["blockers"]
     assert found["release"]["digest"].startswith("sha256:")
     gate = found["gate"]
-    assert gate["before"]["go"] is False and gate["before"]["missing"]
-    assert gate["after"]["go"] is True and not gate["after"]["missing"]
+    assert gate["before"] == "no-go" and gate["missing_before"]
+    assert gate["after"] == "go" and not gate["missing_after"]
     assert gate["author_approval_status"] == 409
     decisions = found["decisions"]
     assert decisions["answered"] == decisions["recorded"] == ROWS
@@ -70,7 +70,7 @@ def check(found: dict[str, Any]) -> None:
     assert found["ledger"]["verified"] is True and not found["ledger"]["faults"]
     assert found["ledger"]["size"] > ROWS
     assert found["erasure"]["unreadable"] is True and found["erasure"]["decisions"] >= 1
-    assert found["drift"]["shifted"] is True and not found["drift"]["before"]
+    assert found["drift"]["shifted"] == ["AGE", "LIMIT_BAL", "PAY_AMT1"] and not found["drift"]["before"]
     assert found["drift"]["columns"] == sorted(SHIFTS)
     assert 0 < found["rollback_ms"] < 5_000
     print(

@@ -97,8 +97,10 @@ class Journey:
             "assessment": self.assessment,
             "release": self.release,
             "gate": {
-                "before": self.gate_before,
-                "after": self.gate_after,
+                "before": _word(self.gate_before),
+                "after": _word(self.gate_after),
+                "missing_before": self.gate_before["missing"],
+                "missing_after": self.gate_after["missing"],
                 "author_approval_status": self.author_status,
             },
             "decisions": {"answered": self.answered(), "recorded": self.recorded, "rejected": self.rejected},
@@ -117,6 +119,10 @@ class Journey:
             "rollback_ms": round(self.rollback_ms, 1),
             "seconds": {name: round(value, 2) for name, value in self.shell.seconds.items()},
         }
+
+
+def _word(verdict: dict[str, Any]) -> str:
+    return "go" if verdict["go"] else "no-go"
 
 
 def travel(shell: Shell, pilot: Path, rows: int) -> Journey:
@@ -199,7 +205,7 @@ def _gate(journey: Journey) -> None:
     shell, digest = journey.shell, journey.release["digest"]
     arguments = ("gate", "check", "--system", SYSTEM, "--release", digest, "--to", "internal")
     journey.gate_before = shell.run(*arguments, fine=(0, 3))
-    shell.tell(f"[red]no-go[/]: {'; '.join(journey.gate_before['missing'])}")
+    shell.tell(f"[bold]{_word(journey.gate_before)}[/]: {'; '.join(journey.gate_before['missing'])}")
     found = shell.start("--gateway-port", "0", "--console-port", "0")
     journey.gateway, journey.console = found["gateway"], found["console"]
     journey.author_status = _approve(journey, "model-author", digest)
@@ -207,7 +213,7 @@ def _gate(journey: Journey) -> None:
     for person in ("model-validator", "risk-officer"):
         shell.tell(f"approval of the {person}: {_approve(journey, person, digest)}")
     journey.gate_after = shell.run(*arguments, fine=(0, 3))
-    shell.tell("[green]go[/]" if journey.gate_after["go"] else "[red]no-go[/]")
+    shell.tell(f"[bold]{_word(journey.gate_after)}[/]")
 
 
 def _approve(journey: Journey, person: str, digest: str) -> int:
@@ -327,9 +333,9 @@ def _watch(journey: Journey, rows: list[Row]) -> None:
     _wait_until_sealed(journey, len(journey.replies) + journey.rejected + len(rows))
     status = shell.run("monitor", "status", "--system", SYSTEM, "--since-us", str(since), token=auditor)
     journey.drift = {
-        "shifted": sorted(SHIFTS) == sorted(status["shifted"]),
+        "shifted": sorted(SHIFTS),
         "columns": sorted(status["shifted"]),
-        "expected": sorted(SHIFTS),
+        "exact": sorted(SHIFTS) == sorted(status["shifted"]),
         "before": before["shifted"],
         "rows": status["rows"],
     }

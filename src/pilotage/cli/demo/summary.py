@@ -19,7 +19,7 @@ def show_summary(journey: Journey) -> None:
         ("release", journey.release["digest"]),
         (
             "gate",
-            f"{'go' if journey.gate_before['go'] else 'no-go'}, then {'go' if journey.gate_after['go'] else 'no-go'}",
+            f"{found['gate']['before']}, then {found['gate']['after']}",
         ),
         ("decisions", f"{journey.answered():,} answered, {journey.recorded:,} of them on record"),
         ("throughput", f"{found['throughput_per_s']:,.0f} a second at concurrency 64, client on the same machine"),
@@ -31,8 +31,7 @@ def show_summary(journey: Journey) -> None:
         ("erasure", "payload unreadable, proofs verify" if journey.erasure["unreadable"] else "STILL READABLE"),
         (
             "drift found",
-            ", ".join(journey.drift["columns"])
-            + (" (as shifted)" if journey.drift["shifted"] else " (NOT as shifted)"),
+            ", ".join(journey.drift["columns"]) + (" (as shifted)" if journey.drift["exact"] else " (NOT as shifted)"),
         ),
         ("rollback", f"{journey.rollback_ms:.0f} ms to the last worker's first answer"),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in journey.shell.seconds.items())),
