@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from collections.abc import Iterator
@@ -148,12 +147,9 @@ def show(chosen: Chosen, id_: str, json_: bool) -> None:
 
 def as_document(found: RecordedDecision, readable: bool) -> dict[str, Any]:
     """A recorded decision as one JSON value; `payload` is None unless it can and may be read."""
-    payload = None
-    if readable and found.payload is not None:
-        payload = msgspec.to_builtins(found.payload, builtin_types=(bytes,))
-        payload["subject"] = found.payload.subject
-        payload["request"] = found.payload.request.decode("utf-8", errors="replace")
-        payload["upstream"] = [base64.b64encode(part).decode() for part in found.payload.upstream]
+    payload = found.payload_values() if readable else None
+    if payload is not None:
+        payload.setdefault("upstream", [])
     return {
         "row": asdict(found.row),
         "plain": json.loads(msgspec.json.encode(found.plain)),

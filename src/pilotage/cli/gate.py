@@ -21,12 +21,12 @@ from pilotage.systems.model import STAGES
 from pilotage.systems.store import find_system
 from pilotage.wiring.installation import Installation
 
-__all__ = ["approve", "chosen_release", "gate"]
+__all__ = ["STAGE", "approve", "chosen_release", "gate"]
 
 NO_GO = 3
 """The exit code of `pilotage gate check` when the gate is closed."""
 
-_STAGE = click.Choice([stage for stage in STAGES if stage not in ("pilot", "retired")])
+STAGE = click.Choice([stage for stage in STAGES if stage not in ("pilot", "retired")])
 
 
 def chosen_release(installation: Installation, system: str, release: str) -> str:
@@ -50,7 +50,7 @@ def gate() -> None:
 @gate.command("check")
 @click.option("--system", default="", help="The system; its newest release is checked unless --release is given.")
 @click.option("--release", default="", help="A digest, a short digest, or system@version.")
-@click.option("--to", "stage", type=_STAGE, required=True, help="The stage to enter.")
+@click.option("--to", "stage", type=STAGE, required=True, help="The stage to enter.")
 @json_option
 @click.pass_obj
 def check(chosen: Chosen, system: str, release: str, stage: str, json_: bool) -> None:
@@ -79,7 +79,7 @@ def _show(verdict: GateVerdict) -> None:
 @click.command()
 @click.option("--system", default="", help="The system; its newest release is approved unless --release is given.")
 @click.option("--release", default="", help="A digest, a short digest, or system@version.")
-@click.option("--to", "stage", type=_STAGE, required=True, help="The stage to approve it for.")
+@click.option("--to", "stage", type=STAGE, required=True, help="The stage to approve it for.")
 @click.option("--role", default="", help="In which of your roles, where several fit.")
 @click.option("--statement", default="", help="What you looked at, in your words; kept encrypted.")
 @json_option

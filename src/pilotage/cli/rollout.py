@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pilotage.cli.gate import chosen_release
+from pilotage.cli.gate import STAGE, chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option
@@ -12,18 +12,16 @@ from pilotage.kernel.digests import short
 from pilotage.releases.store import find_release
 from pilotage.rollout.model import Published
 from pilotage.storage.database import reading
-from pilotage.systems.model import STAGES
 
 __all__ = ["promote", "rollback", "start", "stop"]
 
-_STAGE = click.Choice([stage for stage in STAGES if stage not in ("pilot", "retired")])
 _system_option = click.option("--system", required=True, help="The system's id.")
 
 
 @click.command()
 @click.argument("release", required=False, default="")
 @click.option("--system", default="", help="The system; its newest release when none is named.")
-@click.option("--to", "stage", type=_STAGE, required=True, help="The stage to put it live at.")
+@click.option("--to", "stage", type=STAGE, required=True, help="The stage to put it live at.")
 @json_option
 @click.pass_obj
 def promote(chosen: Chosen, release: str, system: str, stage: str, json_: bool) -> None:

@@ -125,6 +125,15 @@ class RecordedDecision:
     payload: Payload | None = field(repr=False)
     unreadable: str = ""
 
+    def payload_values(self) -> dict[str, Any] | None:
+        """The payload as JSON values: the request as text, upstream answers as base64; None when unreadable."""
+        if self.payload is None:
+            return None
+        values: dict[str, Any] = msgspec.to_builtins(self.payload)
+        values["subject"] = self.payload.subject
+        values["request"] = self.payload.request.decode("utf-8", errors="replace")
+        return values
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEvent:

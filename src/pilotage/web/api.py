@@ -178,7 +178,7 @@ class _Api:
         return {
             "row": asdict(found.row),
             "plain": json.loads(msgspec.json.encode(found.plain)),
-            "payload": payload_as_json(found) if may(person, "decision.read_payload") else None,
+            "payload": found.payload_values() if may(person, "decision.read_payload") else None,
             "unreadable": found.unreadable,
         }
 
@@ -216,16 +216,6 @@ def _refuse_other_system(installation: Installation, ask: Approve) -> None:
             mend="name a release of this system",
             faults=[fault],
         )
-
-
-def payload_as_json(found: RecordedDecision) -> dict[str, Any] | None:
-    """A payload as JSON values: the request as text, recorded upstream answers as base64."""
-    if found.payload is None:
-        return None
-    made: dict[str, Any] = msgspec.to_builtins(found.payload)
-    made["subject"] = found.payload.subject
-    made["request"] = found.payload.request.decode("utf-8", errors="replace")
-    return made
 
 
 def _download(content: bytes, name: str, media_type: str) -> Response:
