@@ -179,6 +179,7 @@ def report(servers: dict[str, Server], recorded: int) -> dict[str, object]:
         "ratio_vs_fastapi_onnx_c64": round(ratio(governed, servers["fastapi-onnx"], 64), 3),
         "ratio_vs_ungoverned_c64": round(ratio(governed, servers["ungoverned"], 64), 3),
         "ratio_vs_synced_c64": round(ratio(governed, servers["synced"], 64), 3),
+        "ratio_journalled_vs_synced_c64": round(ratio(servers["journalled"], servers["synced"], 64), 3),
         "governed_rps_c64": round(middle(governed, 64, "rps"), 1),
         "governed_p99_ms_c64": round(middle(governed, 64, "p99_ms"), 3),
         "governance_cpu_us_c64": round(statistics.median(extra), 1),

@@ -4,6 +4,7 @@ governed         Pilotage's gateway worker as it ships
 ungoverned       the same server, runtime and model; no key, contract or record
 synced           ungoverned, and each body is group-synced by the journal's own thread before its answer: no encryption,
                  no chain, no record
+journalled       the same through the journal as it ships: each body encrypted, chained, synced before its answer
 fastapi          FastAPI and scikit-learn in a plain `def`, as tutorials have it
 fastapi-onnx     FastAPI and the gateway's ONNX model in an `async def`, its fastest form
 """
@@ -34,7 +35,7 @@ from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
 from pilotage.storage.home import Home
 
-SERVERS = ("governed", "ungoverned", "synced", "fastapi", "fastapi-onnx")
+SERVERS = ("governed", "ungoverned", "synced", "journalled", "fastapi", "fastapi-onnx")
 
 App = Callable[..., Awaitable[None]]
 _JSON = (b"content-type", b"application/json")
@@ -46,9 +47,9 @@ class PlainSealer:
     def __init__(self, chain: bytes) -> None:
         self.chain, self.counter = chain, 0
 
-    def frame(self, _kind: int, plain: bytes, _secret: bytes) -> bytes:
+    def frame(self, _kind: int, _plain: bytes, secret: bytes) -> bytes:
         self.counter += 1
-        return plain
+        return secret
 
 
 class SyncedLog(JournalWriter):
@@ -86,7 +87,7 @@ def bare(home: Path, log: JournalWriter | None) -> App:
             body += message["body"]
         score = score_row(values(decode(body).inputs))
         if log is not None:
-            await log.submit(FrameKind.decision, body, b"")
+            await log.submit(FrameKind.decision, b"", body)
         content = encode({"score": score, "label": spec.label(score)})
         headers = [_JSON, (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -137,9 +138,9 @@ def _models() -> tuple[Any, Any]:
     return create_model("Body", inputs=(row, ...)), create_model("Answer", score=(float, ...), label=(str, ...))
 
 
-async def run_synced(home: Path, listener: socket.socket) -> None:
-    """The bare server with the synced log open around it."""
-    log = SyncedLog(home / "synced", worker=0, steward_key=bytes.fromhex("09" + "00" * 31))
+async def run_logged(home: Path, listener: socket.socket, kind: type[JournalWriter]) -> None:
+    """The bare server with a log open around it."""
+    log = kind(home / kind.__name__, worker=0, steward_key=bytes.fromhex("09" + "00" * 31))
     await log.open()
     await uvicorn.Server(_bare_config(bare(home, log))).serve([listener])
     await log.close()
@@ -175,8 +176,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)
     if name == "governed":
         return serve(home=Home(root=home), node="bench", worker=0, sockets=[listener])
-    if name == "synced":
-        uvloop.run(run_synced(home, listener))
+    if name in ("synced", "journalled"):
+        uvloop.run(run_logged(home, listener, SyncedLog if name == "synced" else JournalWriter))
     elif name == "ungoverned":
         uvloop.run(_serve(_bare_config(bare(home, None)), listener))
     else:

@@ -1,27 +1,36 @@
-"""uvicorn's HTTP protocol with the bounds that it lacks: the size of a request's head, and the time of all of it.
+"""uvicorn's HTTP protocol with the bounds that it lacks, and with answers that leave whole in one write.
 
-The timer is armed only for a request that has not arrived whole in one read, so the usual request pays nothing.
+The bounds are on the size of a request's head and on the time of all of it; their timer is armed only for a request
+that has not arrived whole in one read, so the usual request pays nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import parse_url
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from pilotage.gateway.exchange import Exchange, error_answer
 
 __all__ = ["BoundedHttp"]
 
 
-def _answer(status: bytes, code: bytes, message: bytes, mend: bytes) -> bytes:
-    body = b'{"error":{"code":"%s","message":"%s","mend":"%s"}}' % (code, message, mend)
-    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-    return head % (status, len(body)) + body
-
-
-_TOO_LARGE = _answer(
-    b"431 Request Header Fields Too Large", b"headers_too_large", b"the headers are too large", b"send fewer headers"
+_TOO_LARGE = error_answer(
+    b"431 Request Header Fields Too Large",
+    code=b"headers_too_large",
+    message=b"the headers are too large",
+    mend=b"send fewer headers",
 )
-_TOO_SLOW = _answer(b"408 Request Timeout", b"request_timeout", b"the request did not arrive in time", b"send it again")
+_TOO_SLOW = error_answer(
+    b"408 Request Timeout",
+    code=b"request_timeout",
+    message=b"the request did not arrive in time",
+    mend=b"send it again",
+)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -40,6 +49,14 @@ class BoundedHttp(HttpToolsProtocol):
     _head = 0
     _spilled = 0
     _timer: asyncio.TimerHandle | None = None
+    _idle_timer: asyncio.TimerHandle | None = None
+    _idle_since = 0.0
+    _known_url: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection that never asks is idle from here on."""
+        super().connection_made(transport)
+        self._rest()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; afterwards look at a request that is not whole yet."""
@@ -49,34 +66,99 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._arriving = self._in_head = True
         self._head = self._spilled = 0
 
     def on_headers_complete(self) -> None:
-        """The head has ended."""
+        """The head has ended: begin to answer, or after the requests before it on this connection."""
         self._in_head = False
-        super().on_headers_complete()
+        version = self.parser.get_http_version()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        before = self.cycle
+        answer = Exchange(self, self._scope(version), keep_alive, self.expect_100_continue)
+        self.cycle = cast(RequestResponseCycle, answer)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _scope(self, version: str) -> Any:
+        if self.url != self._known_url:
+            # A connection asks the same address again and again.
+            parsed = parse_url(self.url)
+            self._known = {
+                "type": "http",
+                "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+                "scheme": self.scheme,
+                "server": self.server,
+                "client": self.client,
+                "root_path": "",
+                "path": unquote(parsed.path.decode("ascii")),
+                "raw_path": parsed.path,
+                "query_string": parsed.query or b"",
+            }
+            self._known_url = self.url
+        method = self.parser.get_method().decode("ascii")
+        return {**self._known, "http_version": version, "method": method, "headers": self.headers}
 
     def on_body(self, body: bytes) -> None:
-        """Drop what comes after an early answer, within bounds."""
-        if self.cycle.response_complete:
+        """Keep a piece for the application; drop what comes after an early answer, within bounds."""
+        answer = self.cycle
+        if answer.response_complete:
             self._spilled += len(body)
             if self._spilled > self.spill_bytes:
                 self.transport.close()
             return
-        super().on_body(body)
+        answer.body += body
+        if len(answer.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        answer.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._arriving = False
         self._stop_timer()
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """An answer has left: begin the next that waits on this connection, or count its idle time from here.
+
+        One timer a connection looks whether it was idle for long, so that no request has to set and cancel one.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._rest()
+
+    def _rest(self) -> None:
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_whether_idle)
+
+    def _look_whether_idle(self) -> None:
+        self._idle_timer = None
+        busy = self._arriving or (self.cycle is not None and not self.cycle.response_complete)
+        left = self.timeout_keep_alive if busy else self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._look_whether_idle)
+        elif not self.transport.is_closing():
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; so is its timer."""
+        """The connection is gone; so are its timers."""
         self._arriving = False
         self._stop_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         super().connection_lost(exc)
 
     def _not_whole(self, size: int) -> None:
