@@ -9,8 +9,9 @@ from sqlalchemy import Connection, Engine
 
 from pilotage.kernel.clock import Clock
 from pilotage.ledger import store
+from pilotage.ledger.about import open_outbox_item
 from pilotage.ledger.intake import Gap, HeldFrame, JournalIntake, Position, StreamBox, Taken
-from pilotage.ledger.items import Item, event_item, outbox_item
+from pilotage.ledger.items import Item, event_item
 from pilotage.ledger.journal_reader import JournalFile
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.rows import INTERRUPTED
@@ -56,7 +57,7 @@ class Collector:
         taken = JournalIntake(self._steward, self._box, known, streams, retry=retry).take(files, limit)
         with reading(self._control) as connection:
             waiting = outbox.waiting(connection, limit)
-        items = [*taken.items, *map(outbox_item, waiting)]
+        items = [*taken.items, *(open_outbox_item(event, [self._steward]) for event in waiting)]
         items.sort(key=lambda item: item.at)
         fresh, duplicates = self._without_sealed(items)
         fresh += self._broken_off(taken)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine, Row, Table
 
 from pilotage.errors import IntegrityError, NotFound, Refused
 from pilotage.kernel.clock import now_us, rfc3339
@@ -25,7 +25,7 @@ from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.retention import kept_until
 from pilotage.ledger.sealing import Steward
 from pilotage.ledger.segments import read_payload
-from pilotage.ledger.tables import decisions, legal_holds, scheduled_erasures, subject_keys
+from pilotage.ledger.tables import decisions, events, legal_holds, scheduled_erasures, subject_keys
 from pilotage.storage import outbox
 from pilotage.storage.database import reading, writing
 
@@ -34,7 +34,8 @@ __all__ = ["ErasureReport", "erase", "erase_due", "place_hold", "release_hold"]
 
 @dataclass(frozen=True, kw_only=True)
 class ErasureReport:
-    """What came of an erasure. `decisions` of the subject; `unreadable` of them, proven by trying to read each.
+    """What came of an erasure. `decisions` of the subject; `unreadable` of them, proven by trying to read each; the
+    same of the `events` about these decisions (outcomes, overrides, explanations).
 
     Inside a retention floor nothing is erased: `restricted_until` is its end (Unix microseconds, else 0), when
     `erase_due` will do it. `journals` are files that still hold encrypted copies until their worker moves on.
@@ -43,6 +44,8 @@ class ErasureReport:
     decisions: int
     unreadable: int
     event_id: str
+    events: int = 0
+    events_unreadable: int = 0
     restricted_until: int = 0
     journals: tuple[str, ...] = ()
 
@@ -131,6 +134,8 @@ def _destroy(
     lookup: str, key_id: str, reason: str, actor: str, steward: Steward, rows: Sequence[Row[Any]]
 ) -> ErasureReport:
     now = steward.clock()
+    with reading(steward.ledger) as connection:
+        said = store.events_about_key(connection, key_id)
     item = event_item("subject.erased", now, {"decisions": len(rows), "reason": reason}, {"actor": actor})
 
     def destroy(connection: Connection) -> None:
@@ -148,19 +153,21 @@ def _destroy(
     store.scrub(steward.ledger)
     return ErasureReport(
         decisions=len(rows),
-        unreadable=sum(_is_unreadable(steward, row) for row in rows),
+        unreadable=sum(_is_unreadable(steward, row, decisions) for row in rows),
         event_id=item.id,
-        journals=_journals_with(steward.home.journal, rows),
+        events=len(said),
+        events_unreadable=sum(_is_unreadable(steward, row, events) for row in said),
+        journals=_journals_with(steward.home.journal, [*rows, *said]),
     )
 
 
-def _is_unreadable(steward: Steward, row: Row[Any]) -> bool:
+def _is_unreadable(steward: Steward, row: Row[Any], table: Table) -> bool:
     """Try as a reader would: take the payload from its segment, ask for its key, decrypt."""
     cabinet = steward.cabinet
     sealed = read_payload(steward.home.ledger, row.segment, row.offset, row.length, cabinet.mask_key)
     with reading(steward.ledger) as connection:
-        now = store.find_row(connection, decisions, row.id)
-        if now is None or (now.subject, now.score, now.label) != (None, None, None):
+        now = store.find_row(connection, table, row.id)
+        if now is None or (table is decisions and (now.subject, now.score, now.label) != (None, None, None)):
             return False
         for key_id in {sealed.key_id, row.key_id, now.key_id}:
             try:

@@ -147,6 +147,7 @@ def event_item(
     entry = msgspec.json.encode(leaf)
     if len(entry) > _MAX_ENTRY:
         short = {"oversized": len(entry), "sha256": hashlib.sha256(entry).hexdigest()}
+        short |= {"decision": facts["decision"]} if "decision" in facts else {}
         whole = {**(private or {}), "facts": dict(facts)}
         return event_item(
             kind, at, short, whole, system=system, release=release, subject=subject, id_=leaf.id, origin=origin

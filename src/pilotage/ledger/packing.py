@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from pilotage.errors import PilotageError
+from pilotage.ledger.about import Followed, follow
 from pilotage.ledger.items import Item, event_item
 from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds
 from pilotage.ledger.record import Event, Plain, Segment
-from pilotage.ledger.rows import Place, index_row, place_day
+from pilotage.ledger.rows import WITHHELD, Place, index_row, place_day
 from pilotage.ledger.segments import SegmentBuilder, segment_path
 from pilotage.profiles.counts import Counts, add, count_rows
 from pilotage.profiles.model import ReferenceProfile
@@ -57,16 +59,17 @@ def pack(
     counts, uncounted = _count(items, profile_of, batch)
     items = [*items, *(event_item("profile.uncounted", now, facts) for facts in uncounted)]
     days = [(item.system, place_day(item.at)) for item in items]
+    known = _follow(items, days, follow(items, connection, cabinet))
     needs = KeyNeeds(
         subjects=frozenset(item.subject for item in items if item.subject),
-        days=frozenset(day for item, day in zip(items, days, strict=True) if not item.subject),
+        days=frozenset(day for item, day in zip(items, days, strict=True) if not item.subject and item.id not in known),
     )
     of_subjects, of_days = cabinet.gather(connection, needs, now)
     builders: dict[tuple[str, str], SegmentBuilder] = {}
     rows: tuple[Rows, Rows] = [], []
     nonces = _nonces(len(items))
     for leaf, (item, day, nonce) in enumerate(zip(items, days, nonces, strict=True), first):
-        key = of_subjects[item.subject] if item.subject else of_days[day]
+        key = known.get(item.id) or (of_subjects[item.subject] if item.subject else of_days[day])
         builder = builders.get(day) or _builder(builders, day, batch, cabinet.mask_key)
         offset, length = builder.add(key.seal(item.id, item.origin, item.secret, nonce))
         place = Place(
@@ -84,6 +87,21 @@ def pack(
         counts=counts,
         builders=list(dict.fromkeys(builders.values())),
     )
+
+
+def _follow(items: list[Item], days: list[tuple[str, str]], followed: Mapping[str, Followed]) -> dict[str, DataKey]:
+    """Send each event about a decision under that decision's subject or day; the keys of those sealed before, by id."""
+    known: dict[str, DataKey] = {}
+    for n, item in enumerate(items) if followed else ():
+        goes = followed.get(item.id)
+        if goes is None:
+            continue
+        if goes.key is not None:
+            known[item.id] = goes.key
+            items[n] = replace(item, secret=b"") if goes.key.key_id == WITHHELD else item
+        else:
+            items[n], days[n] = replace(item, subject=goes.subject), goes.day if goes.day[1] else days[n]
+    return known
 
 
 def _nonces(number: int) -> list[bytes]:

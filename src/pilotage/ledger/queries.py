@@ -94,7 +94,7 @@ class DecisionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class EventRow:
-    """An event as indexed. `facts` hold no personal data."""
+    """An event as indexed. `about` is the id of the decision it is about, if any; `facts` hold no personal data."""
 
     leaf: int
     id: str
@@ -102,6 +102,7 @@ class EventRow:
     kind: str
     system: str
     release: str
+    about: str | None
     facts: dict[str, Any]
     node: str
     worker: int
@@ -223,6 +224,11 @@ class Ledger:
         """The newest events, by descending leaf."""
         with reading(self._engine) as connection:
             return [_row(EventRow, row) for row in store.find_events(connection, kind, system, limit)]
+
+    def about(self, decision: str) -> list[EventRow]:
+        """The events about a decision, by its id, the oldest first: outcomes, overrides, explanations."""
+        with reading(self._engine) as connection:
+            return [_row(EventRow, row) for row in store.events_about(connection, decision)]
 
     def event(self, id_: str) -> RecordedEvent:
         """One event by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""

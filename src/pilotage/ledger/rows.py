@@ -13,13 +13,18 @@ from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import day
 from pilotage.kernel.digests import digest
 from pilotage.ledger.record import Event, Finding, Interrupted, Payload, Plain
+from pilotage.ledger.tables import ERASED
 
-__all__ = ["INTERRUPTED", "Place", "counts_digest", "index_row", "place_day", "split_origin"]
+__all__ = ["INTERRUPTED", "WITHHELD", "Place", "about", "counts_digest", "index_row", "place_day", "split_origin"]
 
 INTERRUPTED = "interrupted"
 """The `outcome` in the index of a stream that was opened and never closed."""
 
+WITHHELD = "0" * 32
+"""The key id in the payload record of an event about an erased decision: nothing was kept."""
+
 _FAULT_TEXT = 2_000
+_MAX_ID = 64
 _PASSED = frozenset({"pass", "passed", "ok"})
 _LAST_DAY_US = 253_402_300_799_000_000
 _DAY_US = 86_400_000_000
@@ -88,6 +93,12 @@ def index_row(
     }
 
 
+def about(event: Event) -> str:
+    """The id of the decision that an event is about; empty when it is about none."""
+    id_ = event.facts.get("decision")
+    return id_ if isinstance(id_, str) and len(id_) <= _MAX_ID else ""
+
+
 @lru_cache(maxsize=512)
 def split_origin(origin: str) -> tuple[str, int, int]:
     """(node, worker, n) of `node/worker-n`; (origin, -1, -1) of what came from no journal."""
@@ -125,6 +136,7 @@ def _event_row(event: Event, place: Place) -> dict[str, Any]:
         "kind": _text(event.kind),
         "system": _text(event.system),
         "release": _text(event.release),
+        "about": _text(about(event)) or None,
         "facts": _clean(event.facts),
         "node": node,
         "worker": worker,
@@ -132,7 +144,7 @@ def _event_row(event: Event, place: Place) -> dict[str, Any]:
         "segment": place.segment,
         "offset": place.offset,
         "length": place.length,
-        "key_id": place.key_id,
+        "key_id": ERASED if place.key_id == WITHHELD else place.key_id,
     }
 
 

@@ -61,6 +61,8 @@ __all__ = [
     "drop_held",
     "drop_scheduled",
     "due_erasures",
+    "events_about",
+    "events_about_key",
     "find_counts",
     "find_decisions",
     "find_events",
@@ -72,6 +74,8 @@ __all__ = [
     "grant_lease",
     "head_of",
     "held_of",
+    "keys_about",
+    "keys_of_decisions",
     "known_segments",
     "last_head",
     "lease_row",
@@ -272,6 +276,11 @@ def find_events(connection: Connection, kind: str, system: str, limit: int) -> S
     return connection.execute(query).all()
 
 
+def events_about(connection: Connection, decision: str) -> Sequence[Row[Any]]:
+    """The events about a decision, the oldest leaf first."""
+    return connection.execute(select(events).where(events.c.about == decision).order_by(events.c.leaf)).all()
+
+
 def count_outcomes(connection: Connection, where: list[ColumnElement[bool]]) -> list[tuple[str, int, int]]:
     """(outcome, decisions, faults) of decisions."""
     query = select(decisions.c.outcome, func.count().label("n"), func.sum(decisions.c.faults).label("faults"))
@@ -363,6 +372,30 @@ def find_key(connection: Connection, key_id: str) -> Row[Any] | None:
     return None
 
 
+def keys_of_decisions(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The key id of each decision that is sealed, by the decision's id; `erased` where the key was destroyed."""
+    query = select(decisions.c.id, decisions.c.key_id).where(decisions.c.id.in_(_listed(connection, ids)))
+    return {row.id: row.key_id for row in connection.execute(query)}
+
+
+def events_about_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:
+    """The events about decisions that are encrypted under one key, the oldest first."""
+    query = select(events).join(decisions, decisions.c.id == events.c.about).where(decisions.c.key_id == key_id)
+    return connection.execute(query.order_by(events.c.leaf)).all()
+
+
+def keys_about(connection: Connection, key_id: str) -> list[str]:
+    """The subjects' keys of events that came before the decision they are about, which is under `key_id`."""
+    query = (
+        select(events.c.key_id)
+        .distinct()
+        .join(decisions, decisions.c.id == events.c.about)
+        .join(subject_keys, subject_keys.c.key_id == events.c.key_id)
+        .where(decisions.c.key_id == key_id, events.c.key_id != key_id)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:
     """The index rows encrypted under one key, the oldest first."""
     query = select(decisions).where(decisions.c.key_id == key_id).order_by(decisions.c.leaf)
@@ -370,13 +403,17 @@ def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:
 
 
 def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int:
-    """Delete a subject's key and what the index holds of the person; the number of decisions it concerned."""
+    """Delete a subject's key and what the index holds of the person; the number of decisions it concerned.
+
+    The keys of events about these decisions go too.
+    """
     sqlite = connection.dialect.name == "sqlite"
     if sqlite:
         connection.exec_driver_sql("PRAGMA secure_delete=ON")
-    connection.execute(delete(subject_keys).where(subject_keys.c.key_id == key_id))
-    connection.execute(insert(erased_keys).values(key_id=key_id, event=event, at=at))
-    connection.execute(update(events).where(events.c.key_id == key_id).values(key_id=ERASED))
+    for gone in (key_id, *keys_about(connection, key_id)):
+        connection.execute(delete(subject_keys).where(subject_keys.c.key_id == gone))
+        connection.execute(insert(erased_keys).values(key_id=gone, event=event, at=at))
+        connection.execute(update(events).where(events.c.key_id == gone).values(key_id=ERASED))
     clear = update(decisions).where(decisions.c.key_id == key_id)
     changed = connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
     if sqlite:

@@ -90,9 +90,18 @@ events = Table(
     Column("offset", BIG, nullable=False),
     Column("length", BIG, nullable=False),
     Column("key_id", Text, nullable=False),
+    Column("about", Text),
     Index("events_by_kind", "kind", "leaf"),
     Index("events_by_system", "system", "leaf"),
+    Index(
+        "events_by_about",
+        "about",
+        "leaf",
+        sqlite_where=text("about IS NOT NULL"),
+        postgresql_where=text("about IS NOT NULL"),
+    ),
 )
+"""`about` is the id of the decision that an event is about (an outcome, an override, an explanation), if any."""
 
 heads = Table(
     "heads",

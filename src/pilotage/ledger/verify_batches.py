@@ -16,6 +16,7 @@ from pilotage.ledger.faults import Faults
 from pilotage.ledger.record import Batch, Event, Payload
 from pilotage.ledger.rows import Place, counts_digest, index_row
 from pilotage.ledger.tables import ERASED, decisions, events, heads, profile_counts, segments
+from pilotage.ledger.verify_about import AboutAudit
 from pilotage.ledger.verify_erasures import ErasureAudit
 from pilotage.ledger.verify_payloads import Key, PayloadAudit, Payloads, Recorded, SealedLeaf
 from pilotage.ledger.verify_rows import Row, Snapshot
@@ -72,9 +73,11 @@ class BatchAudit:
     _waiting: list[_Waiting] = field(default_factory=list)
     _batch_ids: set[str] = field(default_factory=set)
     _erasures: ErasureAudit = field(init=False)
+    _about: AboutAudit = field(init=False)
 
     def __post_init__(self) -> None:
         self._erasures = ErasureAudit(rows=self.rows, faults=self.faults)
+        self._about = AboutAudit(rows=self.rows, cabinet=self.payloads.cabinet, faults=self.faults)
 
     def take(self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch) -> None:
         """A batch: its leaves from tree index `first` on, the batch leaf at `end - 1`."""
@@ -106,6 +109,7 @@ class BatchAudit:
             return
         payloads = [self.payloads.read(one.batch) for one in waiting]
         rows = self._fetch(waiting, payloads)
+        self._about.meet(sealed for one in waiting for sealed in one.leaves)
         for one, found in zip(waiting, payloads, strict=True):
             self._check_batch(one, found, rows)
         for name, left in rows.index.items():
@@ -141,7 +145,7 @@ class BatchAudit:
         unsound = {str(event.facts.get("id")) for event in told if event.kind == "record.unsound"}
         for sealed in one.leaves:
             try:
-                self._check_leaf(sealed, payloads, rows, unsound=sealed.leaf.id in unsound)
+                self._check_leaf(sealed, one.end, payloads, rows, unsound=sealed.leaf.id in unsound)
             except (msgspec.MsgspecError, ValueError, TypeError, LookupError) as error:
                 self.faults.add(f"leaf {sealed.index}", f"what it says cannot be read: {error}")
         for record in payloads.records.values():
@@ -157,7 +161,7 @@ class BatchAudit:
         expected = {"batch": batch.id, "at": batch.at, "epoch": batch.epoch, "first": batch.first}
         self._compare(f"of size {size}", heads.name, head, expected)
 
-    def _check_leaf(self, sealed: SealedLeaf, payloads: Payloads, rows: _Rows, *, unsound: bool) -> None:
+    def _check_leaf(self, sealed: SealedLeaf, end: int, payloads: Payloads, rows: _Rows, *, unsound: bool) -> None:
         leaf, index = sealed.leaf, sealed.index
         table = events.name if isinstance(leaf, Event) else decisions.name
         self.events += table == events.name
@@ -180,6 +184,7 @@ class BatchAudit:
             origin=record.sealed.origin,
         )
         if key_id not in rows.keys:
+            self._about.check(sealed, end, key_id, None)
             self._check_erased(sealed, place, table, row)
             return
         key = rows.keys[key_id]
@@ -189,6 +194,7 @@ class BatchAudit:
         content = self.payloads.decode(sealed, record, secret, unsound=unsound)
         payload = content if isinstance(content, Payload) else None
         self._meet(index, leaf, content)
+        self._about.check(sealed, end, key_id, key)
         self.payloads.check_owner(leaf, key, payload)
         if row is not None:
             expected = index_row(leaf, payload, key.key.pseudonym if key.personal else "", place)
@@ -197,12 +203,11 @@ class BatchAudit:
     def _check_erased(self, sealed: SealedLeaf, place: Place, table: str, row: Row | None) -> None:
         """A leaf whose key is gone: the index must not hold anything of its payload any more."""
         self.erased += 1
-        self._erasures.gone(place.key_id, decision=table == decisions.name)
+        self._erasures.gone(place.key_id, sealed.leaf)
         self._meet(sealed.index, sealed.leaf, None)
         if row is not None:
             expected = index_row(sealed.leaf, None, "", place)
-            if table == decisions.name:
-                expected["key_id"] = ERASED
+            expected["key_id"] = ERASED
             self._compare(f"of leaf {sealed.index}", table, row, expected)
 
     def _meet(self, index: int, leaf: Recorded, private: Any) -> None:

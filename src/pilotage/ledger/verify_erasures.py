@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.record import Event
+from pilotage.ledger.rows import about
 from pilotage.ledger.tables import erased_keys, scheduled_erasures, subject_keys
-from pilotage.ledger.verify_rows import Snapshot
+from pilotage.ledger.verify_payloads import Recorded
+from pilotage.ledger.verify_rows import Row, Snapshot
 
 __all__ = ["ErasureAudit"]
 
@@ -21,33 +24,47 @@ class ErasureAudit:
     rows: Snapshot
     faults: Faults
     _events: dict[str, Event] = field(default_factory=dict)
-    _decisions: dict[str, int] = field(default_factory=dict)
+    _decisions: dict[str, set[str]] = field(default_factory=dict)
+    _about: dict[str, set[str]] = field(default_factory=dict)
 
     def meet(self, event: Event) -> None:
         """An event of the tree."""
         if event.kind in (_DONE, _SCHEDULED):
             self._events[event.id] = event
 
-    def gone(self, key_id: str, *, decision: bool) -> None:
+    def gone(self, key_id: str, leaf: Recorded) -> None:
         """A leaf whose payload was sealed under a key that is not there."""
-        self._decisions[key_id] = self._decisions.get(key_id, 0) + decision
+        if isinstance(leaf, Event):
+            self._about.setdefault(key_id, set()).add(about(leaf))
+        else:
+            self._decisions.setdefault(key_id, set()).add(leaf.id)
 
     def finish(self) -> None:
-        """One tombstone for each destroyed key: it tells when, and how many decisions it concerned."""
+        """One tombstone for the keys that an erasure destroyed: it tells when, and how many decisions it concerned."""
         tombstones = {id_: event for id_, event in self._events.items() if event.kind == _DONE}
+        groups: dict[str, list[Row]] = {}
         for row in self.rows.all(erased_keys):
-            key_id, event = row["key_id"], tombstones.pop(str(row["event"]), None)
-            concerned = self._decisions.get(key_id, 0)
+            groups.setdefault(str(row["event"]), []).append(row)
+        for id_, rows in groups.items():
+            self._check_erasure(tombstones.pop(id_, None), rows)
+        for id_ in tombstones:
+            self.faults.add(f"erased_keys event {id_}", "the row of this erasure is missing")
+        self._check_scheduled()
+
+    def _check_erasure(self, event: Event | None, rows: Sequence[Row]) -> None:
+        """The keys that one erasure destroyed: of the person, and of events that came before their decision."""
+        concerned = {id_ for row in rows for id_ in self._decisions.get(row["key_id"], ())}
+        for row in rows:
+            key_id = row["key_id"]
             if event is None:
                 self.faults.add(f"erased_keys event of {key_id}", "no such erasure in the ledger", row["event"])
             elif row["at"] != event.at:
                 self.faults.add(f"erased_keys at of {key_id}", "not the time of the erasure", row["at"], event.at)
-            elif concerned != event.facts.get("decisions"):
+            elif not self._decisions.get(key_id) and not self._about.get(key_id, {""}) <= concerned:
+                self.faults.add(f"erased_keys row {key_id}", "this key was not of what the erasure concerned")
+            elif len(concerned) != event.facts.get("decisions"):
                 what = "the erasure concerned another number of decisions"
-                self.faults.add(f"erased_keys row {key_id}", what, concerned, event.facts.get("decisions"))
-        for id_ in tombstones:
-            self.faults.add(f"erased_keys event {id_}", "the row of this erasure is missing")
-        self._check_scheduled()
+                self.faults.add(f"erased_keys row {key_id}", what, len(concerned), event.facts.get("decisions"))
 
     def _check_scheduled(self) -> None:
         waiting = self.rows.all(scheduled_erasures)

@@ -18,7 +18,7 @@ from pilotage.ledger.faults import Faults
 from pilotage.ledger.items import SALT, InterruptedPayload
 from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.record import Batch, Event, Interrupted, Payload, Plain
-from pilotage.ledger.rows import place_day
+from pilotage.ledger.rows import WITHHELD, about, place_day
 from pilotage.ledger.segments import SealedPayload, iterate_segment
 from pilotage.ledger.tables import day_keys, erased_keys, subject_keys
 from pilotage.ledger.verify_rows import Row, Snapshot
@@ -130,7 +130,7 @@ class PayloadAudit:
         gone = [key_id for key_id in ids if key_id not in keys]
         known = {row["key_id"] for row in self.rows.among(erased_keys, erased_keys.c.key_id, gone)}
         for key_id in gone:
-            if key_id not in known:
+            if key_id not in known and key_id != WITHHELD:
                 place = f"subject_keys or day_keys row {key_id}"
                 self.faults.add(place, "the key is missing, and no erasure destroyed it")
         return keys
@@ -170,8 +170,8 @@ class PayloadAudit:
         subject = payload.subject if payload is not None else ""
         if subject or (key.personal and not isinstance(leaf, Event)):
             table, expected = subject_keys.name, self.cabinet.subject_lookup(subject)
-        elif key.personal:
-            return
+        elif key.personal or (isinstance(leaf, Event) and about(leaf)):
+            return  # what is about a decision is for AboutAudit
         else:
             plain = _plain(leaf.opened) if isinstance(leaf, Interrupted) else leaf
             at = plain.times.received if isinstance(plain, Plain) else plain.at

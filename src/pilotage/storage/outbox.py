@@ -55,10 +55,14 @@ def emit(
     facts: Mapping[str, Any] | None = None,
     private: Mapping[str, Any] | None = None,
     at: int | None = None,
+    id_: str = "",
 ) -> OutboxEvent:
-    """Write an event in the caller's transaction. `kind` is `noun.past-participle`, such as `approval.granted`."""
+    """Write an event in the caller's transaction. `kind` is `noun.past-participle`, such as `approval.granted`.
+
+    `id_` is for one who needed the id before: a fresh UUIDv7.
+    """
     event = OutboxEvent(
-        id=uuid7(),
+        id=id_ or uuid7(),
         kind=kind,
         at=now_us() if at is None else at,
         system=system,
