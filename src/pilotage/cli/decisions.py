@@ -16,11 +16,11 @@ from pilotage.cli.gate import chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
+from pilotage.cli.replay import replay
 from pilotage.kernel.clock import parse_time, rfc3339
 from pilotage.kernel.digests import short
 from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger, RecordedDecision
 from pilotage.replay.reasons import explain_recorded
-from pilotage.replay.service import replay as replay_recorded
 from pilotage.systems.model import STAGES
 from pilotage.web.filters import OUTCOMES
 
@@ -179,19 +179,7 @@ def explain(chosen: Chosen, id_: str, json_: bool) -> None:
     show_table(("feature", made.unit), [(name, f"{value:+.4f}") for name, value in ordered])
 
 
-@decisions.command("replay")
-@click.argument("id_", metavar="ID")
-@json_option
-@click.pass_obj
-def replay(chosen: Chosen, id_: str, json_: bool) -> None:
-    """Answer it again, from the same release in the recorded serving environment, and compare bit for bit."""
-    installation = opened(chosen)
-    require(acting(installation), "decision.read")
-    verdict = replay_recorded(installation.ledger().decision(id_), installation.releases)
-    if json_:
-        as_json(msgspec.to_builtins(verdict))
-    else:
-        click.echo(f"{verdict.verdict}" + (f": {verdict.reason}" if verdict.reason else ""))
+decisions.add_command(replay)
 
 
 @decisions.command("prove")

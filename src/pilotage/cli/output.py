@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["as_json", "console", "errors_console", "json_option", "show_facts", "show_table"]
+__all__ = ["as_json", "console", "errors_console", "json_option", "progress_bar", "show_facts", "show_table"]
 
 json_option: Callable[[Any], Any] = click.option("--json", "json_", is_flag=True, help="Print one JSON value.")
 
@@ -24,6 +26,15 @@ def console() -> Console:
 def errors_console() -> Console:
     """Standard error, where progress goes."""
     return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while the context lasts, moved by calls with (done, all); none when it is no terminal."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def as_json(value: Any) -> None:

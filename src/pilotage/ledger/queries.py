@@ -203,6 +203,19 @@ class Ledger:
             where = store.decision_conditions(**_plain_conditions(wanted), key_id=key_id, before=before)
             return [_row(DecisionRow, row) for row in store.find_decisions(connection, where, limit)]
 
+    def count(self, wanted: DecisionFilter | None = None) -> int:
+        """How many sealed decisions match. Raises NotFound when a subject is asked for without a keyring."""
+        wanted = wanted or DecisionFilter()
+        with reading(self._engine) as connection:
+            key_id = None
+            if wanted.subject:
+                key = self._require_cabinet().find_subject(connection, wanted.subject)
+                if key is None:
+                    return 0
+                key_id = key.key_id
+            where = store.decision_conditions(**_plain_conditions(wanted), key_id=key_id)
+            return sum(count for _, count, _ in store.count_outcomes(connection, where))
+
     def decision(self, id_: str) -> RecordedDecision:
         """One decision by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
         with reading(self._engine) as connection:

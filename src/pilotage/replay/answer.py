@@ -1,27 +1,32 @@
-"""The replaying process: `python -m pilotage.replay.answer`; questions on standard input, answers on standard output.
+"""The replaying process: `python -m pilotage.replay.answer`; messages of questions in, messages of answers out.
 
-A process of its own, so that it is as fresh as a gateway's worker was, and nothing it loads stays.
+A process of its own, so that it is as fresh as a gateway's worker was, and nothing it loads stays. It says first
+which serving environment it is, so that none of its answers is taken for another's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from pilotage.contracts.compile import RowCheck, compile_contract
+from pilotage.contracts.compile import CheckedRow, RowCheck, compile_contract
 from pilotage.errors import PilotageError
 from pilotage.evaluation.explainer import Value
 from pilotage.releases.load import LoadedRelease, open_release
-from pilotage.replay.questions import Answer, Answers, Question, Questions
+from pilotage.replay.questions import Answer, Hello, Question, Questions
 from pilotage.runtimes.environment import environment_digest, serving_environment
 from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
+from pilotage.sandbox.messages import read_message, take_pipes, write_message
 
-__all__ = ["answer_all", "main"]
+__all__ = ["main"]
+
+_MOST_OPEN = 8
+"""Releases kept open at once: a window of a year may name hundreds."""
 
 
 class _Opened:
@@ -32,21 +37,39 @@ class _Opened:
         self.check: RowCheck = compile_contract(release.contract)
 
     async def answer(self, question: Question) -> Answer:
+        started = time.perf_counter_ns()
         row = self.check.check(b'{"inputs":' + question.request + b"}").rows[0]
-        contract = self.release.manifest.contract
-        if question.features is None or row.values is None:
-            faults: list[tuple[str, str]] = [(fault.path, fault.code) for fault in row.faults]
-            return Answer(contract=contract, faults=faults, same_features=(question.features is None) == bool(faults))
-        if len(question.features) != len(row.values):
-            return Answer(contract=contract, failure="the record's features do not fit the release")
-        score = await self.runtime.score_async(question.features)
+        contract_us = (time.perf_counter_ns() - started) / 1_000
+        answer = await (self._own(row) if question.own else self._again(row, question.features))
+        return msgspec.structs.replace(answer, contract=self.release.manifest.contract, contract_us=contract_us)
+
+    async def _own(self, row: CheckedRow) -> Answer:
+        if row.values is None:
+            return Answer(faults=_faults(row))
+        return await self._scored(row.values)
+
+    async def _again(self, row: CheckedRow, features: list[Value] | None) -> Answer:
+        if features is None or row.values is None:
+            faults = _faults(row)
+            return Answer(faults=faults, same_features=(features is None) == bool(faults))
+        if len(features) != len(row.values):
+            return Answer(failure="the record's features do not fit the release")
+        scored = await self._scored(features)
+        return msgspec.structs.replace(scored, same_features=_same(row.values, features))
+
+    async def _scored(self, features: Sequence[Value]) -> Answer:
+        started = time.perf_counter_ns()
+        score = self.runtime.score(features) if self.runtime.inline else await self.runtime.score_async(features)
         return Answer(
-            contract=contract,
             score=score,
             label=self.release.serving.label(score),
             tolerance=self.release.serving.tolerance,
-            same_features=_same(row.values, question.features),
+            answer_us=(time.perf_counter_ns() - started) / 1_000,
         )
+
+
+def _faults(row: CheckedRow) -> list[tuple[str, str]]:
+    return [(fault.path, fault.code) for fault in row.faults]
 
 
 def _same(read: Sequence[Value], used: Sequence[Value]) -> bool:
@@ -54,31 +77,44 @@ def _same(read: Sequence[Value], used: Sequence[Value]) -> bool:
     return [(type(value), repr(value)) for value in read] == [(type(value), repr(value)) for value in used]
 
 
-async def answer_all(asked: Questions) -> list[Answer]:
-    """Every question answered row by row; a failure of one is its own answer."""
-    opened: dict[str, _Opened | str] = {}
-    answers = []
-    try:
-        for question in asked.questions:
-            if question.release not in opened:
-                opened[question.release] = await _open(Path(asked.releases), question.release)
-            found = opened[question.release]
-            if isinstance(found, str):
-                answers.append(Answer(failure=found))
-                continue
-            try:
-                answers.append(await found.answer(question))
-            except PilotageError as error:
-                answers.append(Answer(failure=error.what))
-    finally:
-        for each in opened.values():
-            if not isinstance(each, str):
-                await each.runtime.close()
-    return answers
+class _Answering:
+    """The releases that were asked for last, and their answers."""
+
+    def __init__(self) -> None:
+        self._opened: dict[tuple[str, str], _Opened | str] = {}
+
+    async def answer_all(self, asked: Questions) -> list[Answer]:
+        """Every question answered row by row; a failure of one is its own answer."""
+        return [await self._answer(asked.releases, question) for question in asked.questions]
+
+    async def _answer(self, releases: str, question: Question) -> Answer:
+        found = await self._release(releases, question.release)
+        if isinstance(found, str):
+            return Answer(failure=found)
+        try:
+            return await found.answer(question)
+        except PilotageError as error:
+            return Answer(failure=error.what)
+
+    async def _release(self, releases: str, name: str) -> _Opened | str:
+        """The release, started; or why it cannot be."""
+        if (releases, name) not in self._opened:
+            if len(self._opened) >= _MOST_OPEN:
+                await _close(self._opened.pop(next(iter(self._opened))))
+            self._opened[releases, name] = await _open(Path(releases), name)
+        return self._opened[releases, name]
+
+    async def close(self) -> None:
+        for each in self._opened.values():
+            await _close(each)
+
+
+async def _close(opened: _Opened | str) -> None:
+    if not isinstance(opened, str):
+        await opened.runtime.close()
 
 
 async def _open(releases: Path, name: str) -> _Opened | str:
-    """The release, started; or why it cannot be."""
     try:
         release = open_release(releases, name)
         runtime = open_runtime(release.folder, release.serving)
@@ -89,13 +125,20 @@ async def _open(releases: Path, name: str) -> _Opened | str:
 
 
 def main() -> None:
-    """Answer what standard input asks."""
-    asked = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Questions)
+    """Answer messages until the other side closes."""
+    reader, writer = take_pipes()
     environment = serving_environment()
-    answers = Answers(
-        environment=environment, digest=environment_digest(environment), answers=asyncio.run(answer_all(asked))
+    write_message(
+        writer, msgspec.msgpack.encode(Hello(environment=environment, digest=environment_digest(environment)))
     )
-    sys.stdout.buffer.write(msgspec.msgpack.encode(answers))
+    answering = _Answering()
+    with asyncio.Runner() as runner:
+        try:
+            while (message := read_message(reader)) is not None:
+                asked = msgspec.msgpack.decode(message, type=Questions)
+                write_message(writer, msgspec.msgpack.encode(runner.run(answering.answer_all(asked))))
+        finally:
+            runner.run(answering.close())
 
 
 if __name__ == "__main__":

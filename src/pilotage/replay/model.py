@@ -16,8 +16,8 @@ class ReplayVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `bit_exact`: the same score to the last bit, and the same label, in the same serving environment (or the same
     contract faults). `within_tolerance`: the score is off by no more than the release declares, the label is the same.
-    `recorded` and `replayed` hold score and label, or the faults; `reason` says why it is not bit-exact.
-    `environment` is the digest of the environment that answered again.
+    `recorded` and `replayed` hold score and label, or the faults; `reason` says why it is not bit-exact; `apart` is
+    the absolute difference of the scores. `environment` is the digest of the environment that answered again.
     """
 
     decision: str
@@ -26,3 +26,4 @@ class ReplayVerdict(msgspec.Struct, frozen=True, kw_only=True):
     recorded: dict[str, Any] = {}
     replayed: dict[str, Any] = {}
     environment: str = ""
+    apart: float = 0.0

@@ -8,19 +8,24 @@ import msgspec
 
 from pilotage.evaluation.explainer import Value
 
-__all__ = ["Answer", "Answers", "Question", "Questions"]
+__all__ = ["Answer", "Hello", "Question", "Questions"]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision to answer again: the row as received, and the features that were used (None for a rejected row)."""
+    """One row to answer: as received, and the features that were used (None for a rejected row).
+
+    `own`: the release's own contract reads the row, whatever another release's contract made of it; `features` is
+    not looked at then.
+    """
 
     release: str
     request: bytes
-    features: list[Value] | None
+    features: list[Value] | None = None
+    own: bool = False
 
 
 class Questions(msgspec.Struct, frozen=True, kw_only=True):
-    """Decisions to answer again, from releases in a folder."""
+    """Rows to answer, by releases in a folder; one message."""
 
     releases: str
     questions: list[Question]
@@ -29,7 +34,8 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one: `score` and `label`, or `faults` as [path, code], or `failure`.
 
-    `same_features` says whether the contract reads the request to the features that were used.
+    `same_features` says whether the contract reads the request to the features that were used. `contract_us` and
+    `answer_us` are the microseconds that reading the row and scoring it took.
     """
 
     contract: str = ""
@@ -39,11 +45,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[tuple[str, str]] = []
     same_features: bool = True
     failure: str = ""
+    contract_us: float = 0.0
+    answer_us: float = 0.0
 
 
-class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """All answers in order, with the serving environment that gave them and its digest."""
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The process's first message: the serving environment it is, and that environment's digest."""
 
     environment: dict[str, Any]
     digest: str
-    answers: list[Answer]

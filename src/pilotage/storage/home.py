@@ -46,6 +46,11 @@ class Home:
         return self.root / "ledger"
 
     @property
+    def environments(self) -> Path:
+        """Serving environments of decisions: what was kept of each, and the ones that replay rebuilt."""
+        return self.root / "environments"
+
+    @property
     def plan_file(self) -> Path:
         """The digest-checked serving plan from which a worker starts when the database is away."""
         return self.root / "plan.json"

@@ -16,6 +16,7 @@ from pilotage.ledger.queries import Ledger
 from pilotage.ledger.sealing import Steward
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.load import open_release
+from pilotage.replay.environments import Environments
 from pilotage.rollout.service import Rollout
 from pilotage.storage.database import open_engine, url_of
 from pilotage.storage.home import Home
@@ -47,6 +48,11 @@ class Installation:
     @property
     def objects(self) -> Objects:
         return Objects(root=self.home.objects)
+
+    @property
+    def environments(self) -> Environments:
+        """What was kept of the serving environments that decisions name."""
+        return Environments(self.home)
 
     @property
     def rollout(self) -> Rollout:

@@ -96,7 +96,11 @@ class _DecisionPages:
 
     def replay(self, request: Request) -> Response:
         person = self.view.person(request, "decision.read")
-        verdict = replay(self.ledger().decision(request.path_params["id"]), self.installation.releases)
+        verdict = replay(
+            self.ledger().decision(request.path_params["id"]),
+            self.installation.releases,
+            self.installation.environments,
+        )
         return self._page(request, person, verdict)
 
     def _page(self, request: Request, person: Person, verdict: ReplayVerdict | None) -> Response:
