@@ -81,6 +81,7 @@ def _show(made: Release, loaded: LoadedRelease) -> None:
             ("built", rfc3339(made.created)),
             ("served by", made.runtime),
             ("contract", f"{len(loaded.contract.features)} features, subject {loaded.contract.subject or 'none'}"),
+            ("reasons", _reasons(loaded)),
             ("folder", loaded.folder),
         ]
     )
@@ -88,6 +89,19 @@ def _show(made: Release, loaded: LoadedRelease) -> None:
         ("file", "bytes", "digest"),
         [(name, entry.bytes, short(entry.digest)) for name, entry in sorted(loaded.manifest.files.items())],
     )
+
+
+def _reasons(loaded: LoadedRelease) -> str:
+    """How reasons are made and how stable they are, in a line."""
+    explainer = loaded.explainer()
+    facts = json.loads(loaded.file("evaluation.json")).get("explanation", {})
+    judged = facts.get("stability")
+    told = f"{explainer.method}, against {explainer.background_rows} rows"
+    if judged is None:
+        return f"{told}; stability not measured"
+    told += f"; same for {judged['same_reasons']:.1%} of {judged['rows']} adverse rows against another background"
+    hidden = sorted(judged.get("withheld", {}))
+    return told + (f"; may not be told though strong: {', '.join(hidden)}" if hidden else "")
 
 
 @release.command("list")

@@ -29,7 +29,7 @@ __all__ = [
     "score_linear",
 ]
 
-VERSION = "1"
+VERSION = "2"
 """The version of the explanation method, kept with each explanation."""
 
 Value = float | str | bool | None
@@ -76,30 +76,36 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Explainer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`explainer.json`: how this release's answers are explained.
 
-    `method` is `linear` (exact, in log-odds, from `form`) or `sampling` (Shapley values of the probability, estimated
-    over `permutations` orders drawn with `seed` and the pinned background). `base` is what the background scores on
-    average and `means` each feature's share of it (linear only). `names` are the features in contract order.
+    `method` is `linear` (exact, in log-odds, from `form`), `tree` (exact, from the release's `trees.json`, in log-odds
+    where the `link` is logistic), or `sampling` (Shapley values of the probability, estimated over `permutations`
+    orders drawn with `seed` and the pinned background). `base` is what the background scores on average and `means`
+    each feature's share of it (linear only). `names` are the features in contract order. `background` is the digest
+    of the `background_rows` rows explained against. `generated` are codes of groups that nobody declared: a build
+    made them.
     """
 
-    method: Literal["linear", "sampling"]
+    method: Literal["linear", "tree", "sampling"]
     version: str = VERSION
     names: list[str]
     ranges: list[Range]
     groups: list[Reason]
+    generated: list[str] = []
     background: str
+    background_rows: int = 100
     threshold: float
     adverse: str
     favourable: str
     base: float
     means: list[float] = []
     form: LinearForm | None = None
+    link: Literal["identity", "logistic"] = "identity"
     permutations: int = 64
     seed: int = 2026
 
     @property
     def unit(self) -> str:
         """What contributions are measured in."""
-        return "log-odds" if self.method == "linear" else "probability"
+        return "log-odds" if self.method == "linear" or self.link == "logistic" else "probability"
 
 
 def logit(probability: float) -> float:

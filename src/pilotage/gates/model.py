@@ -13,16 +13,19 @@ from pilotage.kernel.digests import digest
 __all__ = ["Approval", "ApprovalState", "Candidate", "CheckRule", "CheckState", "GateVerdict", "Passage", "Rule"]
 
 
-class CheckRule(msgspec.Struct, frozen=True, kw_only=True):
+class CheckRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One check that a stage demands; its evidence may be `days` old, 0 for as old as its release.
 
-    `made_by` is the command that makes the evidence; empty where this version has none.
+    `made_by` is the command that makes the evidence; empty where this version has none. Where a `figure` of the
+    evidence is named, it must reach the `floor`.
     """
 
     name: str
     title: str
     made_by: str
     days: int
+    figure: str = ""
+    floor: float = 0.0
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

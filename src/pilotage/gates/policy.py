@@ -21,6 +21,8 @@ class _Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     made_by: str
     days: dict[str, int]
+    figure: str = ""
+    floors: dict[str, float] = {}
 
 
 class _Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,9 +53,20 @@ def rule_for(stage: str, tier: str) -> Rule:
     return Rule(
         stage=stage,
         tier=tier,
-        checks=tuple(CheckRule(name=n, title=c.title, made_by=c.made_by, days=c.days[tier]) for n, c in checks),
+        checks=tuple(_check_rule(name, check, tier) for name, check in checks),
         approvals=tuple(demands.approvals[tier]),
         approval_days=policy.approval_days,
+    )
+
+
+def _check_rule(name: str, check: _Check, tier: str) -> CheckRule:
+    return CheckRule(
+        name=name,
+        title=check.title,
+        made_by=check.made_by,
+        days=check.days[tier],
+        figure=check.figure,
+        floor=check.floors[tier] if check.figure else 0.0,
     )
 
 

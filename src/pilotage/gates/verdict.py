@@ -61,11 +61,23 @@ def check_state(check: CheckRule, held: Held | None, at: int) -> CheckState:
     detail = {"failed": "the evidence says no", "stale": f"it expired on {day(held.fact.expires)}"}.get(found, "")
     if found == "fresh" and check.days and at >= held.fact.collected + check.days * DAY:
         found, detail = "stale", f"it is older than the {check.days} days that this tier allows"
+    if found == "fresh" and check.figure:
+        found, detail = _reached(check, held.fact)
     if held.digest != held.recorded:
         found, detail = "invalidated", "the evidence was changed after it was recorded"
     return CheckState(
         check=check.name, title=check.title, state=found, evidence=held.fact.id, digest=held.digest, detail=detail
     )
+
+
+def _reached(check: CheckRule, fact: Evidence) -> tuple[State, str]:
+    """Whether the figure that a check names is as good as the tier demands."""
+    value = fact.figures.get(check.figure)
+    if not isinstance(value, int | float):
+        return "failed", f"the evidence has no figure {check.figure}"
+    if value >= check.floor:
+        return "fresh", ""
+    return "failed", f"{check.figure} is {value:.3f}; this tier demands {check.floor:g}"
 
 
 def approver_fault(person: Person | None, candidate: Candidate, role: str) -> str:

@@ -12,7 +12,9 @@ import msgspec
 
 from pilotage.errors import PilotageError
 from pilotage.releases.convert import convert
-from pilotage.releases.linear_form import NotLinear, find_linear_form
+from pilotage.releases.follow import NotFollowed
+from pilotage.releases.linear_form import find_linear_form
+from pilotage.releases.tree_form import find_tree_form
 from pilotage.runtimes.model import Kind, Value
 from pilotage.runtimes.native import Opening, frame_of, open_model, positive_column, score_frame
 from pilotage.sandbox.messages import read_message, take_pipes, write_message
@@ -23,7 +25,7 @@ CHUNK = 20_000
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One question: `open` (first), `score`, `linear` or `convert`, with what it needs."""
+    """One question: `open` (first), `score`, `linear`, `trees` or `convert`, with what it needs."""
 
     what: str
     opening: Opening | None = None
@@ -55,11 +57,12 @@ class _Opened:
     def answer(self, ask: Ask) -> dict[str, Any]:
         if ask.what == "score":
             return {"scores": self.score(ask.rows)}
-        if ask.what == "linear":
+        if ask.what in ("linear", "trees"):
+            find = find_linear_form if ask.what == "linear" else find_tree_form
             own = [str(name) for name in getattr(self.model, "feature_names_in_", self.names)]
             try:
-                return {"form": msgspec.to_builtins(find_linear_form(self.model, own, self.column))}
-            except NotLinear as reason:
+                return {"form": msgspec.to_builtins(find(self.model, own, self.column))}
+            except NotFollowed as reason:
                 return {"form": None, "reason": str(reason)}
         kinds: list[Kind] = self.kinds
         integers: Any = ask.integers

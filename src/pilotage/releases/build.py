@@ -19,29 +19,24 @@ from pilotage.contracts.infer import infer_contract
 from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs, to_odcs
 from pilotage.errors import InputError
-from pilotage.evaluation.explainer import Explainer, LinearForm, Value
+from pilotage.evaluation.explainer import Explainer, Value
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest, file_digest
 from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.card import model_card
+from pilotage.releases.code_map import check_code_map, check_inputs
 from pilotage.releases.conversion import Conversion, ProofRows, choose_conversion
 from pilotage.releases.data import PilotRows, read_rows
 from pilotage.releases.evaluating import evaluate, messy_block
-from pilotage.releases.explaining import (
-    check_code_map,
-    choose_background,
-    make_explainer,
-    reason_stability,
-    verify_form,
-    without_idle_fills,
-)
+from pilotage.releases.explaining import Followed
 from pilotage.releases.findings import findings
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.hard_rows import boundary_rows, messy_rows
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
+from pilotage.releases.reasoning import Reasons, follow, make_reasons
 from pilotage.releases.store import register
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
@@ -73,13 +68,11 @@ class _Declared:
 class _Tried:
     """What asking the pilot's model gave."""
 
-    form: LinearForm | None
-    form_facts: dict[str, Any]
+    followed: Followed
     conversion: Conversion
     scores: Floats
     messy: list[dict[str, Any]]
-    background: list[list[Value]]
-    background_scores: Floats
+    reasons: Reasons
     facts: dict[str, Any]
 
 
@@ -99,7 +92,7 @@ def build_release(
     serving = _serving(system, contract)
     artefact = yaml_path.parent / system.pilot.artefact
     tell("reading the data, and opening the artefact in a box", 0.06)
-    with _opening(artefact, serving) as opened:
+    with _opening(artefact, serving, system.pilot.prohibited) as opened:
         declared = _declared(yaml_path.parent, system, contract)
         tried = _try(opened(), declared, serving, tell)
     native = tried.conversion.model is None
@@ -110,8 +103,8 @@ def build_release(
         numbers=tried.conversion.numbers,
     )
     tell("evaluating", 0.75)
-    explainer = _explainer(declared, serving, tried)
-    evaluation = _evaluation(declared, serving, tried, explainer)
+    explainer = tried.reasons.explainer
+    evaluation = _evaluation(declared, serving, tried)
     profile = _profile(declared, tried)
     tell("writing the release", 0.9)
     files = _files(declared, serving, tried, explainer, evaluation, profile)
@@ -150,21 +143,29 @@ def _contract(folder: Path, system: AISystem) -> DataContract:
             name=system.id,
             target=pilot.target,
             subject=pilot.subject,
-            ignore=pilot.ignore,
+            ignore=list(dict.fromkeys([*pilot.ignore, *pilot.prohibited])),
             personal=pilot.personal,
-            protected=pilot.protected,
+            protected=list(dict.fromkeys([*pilot.protected, *pilot.prohibited])),
             categorical=pilot.categorical,
         )
     check_code_map(system, contract)
+    check_inputs(system, contract, ())
     _check_subject(contract)
     return contract
 
 
 @contextmanager
-def _opening(artefact: Path, serving: ServingSpec) -> Iterator[Callable[[], PilotModel]]:
+def _opening(artefact: Path, serving: ServingSpec, prohibited: Sequence[str]) -> Iterator[Callable[[], PilotModel]]:
     """Open the artefact in its box meanwhile: what is yielded waits for it. The box ends with the context."""
     with ThreadPoolExecutor(1) as pool:
-        model = pool.submit(PilotModel, artefact, names=serving.names, kinds=serving.kinds, positive=serving.positive)
+        model = pool.submit(
+            PilotModel,
+            artefact,
+            names=serving.names,
+            kinds=serving.kinds,
+            positive=serving.positive,
+            prohibited=prohibited,
+        )
         try:
             yield model.result
         finally:
@@ -179,7 +180,7 @@ def _declared(folder: Path, system: AISystem, contract: DataContract) -> _Declar
         contract,
         target=pilot.target,
         positive=pilot.positive,
-        slices=pilot.slices,
+        slices=list(dict.fromkeys([*pilot.slices, *pilot.protected, *pilot.prohibited])),
         share=pilot.holdout,
         seed=pilot.seed,
     )
@@ -226,8 +227,6 @@ def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Pro
     tell("scoring the held-out rows", 0.4)
     columns = declared.contract.features
     held_out, _ = declared.rows.part(held_out=True)
-    others, _ = declared.rows.part(held_out=False)
-    seed = declared.system.pilot.seed
     own = pilot.score(held_out)
     messy = messy_rows(columns, held_out)
     messy_own = _score_messy(pilot, [row.values for row in messy])
@@ -237,25 +236,20 @@ def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Pro
         kinds={"held_out": held_out, "messy": [row.values for row in messy], "boundary": boundary},
         scores={"held_out": own, "messy": messy_own, "boundary": pilot.score(boundary)},
     )
-    found, why = pilot.linear_form()
-    form = None if found is None else without_idle_fills(found, columns)
-    facts: dict[str, Any] = {"exact": False, "reason": why}
-    if form is not None:
-        every = [*held_out, *proof.kinds["messy"], *boundary]
-        facts = verify_form(form, serving.names, every, np.concatenate([own, messy_own, proof.scores["boundary"]]))
-        if not facts["exact"]:
-            form, facts = None, {**facts, "reason": "the linear form that was found does not give the model's scores"}
+    tell("following the model, for exact reasons", 0.55)
+    followed = follow(pilot, serving.names, columns, proof)
     tell("converting, and proving the conversion equal", 0.6)
-    conversion, scores = choose_conversion(pilot, form, serving, proof)
-    background = choose_background(others, seed)
+    conversion, scores = choose_conversion(pilot, followed.form, serving, proof)
+    tell("judging reasons", 0.7)
+    reasons = make_reasons(
+        declared.system, declared.contract, serving, declared.rows, followed, pilot.score, scores["held_out"]
+    )
     return _Tried(
-        form=form,
-        form_facts=facts,
+        followed=followed,
         conversion=conversion,
         scores=scores["held_out"],
         messy=messy_block(messy, scores["messy"], scores["held_out"], serving.threshold),
-        background=background,
-        background_scores=pilot.score(background),
+        reasons=reasons,
         facts={**pilot.facts, "isolation": pilot.isolation.as_dict()},
     )
 
@@ -282,31 +276,11 @@ def _score_messy(pilot: PilotModel, rows: Sequence[Sequence[Value]]) -> Floats:
     return scores
 
 
-def _explainer(declared: _Declared, serving: ServingSpec, tried: _Tried) -> Explainer:
-    return make_explainer(
-        form=tried.form,
-        contract=declared.contract,
-        serving=serving,
-        groups=declared.system.reasons,
-        background=tried.background,
-        background_scores=tried.background_scores,
-        seed=declared.system.pilot.seed,
-    )
-
-
-def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried, explainer: Explainer) -> dict[str, Any]:
-    held_out, _ = declared.rows.part(held_out=True)
-    others, _ = declared.rows.part(held_out=False)
-    second = choose_background(others, declared.system.pilot.seed, part=1)
+def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried) -> dict[str, Any]:
     evaluation = evaluate(declared.system, declared.contract, serving, declared.rows, tried.scores)
     evaluation["messy"] = tried.messy
     evaluation["conversion"] = tried.conversion.as_facts()
-    evaluation["explanation"] = {
-        "method": explainer.method,
-        **tried.form_facts,
-        "background": {"rows": len(tried.background), "digest": explainer.background},
-        "stability": reason_stability(explainer, second, held_out, tried.scores),
-    }
+    evaluation["explanation"] = tried.reasons.facts
     evaluation["pilot"] = {name: tried.facts[name] for name in ("kind", "steps")}
     return evaluation
 
@@ -327,13 +301,17 @@ def _files(
     """Every file of the release but the manifest."""
     model = declared.artefact.read_bytes() if tried.conversion.model is None else tried.conversion.model
     card = model_card(declared.system, declared.contract, serving, explainer, evaluation)
+    trees = tried.followed.trees
+    # A linear explainer holds the means of its background: the rows of people stay where they are.
+    rows = {} if tried.followed.form is not None else {"background.json": canonical_json(tried.reasons.background)}
     return {
+        **rows,
+        **({} if trees is None else {"trees.json": msgspec.json.encode(trees)}),
         serving.artefact: model,
         "contract.odcs.yaml": to_odcs(declared.contract).encode(),
         "profile.json": profile.encode(),
         "evaluation.json": canonical_json(evaluation),
         "explainer.json": canonical_json(msgspec.to_builtins(explainer)),
-        "background.json": canonical_json(tried.background),
         "serving.json": canonical_json(msgspec.to_builtins(serving)),
         "environment.lock": installed_distributions().encode(),
         "system.yaml": msgspec.yaml.encode(declared.system),

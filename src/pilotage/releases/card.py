@@ -8,6 +8,8 @@ import yaml
 
 from pilotage.contracts.model import DataContract
 from pilotage.evaluation.explainer import Explainer
+from pilotage.releases.card_reasons import reasons_of_card
+from pilotage.releases.card_table import table
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem
 
@@ -26,7 +28,7 @@ def model_card(
         _inputs(contract),
         _performance(evaluation),
         _slices(evaluation),
-        _reasons(explainer, evaluation),
+        reasons_of_card(explainer, evaluation["explanation"]),
         _limits(contract, evaluation),
     ]
     return "\n\n".join(parts) + "\n"
@@ -52,11 +54,6 @@ def _header(system: AISystem, evaluation: dict[str, Any]) -> str:
     return "---\n" + yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip() + "\n---"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 def _number(value: object) -> str:
     return "not measured" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
@@ -69,7 +66,7 @@ def _owners(system: AISystem) -> str:
         ["operations", owners.operations],
         ["risk", owners.risk],
     ]
-    return f"## Who is accountable\n\nRisk tier: **{system.risk_tier}**.\n\n" + _table(["for", "who"], rows)
+    return f"## Who is accountable\n\nRisk tier: **{system.risk_tier}**.\n\n" + table(["for", "who"], rows)
 
 
 def _answer(system: AISystem, serving: ServingSpec, evaluation: dict[str, Any]) -> str:
@@ -101,7 +98,7 @@ def _inputs(contract: DataContract) -> str:
             allowed = "any"
         marks = [name for name in ("nullable", "personal", "protected") if getattr(column, name)]
         rows.append([f"`{column.name}`", column.type, allowed, ", ".join(marks)])
-    return "## What it takes\n\n" + _table(["feature", "type", "allowed", "marks"], rows)
+    return "## What it takes\n\n" + table(["feature", "type", "allowed", "marks"], rows)
 
 
 _BASELINES = {
@@ -135,7 +132,7 @@ def _performance(evaluation: dict[str, Any]) -> str:
         f"Expected calibration error: {_number(evaluation['calibration']['expected_error'])}."
     )
     gains = [_gain(baselines[name], _BASELINES[name]) for name in compared if "auc_gain" in baselines[name]]
-    return "\n\n".join(["## How good it is", text, _table(head, rows), *gains, rest])
+    return "\n\n".join(["## How good it is", text, table(head, rows), *gains, rest])
 
 
 def _gain(baseline: dict[str, Any], words: str) -> str:
@@ -159,29 +156,7 @@ def _slices(evaluation: dict[str, Any]) -> str:
     ]
     fewest = f"A slice of fewer than {evaluation['slices_fewest_rows']} rows is counted and not judged."
     return (
-        "## Slices\n\n"
-        + fewest
-        + "\n\n"
-        + _table(["column", "slice", "rows", "rate", "auc", "flagged", "recall"], rows)
-    )
-
-
-def _reasons(explainer: Explainer, evaluation: dict[str, Any]) -> str:
-    facts = evaluation["explanation"]
-    if explainer.method == "linear":
-        how = (
-            f"Exact: contributions to the log-odds, checked against the model on {facts['rows']} rows "
-            f"(largest difference {facts['max_log_odds_difference']:.2g})."
-        )
-    else:
-        how = f"Sampled Shapley values of the probability, each with its standard error, since: {facts['reason']}."
-    stable = facts.get("stability")
-    if stable is not None:
-        share = f"{stable['same_reasons']:.1%} of {stable['rows']}"
-        how += f" Another background gives the same reasons for {share} adverse rows."
-    rows = [[reason.code, reason.text, ", ".join(reason.features)] for reason in explainer.groups]
-    return (
-        "## Reasons\n\n" + how + ("\n\n" + _table(["code", "what a person is told", "features"], rows) if rows else "")
+        "## Slices\n\n" + fewest + "\n\n" + table(["column", "slice", "rows", "rate", "auc", "flagged", "recall"], rows)
     )
 
 
@@ -192,7 +167,7 @@ def _limits(contract: DataContract, evaluation: dict[str, Any]) -> str:
     ]
     used = evaluation["protected_features_used"]
     if used:
-        lines.append(f"- The model takes protected features ({', '.join(used)}). They are never given as reasons.")
+        lines.append(f"- The contract takes protected features ({', '.join(used)}). They are never given as reasons.")
     worst = max(evaluation["messy"], key=lambda entry: entry["labels_changed"], default=None)
     if worst is not None:
         share = f"{worst['labels_changed']:.1%}"

@@ -37,6 +37,9 @@ def findings(
         ("conversion.equal", True, _conversion(serving, evaluation)),
         ("environment.locked", True, _environment()),
         ("explanation.exact", *_explanation(explainer, evaluation)),
+        ("reasons.permitted", *_permitted(evaluation)),
+        ("reasons.stable", *_stable(evaluation)),
+        ("reasons.complete", *_complete(explainer, evaluation)),
     ]
     at = now_us()
     return [
@@ -108,7 +111,34 @@ def _environment() -> dict[str, Any]:
 
 
 def _explanation(explainer: Explainer, evaluation: dict[str, Any]) -> _Verdict:
+    """Whether somebody declared what people are told; exact, or with a standard error, reasons are in any case."""
     facts = evaluation["explanation"]
-    figures = {"method": explainer.method, "groups": len(explainer.groups), "stability": facts["stability"]}
-    figures |= {name: facts[name] for name in ("max_log_odds_difference", "reason") if name in facts}
-    return bool(explainer.groups), figures
+    figures = {"method": explainer.method, "groups": len(explainer.groups), "generated": explainer.generated}
+    figures |= {name: facts[name] for name in ("max_log_odds_difference", "max_difference", "reason") if name in facts}
+    return len(explainer.generated) < len(explainer.groups), figures
+
+
+def _permitted(evaluation: dict[str, Any]) -> _Verdict:
+    """A build that finds a prohibited input fails: what is left to tell are exceptions and proxies, as declared."""
+    facts = evaluation["explanation"]
+    figures = {"protected_inputs": facts["protected_inputs"], "proxies": facts["proxies"], "limits": facts["limits"]}
+    return True, figures
+
+
+def _stable(evaluation: dict[str, Any]) -> _Verdict:
+    judged = evaluation["explanation"]["stability"]
+    if judged is None:
+        return False, {"why": "no held-out row was answered adversely, or too few rows for two backgrounds"}
+    names = ("rows", "backgrounds", "background_rows", "same_reasons", "same_order", "same_first")
+    return True, {name: judged[name] for name in names}
+
+
+def _complete(explainer: Explainer, evaluation: dict[str, Any]) -> _Verdict:
+    """Whether every factor among the strongest has a code that was declared, and texts fit the model's direction."""
+    judged = evaluation["explanation"]["stability"]
+    if judged is None:
+        return False, {"why": "no held-out row was answered adversely, or too few rows for two backgrounds"}
+    against = sorted(code for code, each in judged["directions"].items() if each["as_declared"] < 0.5)
+    figures = {name: judged[name] for name in ("rows", "complete", "withheld")}
+    figures |= {"generated": explainer.generated, "directions_contradicted": against}
+    return not explainer.generated and not against, figures

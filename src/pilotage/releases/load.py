@@ -13,6 +13,7 @@ from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.evaluation.explainer import Explainer, Value
+from pilotage.evaluation.trees import TreeForm
 from pilotage.kernel.digests import digest, file_digest
 from pilotage.profiles.model import ReferenceProfile, decode_profile
 from pilotage.releases.model import MANIFEST, Manifest, folder_name
@@ -46,8 +47,13 @@ class LoadedRelease:
         return _decoded(self.folder / "explainer.json", Explainer)
 
     def background(self) -> list[list[Value]]:
-        """The pinned rows that answers are explained against, in contract order."""
-        return _decoded(self.folder / "background.json", list[list[Value]])
+        """The pinned rows that answers are explained against, in contract order; none where only their means count."""
+        path = self.folder / "background.json"
+        return _decoded(path, list[list[Value]]) if "background.json" in self.manifest.files else []
+
+    def trees(self) -> TreeForm | None:
+        """The model's trees, where its answers are explained by them."""
+        return _decoded(self.folder / "trees.json", TreeForm) if "trees.json" in self.manifest.files else None
 
     def system(self) -> AISystem:
         """The declaration that it was built from."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pilotage.errors import InputError, Unavailable
 from pilotage.evaluation.explainer import LinearForm, Value
+from pilotage.evaluation.trees import TreeForm, check_trees
 from pilotage.releases.boxed import Ask
 from pilotage.runtimes.model import Kind
 from pilotage.runtimes.native import Opening
@@ -26,14 +27,28 @@ CHUNK = 20_000
 class PilotModel:
     """A model in a box, until it is closed. `facts` describe it: kind, steps and the features that it names."""
 
-    def __init__(self, path: Path, *, names: Sequence[str], kinds: Sequence[Kind], positive: str) -> None:
-        """Start the box and open the artefact in it. Raises InputError for an artefact that cannot be used."""
+    def __init__(
+        self, path: Path, *, names: Sequence[str], kinds: Sequence[Kind], positive: str, prohibited: Sequence[str] = ()
+    ) -> None:
+        """Start the box and open the artefact in it. Raises InputError for an artefact that cannot be used.
+
+        `prohibited` are columns that a model may not take: one that names them is refused with that reason.
+        """
+        self._names = list(names)
         self._box = start_boxed("pilotage.releases.boxed", readable=[path])
         self.isolation = self._box.isolation
         opening = Opening(model=str(path.resolve()), names=list(names), kinds=list(kinds), positive=positive)
         try:
             self.facts = self._ask(Ask(what="open", opening=opening))
             unknown = sorted(set(self.facts["features"]) - set(names))
+            if taken := sorted({*unknown} & {*prohibited}):
+                raise InputError(
+                    "the model takes what decisions must not turn on",
+                    got=", ".join(taken),
+                    expected="none of `pilot.prohibited`",
+                    mend="fit the model without these columns",
+                    code="prohibited_input",
+                )
             if unknown:
                 raise InputError(
                     "the artefact needs columns that are no features of the data contract",
@@ -81,6 +96,18 @@ class PilotModel:
         if answer["form"] is None:
             return None, answer["reason"]
         return msgspec.convert(answer["form"], LinearForm), ""
+
+    def tree_form(self) -> tuple[TreeForm | None, str]:
+        """The sum of trees that it is, or None and why not. It is a claim: verify it."""
+        answer = self._ask(Ask(what="trees"))
+        if answer["form"] is None:
+            return None, answer["reason"]
+        try:
+            form = msgspec.convert(answer["form"], TreeForm)
+            check_trees(form, self._names)
+        except (InputError, msgspec.ValidationError) as fault:
+            return None, str(getattr(fault, "what", fault))
+        return form, ""
 
     def convert(self, texts: dict[str, list[str]], integers: Literal["float", "int64"]) -> bytes:
         """The model as ONNX. Raises InputError when it cannot be converted."""

@@ -35,10 +35,13 @@ def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
         raise Refused("there is no answer to explain", got=recorded.row.outcome, mend="see its faults instead")
     release = open_release(releases, recorded.plain.release)
     explainer = release.explainer()
-    if explainer.form is not None:
-        return explain(explainer, payload.features)
+    adverse = None if payload.answer is None else payload.answer.get("label") == explainer.adverse
+    if explainer.method != "sampling":
+        trees, background = release.trees(), release.background()
+        return explain(explainer, payload.features, trees=trees, background=background, adverse=adverse)
     with _asking(release) as score_rows:
-        return explain(explainer, payload.features, score_rows=score_rows, background=release.background())
+        background = release.background()
+        return explain(explainer, payload.features, score_rows=score_rows, background=background, adverse=adverse)
 
 
 @contextmanager

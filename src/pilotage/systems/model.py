@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["STAGES", "AISystem", "Answer", "Owners", "Pilot", "Reason", "Stage"]
+__all__ = ["STAGES", "AISystem", "Answer", "ExplanationRules", "Owners", "Pilot", "Reason", "Stage"]
 
 Stage = Literal["pilot", "internal", "limited", "general", "retired"]
 STAGES: tuple[Stage, ...] = ("pilot", "internal", "limited", "general", "retired")
@@ -25,7 +25,9 @@ class Pilot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The pilot's files, relative to `pilotage.yaml`, and what its data means.
 
     `target` is the label column and `positive` its value that the score is the probability of. `subject` names the
-    column that identifies a person. `ignore` are columns that are neither subject, target nor feature.
+    column that identifies a person. `ignore` are columns that are neither subject, target nor feature. `protected`
+    are characteristics that decisions must not turn on, `prohibited` those that a model may never take. A protected
+    column that the model takes all the same needs an entry in `protected_inputs`, which says why it may.
     """
 
     artefact: str
@@ -36,6 +38,8 @@ class Pilot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ignore: list[str] = []
     personal: list[str] = []
     protected: list[str] = []
+    prohibited: list[str] = []
+    protected_inputs: dict[str, str] = {}
     slices: list[str] = []
     categorical: list[str] = []
     holdout: float = 0.25
@@ -55,12 +59,31 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry of the code map: a group of features that are explained together, and the text a person reads."""
+    """One entry of the code map: a group of features that are explained together, and the text a person reads.
+
+    `direction` says which values of the features the text means: `higher` or `lower` ones push toward adverse, or
+    `either` may. A build measures whether the model agrees.
+    """
 
     code: str
     text: str
     features: list[str]
+    direction: Literal["higher", "lower", "either"] = "either"
     actionable: bool = True
+
+
+class ExplanationRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How reasons are made and what may stand behind them.
+
+    From an association of `correlated` on, 0 to 1, features outside the code map are judged as one factor. From `proxy`
+    on, an input is a proxy of a protected column; `proxies` says whether that fails the build or is reported.
+    `background` is the number of reference rows to explain against; 0 lets the build choose.
+    """
+
+    correlated: float = 0.8
+    proxy: float = 0.5
+    proxies: Literal["fail", "report"] = "report"
+    background: int = 0
 
 
 class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,5 +97,6 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pilot: Pilot
     answer: Answer = Answer()
     reasons: list[Reason] = []
+    explanation: ExplanationRules = ExplanationRules()
     contract: str = ""
     author: str = ""

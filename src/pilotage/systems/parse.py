@@ -13,9 +13,11 @@ import yaml
 from pilotage.errors import InputError, NotFound
 from pilotage.systems.model import AISystem
 
-__all__ = ["load_system", "parse_system"]
+__all__ = ["MOST_BACKGROUND", "load_system", "parse_system"]
 
 MAX_BYTES = 262_144
+MOST_BACKGROUND = 10_000
+_FEWEST_BACKGROUND = 20
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _TEXTS = ("id", "name", "purpose", "owners.business", "owners.model", "owners.operations", "owners.risk")
 _FILES = ("pilot.artefact", "pilot.data", "contract")
@@ -130,6 +132,8 @@ def _meaning(system: AISystem) -> list[Fault]:
         ("pilot.holdout", 0 < pilot.holdout < 1),
         ("answer.threshold", 0 <= answer.threshold <= 1),
         ("answer.tolerance", 0 <= answer.tolerance < 1),
+        ("explanation.correlated", 0 < system.explanation.correlated <= 1),
+        ("explanation.proxy", 0 < system.explanation.proxy <= 1),
     ):
         if not inside:
             faults.append(_fault(path, "is out of range", got=_at(system, path), mend="a number between 0 and 1"))
@@ -137,12 +141,32 @@ def _meaning(system: AISystem) -> list[Fault]:
         faults.append(
             _fault("answer.favourable", "is the adverse label too", got=answer.adverse, mend="name two labels")
         )
-    return faults + _columns(system)
+    rows = system.explanation.background
+    if rows and not _FEWEST_BACKGROUND <= rows <= MOST_BACKGROUND:
+        mend = f"{_FEWEST_BACKGROUND} to {MOST_BACKGROUND} rows, or 0 to let the build choose"
+        faults.append(_fault("explanation.background", "is out of range", got=rows, mend=mend))
+    return faults + _columns(system) + _protected(system)
+
+
+def _protected(system: AISystem) -> list[Fault]:
+    """What may and may not be an input."""
+    pilot, faults = system.pilot, []
+    for name, why in pilot.protected_inputs.items():
+        path = f"pilot.protected_inputs.{name}"
+        if name in pilot.prohibited:
+            faults.append(_fault(path, "is prohibited: nothing can allow it", mend="remove it here or there"))
+        if not why.strip():
+            faults.append(_fault(path, "gives no reason", mend="say why the model may take it, and who decided that"))
+    for name in pilot.prohibited:
+        if name in (pilot.target, pilot.subject):
+            faults.append(_fault("pilot.prohibited", "names the target or the subject", got=name, mend="leave it out"))
+    return faults
 
 
 def _columns(system: AISystem) -> list[Fault]:
     pilot, faults = system.pilot, []
-    lists = {name: getattr(pilot, name) for name in ("ignore", "personal", "protected", "slices", "categorical")}
+    several = ("ignore", "personal", "protected", "prohibited", "slices", "categorical")
+    lists = {name: getattr(pilot, name) for name in several}
     for path, names in {
         **{f"pilot.{k}": v for k, v in lists.items()},
         "reasons": [r.code for r in system.reasons],
@@ -160,7 +184,7 @@ def _columns(system: AISystem) -> list[Fault]:
             if feature in reserved:
                 what = f"{feature} is {reserved[feature]}, no feature"
                 faults.append(_fault(f"reasons[{i}].features", what, got=feature, mend="leave it out"))
-            elif feature in pilot.protected:
+            elif feature in (*pilot.protected, *pilot.prohibited):
                 what = f"{feature} is protected and can be no reason"
                 faults.append(_fault(f"reasons[{i}].features", what, got=feature, mend="leave it out"))
     return faults
@@ -200,4 +224,5 @@ def _words(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return "one of: " + ", ".join(typing.get_args(kind))
     names = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
-    return names.get(kind, "a list" if typing.get_origin(kind) is list else str(kind))
+    shapes = {list: "a list", dict: "a mapping of names to text"}
+    return names.get(kind, shapes.get(typing.get_origin(kind), str(kind)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import delete, update
 
@@ -17,6 +18,7 @@ from pilotage.gates import service
 from pilotage.gates.model import GateVerdict
 from pilotage.gates.policy import gate_stages, rule_for
 from pilotage.gates.store import approvals, approvals_of, find_passage, gate_passages, list_approvals
+from pilotage.gates.verdict import Held, check_state
 from pilotage.releases.model import Release
 from pilotage.releases.store import releases_table
 from pilotage.storage.database import control, open_engine, reading, writing
@@ -65,7 +67,7 @@ def test_no_go_names_everything_that_is_missing_and_the_next_command(house: Gove
     release = house.register()
     found = verdict(house, release)
     assert not found.go
-    assert len(found.missing) == len(found.checks) + len(found.approvals) == 7 + 2
+    assert len(found.missing) == len(found.checks) + len(found.approvals) == 9 + 2
     assert all("run" in text for text in found.missing)
     assert any("evaluation.baseline is missing" in text and "pilotage release build" in text for text in found.missing)
     command = f"pilotage approve --release {release.digest[7:19]} --to internal"
@@ -74,7 +76,7 @@ def test_no_go_names_everything_that_is_missing_and_the_next_command(house: Gove
 
 def test_two_people_in_the_right_roles_open_the_gate(house: GovernedHome, ready: Release) -> None:
     before = verdict(house, ready)
-    assert [state.state for state in before.checks] == ["fresh"] * 7 and not before.go
+    assert [state.state for state in before.checks] == ["fresh"] * 9 and not before.go
     given = [approve(house, ready, "model_validator", statement="validated"), approve(house, ready, "risk_officer")]
     after = verdict(house, ready)
     assert after.go and after.missing == []
@@ -129,7 +131,7 @@ def test_nobody_can_approve_incomplete_evidence(house: GovernedHome) -> None:
     house.evidence(release, "contract.valid")
     with pytest.raises(Refused, match="incomplete") as caught:
         approve(house, release, "model_validator")
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.faults) == 8
 
 
 def test_an_approval_expires_between_granting_and_use(house: GovernedHome, ready: Release) -> None:
@@ -325,3 +327,38 @@ def test_a_row_edited_in_sql_is_named(house: GovernedHome, ready: Release, table
     assert changed and {row.table for row in changed} == {table}
     if table == "approvals":
         assert {row.key for row in changed} == ids
+
+
+@pytest.mark.parametrize(
+    ("figures", "state", "words"),
+    [
+        ({"same_reasons": 0.9}, "fresh", ""),
+        ({"same_reasons": 0.899}, "failed", "same_reasons is 0.899; this tier demands 0.9"),
+        ({"same_reasons": "1.0"}, "failed", "has no figure same_reasons"),
+        ({}, "failed", "has no figure same_reasons"),
+    ],
+)
+def test_a_figure_must_reach_the_floor_of_the_tier(
+    house: GovernedHome, ready: Release, figures: dict[str, Any], state: str, words: str
+) -> None:
+    fact = house.evidence(ready, "reasons.stable")[0]
+    rule = rule_for("internal", "high")
+    check = next(each for each in rule.checks if each.name == "reasons.stable")
+    told = msgspec.structs.replace(fact, figures=figures)
+    found = check_state(check, Held(told, "d", "d"), house.clock())
+    assert found.state == state
+    assert words in found.detail
+    assert check_state(check, Held(told, "d", "another"), house.clock()).state == "invalidated"
+
+
+def test_floors_are_lower_where_less_is_at_stake_and_part_of_what_is_approved() -> None:
+    floors = {
+        tier: next(each.floor for each in rule_for("limited", tier).checks if each.name == "reasons.stable")
+        for tier in ("medium", "high")
+    }
+    assert 0 < floors["medium"] < floors["high"] < 1
+    rule = rule_for("internal", "high")
+    lower = msgspec.structs.replace(
+        rule, checks=tuple(msgspec.structs.replace(c, floor=min(c.floor, 0.5)) for c in rule.checks)
+    )
+    assert lower.digest != rule.digest

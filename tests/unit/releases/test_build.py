@@ -65,6 +65,7 @@ def _pilot(folder: Path, model: Any, table: pd.DataFrame, **changed: Any) -> Pat
             "positive": "1",
             "subject": "customer",
             "protected": ["age"],
+            "protected_inputs": {"age": "these tests are about other things"},
             "slices": ["late"],
         },
         "answer": {"threshold": 0.4, "adverse": "refer", "favourable": "approve"},
@@ -194,6 +195,20 @@ def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home:
     runtime = open_runtime(loaded.folder, loaded.serving)
     rows = [tuple(map(float, row)) for row in table[FEATURES].itertuples(index=False)]
     own = model.predict_proba(table[FEATURES])[:, 1]
+    explainer, trees = loaded.explainer(), loaded.trees()
+    assert explainer.method == "tree"
+    told = explain(explainer, rows[int(np.argmax(own))], trees=trees, background=loaded.background())
+    assert told.exact
+    assert told.unit == "probability"
+    assert told.reasons
+    assert told.base + sum(told.attributions.values()) == pytest.approx(told.score, abs=1e-12)
+    assert told.score == pytest.approx(own.max(), abs=1e-12)
+    stability = json.loads(loaded.file("evaluation.json"))["explanation"]["stability"]
+    assert stability["same_reasons"] > 0.8
+    assert (
+        _build(tmp_path / "pilot" / "pilotage.yaml", Home(root=tmp_path / "b").create(), engine).digest
+        == release.digest
+    )
     assert [runtime.score(row) >= 0.41 for row in rows] == (own >= 0.41).tolist()
 
 
@@ -235,6 +250,45 @@ def test_a_model_that_fails_within_its_contract_is_refused(tmp_path: Path, home:
     path = _pilot(tmp_path / "pilot", model, table)
     with pytest.raises(InputError, match="NaN"):
         _build(path, home, engine)
+
+
+def test_what_is_protected_or_prohibited_is_refused_as_an_input(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table(400)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
+    path = _pilot(tmp_path / "pilot", model, table, pilot={"protected_inputs": {}})
+    with pytest.raises(InputError, match="must not turn on") as caught:
+        _build(path, home, engine)
+    assert "depend on age" in str(caught.value.faults[0]["message"])
+    path = _pilot(tmp_path / "pilot", model, table, pilot={"prohibited": ["age"], "protected_inputs": {}})
+    with pytest.raises(InputError, match="must not turn on") as caught:
+        _build(path, home, engine)
+    assert caught.value.got == "age"
+    assert not list((home.root / "releases").glob("*"))
+    without = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES[:2]], table["bad"])
+    for changed in ({"protected_inputs": {}}, {"prohibited": ["age"], "protected": [], "protected_inputs": {}}):
+        release = _build(_pilot(tmp_path / "pilot", without, table, pilot=changed), home, engine)
+        loaded = open_release(home.releases, release.digest)
+        assert ("age" in loaded.serving.names) == ("prohibited" not in changed)
+        facts = json.loads(loaded.file("evaluation.json"))["explanation"]
+        assert facts["used"] == ["income", "late"]
+        assert {entry["column"] for entry in json.loads(loaded.file("evaluation.json"))["slices"]} == {"late", "age"}
+        assert "background.json" not in loaded.manifest.files
+
+
+def test_without_a_code_map_one_is_made_and_the_gate_says_that_nobody_wrote_it(
+    tmp_path: Path, home: Home, engine: Engine
+) -> None:
+    table = _table()
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
+    release = _build(_pilot(tmp_path / "pilot", model, table, reasons=[]), home, engine)
+    loaded = open_release(home.releases, release.digest)
+    assert loaded.explainer().generated == ["INCOME", "LATE"]
+    assert "by nobody: generated" in loaded.file("card.md").decode()
+    with reading(engine) as connection:
+        evidence = {each.check: each for each in for_subject(connection, release.digest)}
+    failed = {check for check, each in evidence.items() if not each.passed}
+    assert failed == {"explanation.exact", "reasons.complete"}
+    assert evidence["reasons.stable"].figures["same_reasons"] > 0.7  # 337 rows to explain against
 
 
 def test_personal_data_without_a_subject_is_refused(tmp_path: Path, home: Home, engine: Engine) -> None:

@@ -11,7 +11,9 @@ import pytest
 from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import score_linear
-from pilotage.releases.explaining import check_code_map, choose_background, reason_stability, verify_form
+from pilotage.releases.code_map import check_code_map
+from pilotage.releases.explaining import Followed, attributions, choose_background, verify_form
+from pilotage.releases.stability import judge_reasons
 from pilotage.storage.home import Home
 from pilotage.systems.model import Reason
 from pilotage.testing.releases import COLUMNS, make_release, make_rows
@@ -65,9 +67,19 @@ def test_stability_is_whole_for_the_same_background_and_less_for_a_strange_one(r
     rows = make_rows(COLUMNS, 300, seed=3)
     explainer = release.explainer()
     scores = score_linear(explainer.form, explainer.names, rows)
-    same = reason_stability(explainer, release.background(), rows, scores)
+    adverse = [row for row, score in zip(rows, scores, strict=True) if score >= explainer.threshold]
+    followed = Followed(form=explainer.form, facts={})
+    attribute = attributions(followed, lambda _: scores, explainer.names, 1)
+    same = judge_reasons(explainer, attribute, [release.background(), release.background()], adverse)
     assert same is not None
-    assert same["same_reasons"] == same["same_order"] == 1.0
-    strange = reason_stability(explainer, [[400_000.0, 0.0, "rent", 20.0]], rows, scores)
-    assert strange is not None
-    assert strange["same_reasons"] < 1.0
+    assert same["same_reasons"] == same["same_order"] == same["same_first"] == 1.0
+    assert same["rows"] == len(adverse)
+    assert same["complete"] < 1.0
+    assert set(same["withheld"]) == {"age"}
+    strange = [[400_000.0, 0.0, "rent", 20.0]]
+    judged = judge_reasons(explainer, attribute, [release.background(), release.background(), strange], adverse)
+    assert judged is not None
+    assert judged["same_reasons"] < 1.0
+    assert judged["same_first"] >= judged["same_order"]
+    assert judge_reasons(explainer, attribute, [release.background()], adverse) is None
+    assert judge_reasons(explainer, attribute, [release.background(), strange], []) is None

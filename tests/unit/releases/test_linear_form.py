@@ -23,7 +23,8 @@ from sklearn.preprocessing import (
 )
 
 from pilotage.evaluation.explainer import score_linear
-from pilotage.releases.linear_form import NotLinear, find_linear_form
+from pilotage.releases.follow import NotFollowed
+from pilotage.releases.linear_form import find_linear_form
 from pilotage.runtimes.native import frame_of, score_frame
 
 NAMES, KINDS = ["amount", "count", "home", "grade"], ["number", "integer", "string", "integer"]
@@ -125,12 +126,12 @@ def test_a_plain_matrix_works_too() -> None:
 )
 def test_what_is_not_linear_is_refused_with_the_reason(model: Any, words: str) -> None:
     frame = FRAME[["count", "grade"]]
-    with pytest.raises(NotLinear, match=words):
+    with pytest.raises(NotFollowed, match=words):
         find_linear_form(model.fit(frame, LABELS), ["count", "grade"], 1)
 
 
 def test_three_classes_are_refused() -> None:
     frame = pd.DataFrame({"count": FRAME["count"]})
     model = LogisticRegression().fit(frame, FRAME["grade"] % 3)
-    with pytest.raises(NotLinear, match="two classes"):
+    with pytest.raises(NotFollowed, match="two classes"):
         find_linear_form(model, ["count"], 1)

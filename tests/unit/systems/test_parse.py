@@ -75,6 +75,27 @@ def test_what_types_cannot_say_is_checked_too() -> None:
     }
 
 
+def test_rules_of_explanation_and_exceptions_are_checked() -> None:
+    rules = "explanation: {correlated: 0, proxy: 1.5, proxies: maybe, background: 5}\n"
+    found = faults(GOOD + rules)
+    assert set(found) == {"explanation.proxies"}
+    text = GOOD.replace(
+        "protected: [sex]", "protected: [sex], prohibited: [hair, late_1], protected_inputs: {hair: x, sex: ' '}"
+    )
+    found = faults(text + rules.replace("maybe", "fail"))
+    assert set(found) == {
+        "explanation.correlated",
+        "explanation.proxy",
+        "explanation.background",
+        "pilot.protected_inputs.hair",
+        "pilot.protected_inputs.sex",
+        "reasons[0].features",
+    }
+    good = parse_system((GOOD + "explanation: {background: 300, proxies: fail}\n").encode())
+    assert good.explanation.background == 300
+    assert set(faults(GOOD.replace("protected: [sex]", "protected_inputs: [sex]"))) == {"pilot.protected_inputs"}
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
