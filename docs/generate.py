@@ -51,6 +51,12 @@ MEANINGS = {
     "console_port": ("--console-port", str(Settings.console_port), "The port of console and API; 0 picks a free one."),
     "workers": ("--workers", "2, or fewer cores", "Gateway processes."),
     "node": ("", "the machine's name", "This machine's name in journal paths: letters, digits, hyphens."),
+    "keyring_command": (
+        "",
+        "none",
+        "A command that prints the keyring's JSON, or the 32-byte secret that opens the file `keyring.json`: for a "
+        "KMS. It is run without a shell, for at most 30 s; its output is never logged. See [keys](../how-to/keys.md).",
+    ),
 }
 
 OTHERS = """## Other environment variables
@@ -59,7 +65,7 @@ OTHERS = """## Other environment variables
 The personal token (`pt_...`) of whoever runs a command. It is read, never stored.
 
 ### `PILOTAGE_KEYRING`
-A keyring's JSON text, used in place of the file `keyring.json` in the home.
+A keyring's JSON text, used in place of the file `keyring.json` in the home and of `PILOTAGE_KEYRING_COMMAND`.
 """
 
 

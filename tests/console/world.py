@@ -190,6 +190,7 @@ def make_console_world(folder: Path) -> ConsoleWorld:
     home = Home(root=folder / "home").create()
     installation = open_installation(Settings(home=home), create=True)
     governed = GovernedHome(root=home.root, control=installation.control)
+    governed.rollout = installation.rollout
     release = governed.promoted(system=SYSTEM)
     steward = installation.steward("tests")
     assert steward.acquire()

@@ -26,15 +26,16 @@ _EVERYONE = frozenset({"system.read", "release.read", "evidence.read", "gate.che
 
 PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "admin": _EVERYONE | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify"},
+        "admin": _EVERYONE
+        | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"},
         "ml_engineer": _EVERYONE | {"system.declare", "release.build", "system.promote", "system.rollback"},
         "model_validator": _EVERYONE | {"release.approve", "decision.read_payload", "ledger.verify"},
         "risk_officer": _EVERYONE
-        | {"release.approve", "decision.read_payload", "subject.erase", "system.stop", "ledger.verify"},
+        | {"release.approve", "decision.read_payload", "subject.erase", "system.stop", "ledger.verify", "keyring.read"},
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke"},
-        "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify"},
+        "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify", "keyring.read"},
     }
 )
 """What each role may do, as `noun.verb`."""

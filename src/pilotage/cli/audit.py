@@ -14,10 +14,10 @@ from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
 from pilotage.errors import InputError
-from pilotage.ledger.notes import Signer
 from pilotage.ledger.proofs import verify_proof as check_proof
+from pilotage.ledger.signing import parse_periods
 from pilotage.wiring.audit import verify as verify_installation
-from pilotage.wiring.installation import Installation
+from pilotage.wiring.keys import verifier_keys
 
 __all__ = ["audit"]
 
@@ -63,11 +63,17 @@ def verify(chosen: Chosen, json_: bool) -> None:
 @click.argument("proof", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("record", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--vkey", default="", help="The ledger's public key (pilotage audit vkey); this home's when left out.")
+@click.option(
+    "--vkeys",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with what pilotage audit vkey --all prints: for a log whose key was rotated.",
+)
 @json_option
 @click.pass_obj
-def verify_proof(chosen: Chosen, proof: Path, record: Path, vkey: str, json_: bool) -> None:
+def verify_proof(chosen: Chosen, proof: Path, record: Path, vkey: str, vkeys: Path | None, json_: bool) -> None:
     """Verify offline that a record is in the ledger: needs the proof, the record and the public key, nothing else."""
-    key = vkey or _vkey(opened(chosen))
+    lines = vkeys.read_text(encoding="utf-8").splitlines() if vkeys else [vkey]
+    key = parse_periods(lines) or verifier_keys(opened(chosen))
     try:
         text = proof.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -90,15 +96,19 @@ def checkpoint(chosen: Chosen) -> None:
 
 
 @audit.command("vkey")
+@click.option("--all", "all_", is_flag=True, help="Every key since the first, each with the tree sizes it signed.")
 @json_option
 @click.pass_obj
-def vkey(chosen: Chosen, json_: bool) -> None:
+def vkey(chosen: Chosen, all_: bool, json_: bool) -> None:
     """Print the ledger's public key in the C2SP form."""
-    key = _vkey(opened(chosen))
+    periods = verifier_keys(opened(chosen))
+    if not all_:
+        periods = periods[-1:]
     if json_:
-        as_json({"vkey": key})
-    else:
-        click.echo(key)
+        as_json({"vkey": periods[-1].vkey, **({"all": [asdict(period) for period in periods]} if all_ else {})})
+        return
+    for period in periods:
+        click.echo(period.line() if all_ else period.vkey)
 
 
 @audit.command("stats")
@@ -113,7 +123,3 @@ def stats(chosen: Chosen, json_: bool) -> None:
         as_json(facts)
     else:
         show_facts(list(facts.items()))
-
-
-def _vkey(installation: Installation) -> str:
-    return Signer(installation.keyring.origin, installation.keyring.signing).vkey()

@@ -1,7 +1,7 @@
 """One gateway worker process: load the plan, open the journal, answer, follow plans, drain.
 
-Exit codes: 0 drained on SIGTERM or SIGINT; 75 (EX_TEMPFAIL) the journal failed or its key changed, start me again:
-a new process opens a new journal file.
+Exit codes: 0 drained on SIGTERM or SIGINT; 75 (EX_TEMPFAIL) the journal failed, start me again: a new
+process opens a new journal file.
 """
 
 from __future__ import annotations
@@ -134,10 +134,8 @@ class _Worker:
             if self._journal is None:
                 await self._open_journal(bytes.fromhex(serving.plan.steward_key))
             elif old is not None and old.plan.steward_key != serving.plan.steward_key:
-                _log.warning("the steward's key changed: a new process must open a new journal")
-                self._restart = True
-                self._stop.set()
-                return
+                _log.info("the steward's key changed: a new journal file begins")
+                self._journal.begin_new_file(bytes.fromhex(serving.plan.steward_key))
             self._swap(old, serving)
         if serving.broken:
             self._later(self._retry(stored))

@@ -47,17 +47,17 @@ class Collector:
 
     def __init__(self, *, control: Engine, ledger: Engine, keyring: Keyring, clock: Clock) -> None:
         self._control, self._ledger, self._clock = control, ledger, clock
-        self._steward = keyring.steward
-        self._box = StreamBox(keyring.secret("held-frames"))
+        self._stewards = keyring.stewards
+        self._box = StreamBox(*keyring.wrapping_secrets("held-frames"))
 
     def collect(self, files: Sequence[JournalFile], limit: int, *, retry: bool) -> Work:
         """About `limit` frames and at most `limit` control events; with `retry`, broken files are tried again."""
         with reading(self._ledger) as connection:
             known, streams = read_positions(connection), store.open_streams(connection)
-        taken = JournalIntake(self._steward, self._box, known, streams, retry=retry).take(files, limit)
+        taken = JournalIntake(self._stewards, self._box, known, streams, retry=retry).take(files, limit)
         with reading(self._control) as connection:
             waiting = outbox.waiting(connection, limit)
-        items = [*taken.items, *(open_outbox_item(event, [self._steward]) for event in waiting)]
+        items = [*taken.items, *(open_outbox_item(event, self._stewards) for event in waiting)]
         items.sort(key=lambda item: item.at)
         fresh, duplicates = self._without_sealed(items)
         fresh += self._broken_off(taken)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -87,19 +89,33 @@ class Taken:
 
 
 class StreamBox:
-    """Encrypts held frames under a key derived from the master, bound to the stream's id."""
+    """Encrypts held frames under a key derived from the newest master, bound to the stream's id; older ones open too.
 
-    def __init__(self, key: bytes) -> None:
-        self._aead = AESGCM(key)
+    `keys` are the newest first (`Keyring.wrapping_secrets`).
+    """
+
+    def __init__(self, *keys: bytes) -> None:
+        self._aeads = [AESGCM(key) for key in keys]
 
     def shut(self, id_: str, secret: bytes) -> bytes:
         """nonce ‖ ciphertext."""
         nonce = os.urandom(12)
-        return nonce + self._aead.encrypt(nonce, secret, id_.encode())
+        return nonce + self._aeads[0].encrypt(nonce, secret, id_.encode())
 
     def open(self, id_: str, content: bytes) -> bytes:
-        """The secret again."""
-        return self._aead.decrypt(content[:12], content[12:], id_.encode())
+        """The secret again. Raises InvalidTag."""
+        return self._opened(id_, content)[0]
+
+    def renew(self, id_: str, content: bytes) -> bytes | None:
+        """The content under the newest key; None when it is already. Raises InvalidTag."""
+        secret, newest = self._opened(id_, content)
+        return None if newest else self.shut(id_, secret)
+
+    def _opened(self, id_: str, content: bytes) -> tuple[bytes, bool]:
+        for aead in self._aeads:
+            with suppress(InvalidTag):
+                return aead.decrypt(content[:12], content[12:], id_.encode()), aead is self._aeads[0]
+        raise InvalidTag
 
     def interrupted(self, frames: Sequence[HeldFrame], at: int) -> Item:
         """The leaf of a stream that broke off, of its held frames in order, the opened one first."""
@@ -113,15 +129,18 @@ class JournalIntake:
 
     def __init__(
         self,
-        steward: X25519PrivateKey,
+        stewards: Sequence[X25519PrivateKey],
         box: StreamBox,
         positions: Mapping[str, Position],
         streams: Mapping[str, str],
         *,
         retry: bool = False,
     ) -> None:
-        """With `retry`, broken files are tried again: one may have been restored."""
-        self._steward, self._box = steward, box
+        """`stewards` are the private keys that a file may be sealed to.
+
+        With `retry`, broken files are tried again: one may have been restored.
+        """
+        self._stewards, self._box = stewards, box
         self._known = dict(positions)
         self._streams = dict(streams)
         self._retry = retry
@@ -184,7 +203,7 @@ class JournalIntake:
         offset, name = position.offset, file.name
         chain = bytes.fromhex(position.chain if offset else file.header.previous)
         try:
-            for frame in read_frames(file, self._steward, offset, chain):
+            for frame in read_frames(file, self._stewards, offset, chain):
                 self._take_frame(name, frame)
                 offset, chain = frame.end, frame.chain
                 self._room -= 1

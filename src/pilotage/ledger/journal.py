@@ -147,6 +147,17 @@ class JournalWriter:
         """Submit and wait until it is on the disk."""
         await self.submit(kind, plain, secret)
 
+    def begin_new_file(self, steward_key: bytes | None = None) -> None:
+        """Begin a new file, so that the steward can soon delete this one; from now on sealed to `steward_key`.
+
+        Nothing happens to a file without a record, unless the key changes, nor after a failure.
+        """
+        changed = steward_key is not None and steward_key != self._steward_key
+        if steward_key is not None:
+            self._steward_key = steward_key
+        if not self._state and (changed or self._segment.sealer.counter):
+            self._append((self._rotate(), b"", None))
+
     async def close(self) -> None:
         """Write what waits, end the file cleanly, and let go. Safe to call again and after a failure."""
         if self._timer is not None:
@@ -182,8 +193,7 @@ class JournalWriter:
 
     def _grown_old(self) -> None:
         self._timer = self._loop.call_later(self._max_age_s, self._grown_old)
-        if not self._state and self._segment.sealer.counter:
-            self._append((self._rotate(), b"", None))
+        self.begin_new_file()
 
     def _begun(self, recovery: Recovery) -> None:
         if not self._opened.done():

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -38,6 +38,7 @@ from pilotage.ledger.frames import (
     parse_group,
     parse_header,
 )
+from pilotage.ledger.sealedbox import key_id
 
 __all__ = ["FrameScan", "JournalFile", "OpenedFrame", "journal_files", "node_files", "read_frames"]
 
@@ -130,9 +131,14 @@ def node_files(folder: Path) -> list[JournalFile]:
 
 
 def read_frames(
-    file: JournalFile, steward_private: X25519PrivateKey, offset: int = 0, chain: bytes | None = None
+    file: JournalFile,
+    steward_private: X25519PrivateKey | Sequence[X25519PrivateKey],
+    offset: int = 0,
+    chain: bytes | None = None,
 ) -> Iterator[OpenedFrame]:
     """The frames of a file from an offset on, opened; stops at its end, and at the torn or unfinished tail.
+
+    Of several private keys the one is used that the file's header names.
 
     To resume, pass the last frame's `end` and `chain`. At offset 0, `chain` is the value that ended the worker's file
     before this one; None compares with that file if it is still there. Raises IntegrityError naming file and offset
@@ -301,7 +307,10 @@ def _unlocked(path: Path) -> bool | None:
     return True
 
 
-def _key(file: JournalFile, private: X25519PrivateKey) -> bytes:
+def _key(file: JournalFile, private: X25519PrivateKey | Sequence[X25519PrivateKey]) -> bytes:
+    if not isinstance(private, X25519PrivateKey):
+        named = file.header.steward
+        private = next((key for key in private if key_id(key.public_key().public_bytes_raw()) == named), private[0])
     try:
         return file_key(file.header, private)
     except IntegrityError as error:

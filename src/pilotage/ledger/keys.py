@@ -61,7 +61,7 @@ class KeyCabinet:
     """Finds, makes and opens data keys with a keyring. Holds no data key itself: each batch asks the database."""
 
     def __init__(self, keyring: Keyring) -> None:
-        self._wrapping = AESGCM(keyring.secret("data-key-wrapping"))
+        self._wrapping = [AESGCM(secret) for secret in keyring.wrapping_secrets("data-key-wrapping")]
         self._lookup_key = keyring.secret("data-key-lookup")
         self.mask_key = keyring.secret("segment-key-id-mask")
 
@@ -114,21 +114,37 @@ class KeyCabinet:
         }
 
     def _make(self, lookup: str, now: int, *, named: bool) -> DataKey:
-        key, key_id, nonce = os.urandom(32), os.urandom(16).hex(), os.urandom(12)
-        wrapped = nonce + self._wrapping.encrypt(nonce, key, (key_id + lookup).encode())
+        key, key_id = os.urandom(32), os.urandom(16).hex()
+        wrapped = self._wrap(key, key_id, lookup)
         row = {"key_id": key_id, "lookup": lookup, "wrapped": wrapped, "created": now}
         return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "", row=row)
 
+    def rewrap(self, row: Row[tuple[object, ...]]) -> bytes | None:
+        """The row's key wrapped by the newest master; None when it is already. Raises IntegrityError."""
+        key, newest = self._open(row)
+        return None if newest else self._wrap(key, str(row.key_id), str(row.lookup))
+
+    def _wrap(self, key: bytes, key_id: str, lookup: str) -> bytes:
+        nonce = os.urandom(12)
+        return nonce + self._wrapping[0].encrypt(nonce, key, (key_id + lookup).encode())
+
     def _unwrap(self, row: Row[tuple[object, ...]], *, named: bool) -> DataKey:
-        wrapped, key_id, lookup = bytes(row.wrapped), str(row.key_id), str(row.lookup)
-        try:
-            key = self._wrapping.decrypt(wrapped[:12], wrapped[12:], (key_id + lookup).encode())
-        except InvalidTag:
-            raise IntegrityError(
-                f"the data key {key_id} does not unwrap under this keyring",
-                mend="bring the keyring it was made with, or restore the keys from a backup",
-            ) from None
-        return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "")
+        key, _ = self._open(row)
+        pseudonym = _pseudonym(key, str(row.lookup)) if named else ""
+        return DataKey(key_id=str(row.key_id), aead=AESGCM(key), pseudonym=pseudonym)
+
+    def _open(self, row: Row[tuple[object, ...]]) -> tuple[bytes, bool]:
+        """(the key, whether the newest master wraps it)."""
+        wrapped, bound = bytes(row.wrapped), f"{row.key_id}{row.lookup}".encode()
+        for wrapping in self._wrapping:
+            try:
+                return wrapping.decrypt(wrapped[:12], wrapped[12:], bound), wrapping is self._wrapping[0]
+            except InvalidTag:
+                continue
+        raise IntegrityError(
+            f"the data key {row.key_id} does not unwrap under this keyring",
+            mend="bring the keyring it was made with, or restore the keys from a backup",
+        )
 
     def _hash(self, purpose: bytes, value: bytes) -> str:
         return hashlib.blake2b(value, digest_size=32, key=self._lookup_key, person=purpose).hexdigest()

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from pilotage.errors import InputError, IntegrityError
 
-__all__ = ["Checkpoint", "Signer", "parse_checkpoint", "read_checkpoint_body"]
+__all__ = ["Checkpoint", "Signer", "parse_checkpoint", "read_checkpoint_body", "vkey_of"]
 
 _ED25519 = b"\x01"
 _SIGNATURE_LINES = 64
@@ -52,8 +52,7 @@ class Signer:
 
     def vkey(self) -> str:
         """The verifier key, which may be published."""
-        key = base64.b64encode(_ED25519 + self._public).decode()
-        return f"{self.name}+{_key_id(self.name, self._public).hex()}+{key}"
+        return vkey_of(self.name, self._public)
 
     def sign_checkpoint(self, origin: str, size: int, root: bytes) -> str:
         """A signed checkpoint. The caller makes sure that it continues the one before."""
@@ -67,6 +66,11 @@ class Signer:
         text = Checkpoint(origin=origin, size=size, root=root).text()
         signature = _key_id(self.name, self._public) + self._private.sign(text.encode())
         return f"{text}\n— {self.name} {base64.b64encode(signature).decode()}\n"
+
+
+def vkey_of(name: str, public: bytes) -> str:
+    """The verifier key of a raw 32-byte Ed25519 public key under a name."""
+    return f"{name}+{_key_id(name, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
 
 
 def parse_checkpoint(text: str, vkeys: Sequence[str]) -> Checkpoint:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pilotage.errors import InputError, IntegrityError
 from pilotage.ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
-from pilotage.ledger.notes import Checkpoint, parse_checkpoint, read_checkpoint_body
+from pilotage.ledger.notes import Checkpoint, read_checkpoint_body
+from pilotage.ledger.signing import KeyPeriod, verify_checkpoint
 from pilotage.ledger.tiles import TileReader
 
 __all__ = ["Proof", "make_proof", "parse_proof", "verify_proof"]
@@ -58,20 +60,22 @@ def parse_proof(text: str) -> Proof:
     return Proof(index=int(digits), hashes=tuple(_decode_hash(line) for line in rest[1:]), checkpoint=checkpoint)
 
 
-def verify_proof(proof_text: str, entry: bytes, vkey: str) -> Checkpoint:
+def verify_proof(proof_text: str, entry: bytes, vkey: str | Sequence[KeyPeriod]) -> Checkpoint:
     """Check that the log with verifier key `vkey` has signed a tree that holds exactly this entry; its checkpoint.
 
+    Of a log whose key was rotated, pass the periods (`signing.parse_periods`): each key is believed in its own only.
     Needs nothing else: no ledger and no network. Raises InputError for a text that is no proof, IntegrityError for
     one that does not hold.
     """
     proof = parse_proof(proof_text)
-    checkpoint = parse_checkpoint(proof.checkpoint, [vkey])
+    periods = [KeyPeriod(vkey=vkey)] if isinstance(vkey, str) else vkey
+    checkpoint = verify_checkpoint(proof.checkpoint, periods)
     verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
-    if checkpoint.origin != vkey.partition("+")[0]:
+    if checkpoint.origin != periods[0].vkey.partition("+")[0]:
         raise IntegrityError(
             "the checkpoint is of another log",
             got=checkpoint.origin,
-            expected=vkey.partition("+")[0],
+            expected=periods[0].vkey.partition("+")[0],
             mend="use the key of the log that made the proof",
         )
     return checkpoint

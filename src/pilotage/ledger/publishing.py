@@ -23,8 +23,8 @@ __all__ = ["Publisher"]
 class Publisher:
     """Takes the published tree to the newest head in the database. `step` is called at each write point."""
 
-    def __init__(self, folder: Path, engine: Engine, vkey: str, step: Callable[[str], None]) -> None:
-        self._folder, self._engine, self._vkey, self._step = folder, engine, vkey, step
+    def __init__(self, folder: Path, engine: Engine, vkeys: Sequence[str], step: Callable[[str], None]) -> None:
+        self._folder, self._engine, self._vkeys, self._step = folder, engine, vkeys, step
 
     def publish(self, fresh: Sequence[bytes] = ()) -> int:
         """Publish all pending entries and the head's checkpoint; the size published.
@@ -60,7 +60,7 @@ class Publisher:
         text = self._published()
         if not text:
             return
-        shown = parse_checkpoint(text, [self._vkey])
+        shown = parse_checkpoint(text, self._vkeys)
         with reading(self._engine) as connection:
             head = store.head_of(connection, shown.size)
             last = store.last_head(connection)

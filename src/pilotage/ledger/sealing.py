@@ -35,12 +35,13 @@ from pilotage.ledger.journal_reader import JournalFile, journal_files
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash
-from pilotage.ledger.notes import Signer, parse_checkpoint
+from pilotage.ledger.notes import Signer
 from pilotage.ledger.packing import Packed, pack
 from pilotage.ledger.publishing import Publisher
 from pilotage.ledger.record import Batch, Interrupted, Plain
 from pilotage.ledger.rows import counts_digest
 from pilotage.ledger.segments import intent_path, intents, make_folders
+from pilotage.ledger.signing import Signing, verify_checkpoint
 from pilotage.ledger.tables import (
     day_keys,
     decisions,
@@ -104,22 +105,34 @@ class Steward:
         clock: Clock = now_us,
         term_us: int = leases.TERM_US,
         step: Callable[[str], None] = lambda name: None,
+        keyring_now: Callable[[], Keyring] | None = None,
     ) -> None:
-        self.home, self.control, self.ledger, self.keyring = home, control, ledger, keyring
+        """`keyring_now` gives the keyring as it is now: a rotation changes it while the steward runs."""
+        self.home, self.control, self.ledger = home, control, ledger
         self.holder, self.clock = holder, clock
-        self.cabinet = KeyCabinet(keyring)
         self.trouble = ""
+        self._keyring_now = keyring_now or (lambda: keyring)
         self._profile_of = profile_of
         self._term_us = term_us
         self._step = step
-        self._signer = Signer(keyring.origin, keyring.signing)
-        self._collector = Collector(control=control, ledger=ledger, keyring=keyring, clock=clock)
-        self._publisher = Publisher(home.ledger, ledger, self._signer.vkey(), step)
         self._lock = threading.RLock()
+        self._signing: Signing | None = None
+        self._use(keyring)
         self._lease: leases.Lease | None = None
         self._retry = True
         self._renewed = 0
         self._unpublished = False
+
+    def _use(self, keyring: Keyring) -> None:
+        self.keyring, self.cabinet, self._signing = keyring, KeyCabinet(keyring), None
+        self._collector = Collector(control=self.control, ledger=self.ledger, keyring=keyring, clock=self.clock)
+        self._publisher = Publisher(self.home.ledger, self.ledger, keyring.vkeys, self._step)
+
+    def _renew_keyring(self) -> None:
+        """Follow a rotation: only between two batches."""
+        keyring = self._keyring_now()
+        if keyring is not self.keyring:
+            self._use(keyring)
 
     # The lease.
 
@@ -130,6 +143,7 @@ class Steward:
         ledger.db is older than what was published.
         """
         with self._lock:
+            self._renew_keyring()
             lease = leases.acquire(
                 self.ledger, _LEASE, self.holder, clock=self.clock, term_us=self._term_us, steal=steal
             )
@@ -137,6 +151,7 @@ class Steward:
                 return False
             self._publisher.check()
             self._publisher.publish()
+            self._signing = None
             self._lease, self._retry, self._renewed = lease, True, self.clock()
             return True
 
@@ -157,6 +172,7 @@ class Steward:
         """
         with self._lock, _collector_paused():
             self._require_lease()
+            self._renew_keyring()
             if self._unpublished:
                 self._publish()
             files = journal_files(self.home.journal)
@@ -186,7 +202,11 @@ class Steward:
         """Seal one event at once, with a change of the ledger's tables in the same transaction."""
         with self._lock:
             self._require_lease()
-            return self._commit(Work(items=[item], taken=NOTHING), also)
+            self._renew_keyring()
+            try:
+                return self._commit(Work(items=[item], taken=NOTHING), also)
+            finally:
+                self._signing = None  # the event may tell of a new signing key
 
     def run(self, stop: threading.Event) -> None:
         """Seal until told to stop, then all that waits: at once while more waits, else after a pause that grows to
@@ -239,6 +259,7 @@ class Steward:
         lease = self._require_lease()
         with reading(self.ledger) as connection:
             frontier = self._frontier(connection)
+            signer = self._signing_by(connection).signer
         if work.empty:
             self._stay(lease)
             return SealReport(size=frontier.size, more=work.more, duplicates=work.duplicates)
@@ -256,7 +277,7 @@ class Steward:
                 if batch:
                     rows = [{"leaf": frontier.size + n, "entry": entry} for n, entry in enumerate(entries)]
                     store.add_rows(connection, pending_entries, rows)
-                    store.add_rows(connection, heads, [self._head(lease, batch_id, now, frontier, after)])
+                    store.add_rows(connection, heads, [self._head(signer, lease, batch_id, now, frontier, after)])
                 also(connection)
                 self._step("written")
         except PilotageError:
@@ -291,6 +312,12 @@ class Steward:
             raise Conflict("the lease went to another steward", code="lease_lost", mend="stand by")
         self._renewed = self.clock()
 
+    def _signing_by(self, connection: Connection) -> Signing:
+        """Which key signs: it changes only with the keyring, the lease or an event of this steward."""
+        if self._signing is None:
+            self._signing = Signing.read(connection, self.keyring)
+        return self._signing
+
     def _frontier(self, connection: Connection) -> Frontier:
         """The tree's right edge at the last head. Raises IntegrityError when the head does not hold."""
         head = store.last_head(connection)
@@ -298,7 +325,7 @@ class Steward:
             return Frontier()
         frontier = Frontier.from_bytes(bytes(head.frontier))
         root = frontier.root()
-        signed = parse_checkpoint(head.checkpoint, [self._signer.vkey()])
+        signed = verify_checkpoint(head.checkpoint, self._signing_by(connection).periods)
         if (frontier.size, root.hex(), signed.size, signed.root) != (head.size, head.root, head.size, root):
             raise IntegrityError(
                 f"the ledger's last head, of size {head.size}, was changed: nothing more is signed",
@@ -363,7 +390,9 @@ class Steward:
         kept = [asdict(frame) for frame in taken.held if frame.id not in taken.released]
         store.add_rows(connection, held_frames, kept)
 
-    def _head(self, lease: leases.Lease, batch_id: str, now: int, before: Frontier, after: Frontier) -> dict[str, Any]:
+    def _head(
+        self, signer: Signer, lease: leases.Lease, batch_id: str, now: int, before: Frontier, after: Frontier
+    ) -> dict[str, Any]:
         root = after.root()
         return {
             "size": after.size,
@@ -373,7 +402,7 @@ class Steward:
             "first": before.size,
             "root": root.hex(),
             "frontier": after.to_bytes(),
-            "checkpoint": self._signer.sign_checkpoint(self.keyring.origin, after.size, root),
+            "checkpoint": signer.sign_checkpoint(self.keyring.origin, after.size, root),
         }
 
     # Cleaning up.

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    bindparam,
     cast,
     delete,
     func,
@@ -53,6 +54,7 @@ __all__ = [
     "answer_quantile",
     "count_conditions",
     "count_outcomes",
+    "count_rows",
     "count_seconds",
     "decision_conditions",
     "decisions_of_key",
@@ -73,6 +75,7 @@ __all__ = [
     "forget_positions",
     "grant_lease",
     "head_of",
+    "head_sealing",
     "held_of",
     "keys_about",
     "keys_of_decisions",
@@ -80,12 +83,15 @@ __all__ = [
     "last_head",
     "lease_row",
     "open_streams",
+    "page_after",
     "positions",
     "release_hold_row",
     "renew_lease",
+    "replace_values",
     "save_positions",
     "scrub",
     "sealed_ids",
+    "signing_rotations",
     "stream_rows",
     "waiting_entries",
     "waiting_entry",
@@ -197,7 +203,18 @@ def known_segments(connection: Connection, paths: list[str]) -> set[str]:
     return set(connection.execute(select(segments.c.path).where(segments.c.path.in_(paths))).scalars())
 
 
+def head_sealing(connection: Connection, leaf: int) -> int:
+    """The size of the first head that has this leaf; 0 when none has."""
+    return int(connection.execute(select(func.min(heads.c.size)).where(heads.c.size > leaf)).scalar() or 0)
+
+
 # The index.
+
+
+def signing_rotations(connection: Connection, kind: str) -> list[Row[Any]]:
+    """The events of a kind that tell of the signing key, the oldest first."""
+    query = select(events).where(events.c.kind == kind).order_by(events.c.leaf)
+    return [row for row in connection.execute(query) if row.facts.get("key") == "signing"]
 
 
 def sealed_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
@@ -394,6 +411,30 @@ def keys_about(connection: Connection, key_id: str) -> list[str]:
         .where(decisions.c.key_id == key_id, events.c.key_id != key_id)
     )
     return list(connection.execute(query).scalars())
+
+
+def count_rows(connection: Connection, table: Table) -> int:
+    """How many rows a table has."""
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def page_after(connection: Connection, table: Table, key: str, after: object, size: int) -> Sequence[Row[Any]]:
+    """Up to `size` rows by their key, behind one of them (None: from the first on)."""
+    query = select(table).order_by(table.c[key]).limit(size)
+    return connection.execute(query if after is None else query.where(table.c[key] > after)).all()
+
+
+def replace_values(
+    connection: Connection, table: Table, key: str, column: str, changes: Sequence[tuple[Row[Any], bytes]]
+) -> int:
+    """Put a new value into `column` of each row that still holds what was read; how many did."""
+    change = (
+        update(table)
+        .where(table.c[key] == bindparam("at"), table.c[column] == bindparam("was"))
+        .values({column: bindparam("new")})
+    )
+    values = [{"at": getattr(row, key), "was": getattr(row, column), "new": new} for row, new in changes]
+    return connection.execute(change, values).rowcount
 
 
 def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:

@@ -24,10 +24,11 @@ from pilotage.ledger.faults import Faults, LedgerFault
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.merkle import consistency_proof, verify_consistency
-from pilotage.ledger.notes import Checkpoint, Signer, parse_checkpoint
+from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.record import Batch, Event, decode_leaf
 from pilotage.ledger.segments import intents
-from pilotage.ledger.tables import consumed, heads, held_frames, pending_entries, segments
+from pilotage.ledger.signing import ROTATED, KeyPeriod, periods_of, verify_checkpoint
+from pilotage.ledger.tables import consumed, events, heads, held_frames, pending_entries, segments
 from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint, tile_span
 from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
@@ -125,9 +126,10 @@ class _Audit:
 
     def __init__(self, home: Home, keyring: Keyring, rows: Snapshot, faults: Faults, *, keep_events: bool) -> None:
         self._folder, self._journal, self._rows, self._faults = home.ledger, home.journal, rows, faults
-        self._origin, self._vkey = keyring.origin, Signer(keyring.origin, keyring.signing).vkey()
+        self._origin = keyring.origin
         self._heads = rows.all(heads)
         self.size = max((row["size"] for row in self._heads), default=0)
+        self._periods = self._key_periods(keyring)
         self._checkpoint, text = self._read_checkpoint()
         self.published = self._checkpoint.size if self._checkpoint else self._published_size()
         self._check_checkpoint(text)
@@ -278,12 +280,29 @@ class _Audit:
 
     def _parse(self, text: str) -> Checkpoint:
         """A checkpoint with this log's origin and no signature line but its own."""
-        shown = parse_checkpoint(text, [self._vkey])
+        shown = verify_checkpoint(text, self._periods)
         if shown.origin != self._origin or text.rpartition("\n\n")[2].count("\n") != 1:
             raise IntegrityError(
                 "not a checkpoint as this log writes it", got=shown.origin, expected=self._origin, mend="restore it"
             )
         return shown
+
+    def _key_periods(self, keyring: Keyring) -> list[KeyPeriod]:
+        """Which key signs which sizes, by the events of the index: they are held to their leaves like every other.
+
+        Beyond the last head of this view any key of the keyring may sign: it may be rotated just now.
+        """
+        rotations = []
+        for row in sorted(self._rows.among(events, events.c.kind, [ROTATED]), key=lambda row: int(row["leaf"])):
+            size = min((head["size"] for head in self._heads if head["size"] > row["leaf"]), default=0)
+            facts = row["facts"] if isinstance(row["facts"], dict) else {}
+            rotations.append((str(row["kind"]), facts, size))
+        found = periods_of(rotations, keyring.vkeys[-1])
+        strange = [period.vkey for period in found if period.vkey not in keyring.vkeys]
+        for vkey in strange:
+            self._faults.add("events facts of key.rotated", "the keyring does not have this signing key", vkey)
+        later = [KeyPeriod(vkey=vkey, first=self.size + 1) for vkey in keyring.vkeys if vkey != found[-1].vkey]
+        return [*(period for period in found if period.vkey not in strange), *later]
 
     def _pending(self) -> dict[int, bytes]:
         found: dict[int, bytes] = {}

@@ -58,7 +58,7 @@ class JournalAudit:
         self, root: Path, keyring: Keyring, positions: Sequence[Row], held: Sequence[Row], faults: Faults
     ) -> None:
         self._root, self._keyring, self._faults = root, keyring, faults
-        self._box = StreamBox(keyring.secret("held-frames"))
+        self._box = StreamBox(*keyring.wrapping_secrets("held-frames"))
         self._positions = {str(row["name"]): row for row in positions}
         self._held = held
         self._expected: dict[str, list[_Expected]] = {}
@@ -129,7 +129,7 @@ class JournalAudit:
         self._check_identity(file, row)
         scanned = self._scanned[file.name] = _Scanned()
         count, taken = 0, []
-        for frame in read_frames(file, self._keyring.steward):
+        for frame in read_frames(file, self._keyring.stewards):
             count += 1
             scanned.end = frame.end
             if frame.end == consumed:

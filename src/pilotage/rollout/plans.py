@@ -7,7 +7,7 @@ import fcntl
 from sqlalchemy import Connection, Engine
 
 from pilotage.access.keys import active_keys
-from pilotage.gateway.plan import Key, Route, ServingPlan
+from pilotage.gateway.plan import Key, Route, ServingPlan, decode_plan
 from pilotage.gateway.plan_file import write_plan_file
 from pilotage.gateway.store import StoredPlan, add_plan, newest_plan, newest_version, serving_plans
 from pilotage.releases.model import folder_name
@@ -18,7 +18,7 @@ from pilotage.storage.home import Home
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 
-__all__ = ["add_compiled_plan", "compile_plan", "refresh_plan_file"]
+__all__ = ["add_compiled_plan", "compile_plan", "read_steward_key", "refresh_plan_file"]
 
 
 def compile_plan(connection: Connection, *, steward_key: str, at: int) -> ServingPlan:
@@ -43,6 +43,11 @@ def add_compiled_plan(connection: Connection, *, steward_key: str, at: int) -> S
     facts = {"version": stored.version, "plan": stored.digest, "rows": attest(serving_plans, row)}
     emit(connection, "plan.published", facts=facts, at=at)
     return stored
+
+
+def read_steward_key(stored: StoredPlan) -> str:
+    """The steward's key in a stored plan; the raw X25519 public key in hex."""
+    return decode_plan(stored.body).steward_key
 
 
 def refresh_plan_file(control: Engine, home: Home) -> None:

@@ -14,14 +14,14 @@ from pilotage.errors import Conflict, InputError, NotFound, Refused
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import ATTESTED, pass_gate
 from pilotage.gates.store import find_passage
-from pilotage.gateway.store import StoredPlan, newest_version, serving_plans
+from pilotage.gateway.store import StoredPlan, newest_plan, newest_version, serving_plans
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.releases.load import open_release
 from pilotage.releases.store import find_release
 from pilotage.rollout import store
 from pilotage.rollout.model import Action, Deployment, Live, Published, RolledBack, live_after, previous_release
-from pilotage.rollout.plans import add_compiled_plan, refresh_plan_file
+from pilotage.rollout.plans import add_compiled_plan, read_steward_key, refresh_plan_file
 from pilotage.storage.database import reading, writing
 from pilotage.storage.home import Home
 from pilotage.storage.outbox import emit
@@ -41,11 +41,15 @@ _EVENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """What changes what is live. `steward_key` is the steward's X25519 public key in hex: plans carry it."""
+    """What changes what is live. `steward_key` is the steward's X25519 public key in hex: plans carry it.
+
+    `older_steward_keys` are those from before it was rotated.
+    """
 
     control: Engine
     home: Home
     steward_key: str
+    older_steward_keys: tuple[str, ...] = ()
     clock: Clock = now_us
 
     def promote(self, person: Person, system: str, release: str, stage: str) -> Published:
@@ -148,6 +152,15 @@ class Rollout:
             self._plan(connection, at)
         refresh_plan_file(self.control, self.home)
 
+    def follow_steward_key(self, person: Person, old: str) -> StoredPlan:
+        """Publish the steward's new key, on record: gateways seal their next journal file to it. Raises Forbidden."""
+        with self._changing(person, "keyring.rotate") as (connection, at):
+            stored = self._plan(connection, at)
+            facts = {"key": "steward", "old": old, "new": self.steward_key, "plan": stored.version}
+            emit(connection, "key.rotated", facts=facts, private={"by": person.id, "name": person.name}, at=at)
+        refresh_plan_file(self.control, self.home)
+        return stored
+
     def publish(self) -> StoredPlan:
         """Compile and publish a plan from what the database says now; needed once, before anything is live."""
         with writing(self.control) as connection:
@@ -227,7 +240,21 @@ class Rollout:
         return act, plan
 
     def _plan(self, connection: Connection, at: int) -> StoredPlan:
+        self._refuse_older_keyring(connection)
         return add_compiled_plan(connection, steward_key=self.steward_key, at=at)
+
+    def _refuse_older_keyring(self, connection: Connection) -> None:
+        """A process with an older keyring must not turn gateways back to a key that may be dropped already."""
+        newest = newest_plan(connection)
+        now = read_steward_key(newest) if newest is not None else self.steward_key
+        if now not in (self.steward_key, *self.older_steward_keys):
+            raise Conflict(
+                "the serving plan carries a steward's key that this keyring does not have",
+                got=now,
+                expected=self.steward_key,
+                code="keyring_outdated",
+                mend="install the keyring that the last rotation wrote, then start this process again",
+            )
 
     def _published(self, act: Deployment, plan: StoredPlan) -> Published:
         committed = self.clock()

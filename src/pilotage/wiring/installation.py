@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from pilotage.errors import NotFound, PilotageError
 from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.keyring_source import KeyringSource
 from pilotage.ledger.queries import Ledger
 from pilotage.ledger.sealing import Steward
 from pilotage.profiles.model import ReferenceProfile
@@ -34,12 +35,17 @@ class Installation:
     settings: Settings
     control: Engine
     ledger_engine: Engine
-    keyring: Keyring = field(repr=False)
+    keyrings: KeyringSource = field(repr=False)
     profile_of: Callable[[str], ReferenceProfile | None]
 
     @property
     def home(self) -> Home:
         return self.settings.home
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keyring as it is now: a rotation changes it while processes run."""
+        return self.keyrings.current()
 
     @property
     def releases(self) -> Path:
@@ -57,7 +63,8 @@ class Installation:
     @property
     def rollout(self) -> Rollout:
         """What changes what is live."""
-        return Rollout(control=self.control, home=self.home, steward_key=self.keyring.steward_public.hex())
+        key, *older = (key.public_key().public_bytes_raw().hex() for key in self.keyring.stewards)
+        return Rollout(control=self.control, home=self.home, steward_key=key, older_steward_keys=tuple(older))
 
     def ledger(self) -> Ledger:
         """A reader of the ledger, which can open payloads."""
@@ -72,6 +79,7 @@ class Installation:
             keyring=self.keyring,
             holder=holder,
             profile_of=self.profile_of,
+            keyring_now=self.keyrings.current,
         )
 
     def close(self) -> None:
@@ -83,12 +91,14 @@ class Installation:
 def open_installation(settings: Settings, *, create: bool = False) -> Installation:
     """Open the installation in the settings' home. Raises NotFound when there is none and `create` is false."""
     home = settings.home
-    if not create and not home.keyring.exists():
+    keyrings = KeyringSource(home.keyring, os.environ, settings.keyring_command)
+    if not create and not (keyrings.exists() and home.root.is_dir()):
         raise NotFound(
             f"there is no installation in {home.root}",
             mend="run: pilotage up, or name the right folder with --home",
         )
     home.create()
+    keyrings.current()
     control = open_engine(url_of(home, "control", settings.database_url))
     ledger_engine = open_engine(url_of(home, "ledger", settings.database_url))
     migrate(control, "control")
@@ -97,7 +107,7 @@ def open_installation(settings: Settings, *, create: bool = False) -> Installati
         settings=settings,
         control=control,
         ledger_engine=ledger_engine,
-        keyring=Keyring.create_or_open(home.keyring, os.environ),
+        keyrings=keyrings,
         profile_of=_profiles_in(home.releases),
     )
 

@@ -20,7 +20,7 @@ class Settings:
 
     `home`: where state lives. `database_url`: a PostgreSQL URL, or None for the embedded SQLite files. `host`: the
     address to listen on. `gateway_port`, `console_port`: 0 picks a free one. `workers`: gateway processes. `node`: this
-    machine's name in journal paths.
+    machine's name in journal paths. `keyring_command`: prints the keyring, or the secret that opens its file.
     """
 
     home: Home
@@ -30,6 +30,7 @@ class Settings:
     console_port: int = 8701
     workers: int = 2
     node: str = "node"
+    keyring_command: str = field(default="", repr=False)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **options: object) -> Settings:
@@ -47,6 +48,7 @@ class Settings:
             console_port=_whole(value("console_port", cls.console_port), "console_port", 0, 65_535),
             workers=_whole(value("workers", min(2, os.cpu_count() or 1)), "workers", 1, 256),
             node=_plain_name(str(value("node", socket.gethostname().split(".")[0] or "node"))),
+            keyring_command=str(value("keyring_command", "")),
         )
 
 

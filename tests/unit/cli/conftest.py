@@ -38,6 +38,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     root = tmp_path_factory.mktemp("cli") / "home"
     installation = open_installation(Settings(home=Home(root=root)), create=True)
     governed = GovernedHome(root, installation.control)
+    governed.rollout = installation.rollout
     tokens = {
         role: issue_token(installation.control, person, by=governed.admin).text
         for role, person in governed.people.items()
