@@ -65,7 +65,7 @@ class PilotageError(Exception):
             parts.append(f"got: {self.got}")
         if self.expected is not None:
             parts.append(f"expected: {self.expected}")
-        parts += [f"- {fault.get('path')}: {fault.get('message')}" for fault in self.faults]
+        parts += [f"- {fault.get('path')}: {fault.get('message')}{_expected(fault)}" for fault in self.faults]
         parts.append(f"mend: {self.mend}")
         return "\n  ".join(parts)
 
@@ -80,6 +80,12 @@ class PilotageError(Exception):
         if self.faults:
             body["faults"] = self.faults
         return body
+
+
+def _expected(fault: dict[str, object]) -> str:
+    """What was expected, unless the message says it already."""
+    expected = str(fault.get("expected") or "")
+    return f"; expected {expected}" if expected and expected not in str(fault.get("message")) else ""
 
 
 class InputError(PilotageError):

@@ -1,10 +1,10 @@
-"""Decisions: list, show, explain, replay, prove."""
+"""Decisions: list, export, show, explain, replay, prove."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,21 +12,18 @@ import click
 import msgspec
 
 from pilotage.access.model import may, require
-from pilotage.cli.gate import chosen_release
+from pilotage.cli.export import export
+from pilotage.cli.filters import filter_options, wanted_decisions
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.cli.replay import replay
-from pilotage.kernel.clock import parse_time, rfc3339
+from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
-from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger, RecordedDecision
+from pilotage.ledger.queries import DecisionRow, RecordedDecision
 from pilotage.replay.reasons import explain_recorded
-from pilotage.systems.model import STAGES
-from pilotage.web.filters import OUTCOMES
 
 __all__ = ["decisions"]
-
-_PAGE = 2_000
 
 
 @click.group()
@@ -35,34 +32,18 @@ def decisions() -> None:
 
 
 @decisions.command("list")
-@click.option("--system", default="")
-@click.option("--release", default="", help="A digest, a short digest, or system@version.")
-@click.option("--stage", type=click.Choice(STAGES))
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="How it ended.")
-@click.option("--fault", default="", help="Part of a fault's code or path, such as missing or AGE.")
-@click.option("--subject", default="", help="A person's reference, as the client sent it.")
-@click.option("--since", default="", help="2026-03-01T10:00Z")
-@click.option("--until", default="")
-@click.option("--since-us", type=int, help="The same in Unix microseconds.")
-@click.option("--score-min", type=float)
-@click.option("--score-max", type=float)
+@filter_options
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--all", "all_", is_flag=True, help="No limit.")
 @json_option
 @click.pass_obj
-def list_(
-    chosen: Chosen, /, since: str, until: str, since_us: int | None, limit: int, all_: bool, json_: bool, **kw: Any
-) -> None:
+def list_(chosen: Chosen, /, limit: int, all_: bool, json_: bool, **given: Any) -> None:
     """List sealed decisions, newest first."""
     installation = opened(chosen)
     require(acting(installation), "decision.read")
-    kw |= {name: kw[name] or "" for name in ("stage", "outcome")}
-    if kw["release"]:
-        kw["release"] = chosen_release(installation, "", kw["release"])
-    wanted = DecisionFilter(
-        since=parse_time(since) if since else since_us, until=parse_time(until) if until else None, **kw
-    )
-    rows = _rows(installation.ledger(), wanted, None if all_ else limit)
+    wanted = wanted_decisions(installation, given)
+    pages = installation.ledger().each(wanted, limit=None if all_ else limit)
+    rows = (row for page in pages for row in page)
     if json_:
         _stream_json(rows)
         return
@@ -85,24 +66,15 @@ def list_(
     )
 
 
-def _rows(ledger: Ledger, wanted: DecisionFilter, limit: int | None) -> Iterator[DecisionRow]:
-    """Rows page by page, so that a list of any size streams."""
-    before: int | None = None
-    while limit is None or limit > 0:
-        page = ledger.decisions(wanted, limit=_PAGE if limit is None else min(_PAGE, limit), before=before)
-        yield from page
-        if len(page) < _PAGE:
-            return
-        before = page[-1].leaf
-        limit = None if limit is None else limit - len(page)
-
-
-def _stream_json(rows: Iterator[DecisionRow]) -> None:
+def _stream_json(rows: Iterable[DecisionRow]) -> None:
     opening = "["
     for row in rows:
         sys.stdout.write(opening + json.dumps(asdict(row), ensure_ascii=False))
         opening = ",\n"
     sys.stdout.write("[]\n" if opening == "[" else "]\n")
+
+
+decisions.add_command(export)
 
 
 @decisions.command("show")

@@ -99,6 +99,10 @@ class KeyCabinet:
             raise NotFound("the data key was destroyed", got=key_id, mend="nothing can: the payload was erased")
         return self.open_row(row)
 
+    def find_all(self, connection: Connection, key_ids: Iterable[str]) -> dict[str, DataKey]:
+        """The keys of some ids, without those that were destroyed."""
+        return {key_id: self.open_row(row) for key_id, row in store.find_key_rows(connection, key_ids).items()}
+
     def open_row(self, row: Row[tuple[object, ...]]) -> DataKey:
         """The key in a row of `subject_keys` or `day_keys`, with the pseudonym it would give a subject."""
         return self._unwrap(row, named=True)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, Row
+from sqlalchemy import ColumnElement, Connection, Engine, Row
 
-from pilotage.errors import IntegrityError, NotFound, PilotageError
+from pilotage.errors import IntegrityError, NotFound
 from pilotage.ledger import store, tiles
 from pilotage.ledger.items import SALT, InterruptedPayload
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.ledger.opening import PayloadOpener
 from pilotage.ledger.proofs import make_proof
-from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, commitment, decode_leaf
-from pilotage.ledger.segments import read_payload
-from pilotage.ledger.tables import ERASED, decisions, events
+from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, decode_leaf
+from pilotage.ledger.tables import decisions, events
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
 
@@ -33,6 +33,7 @@ __all__ = [
     "SystemStats",
 ]
 
+_PAGE = 2_000
 _decode_plain = msgspec.json.Decoder(Plain).decode
 
 
@@ -40,7 +41,8 @@ _decode_plain = msgspec.json.Decoder(Plain).decode
 class DecisionFilter:
     """Which decisions. Empty text and None mean any; times in Unix microseconds, `until` exclusive.
 
-    `fault` is a part of a fault's code or path; `subject` the reference as the client sent it.
+    `fault` is a part of a fault's code or path; `subject` the reference as the client sent it; `kind` who answered
+    (model, tool, retrieval, human, rules).
     """
 
     system: str = ""
@@ -48,9 +50,13 @@ class DecisionFilter:
     stage: str = ""
     arm: str = ""
     mode: str = ""
+    kind: str = ""
     outcome: str = ""
+    label: str = ""
     fault: str = ""
     subject: str = ""
+    request_id: str = ""
+    trace: str = ""
     since: int | None = None
     until: int | None = None
     score_min: float | None = None
@@ -61,7 +67,7 @@ class DecisionFilter:
 class DecisionRow:
     """A decision as indexed. `leaf` is its index in the tree; `fault_text` lists `code@path`; `answer_us` is the time
     its answer took. `subject` is a pseudonym; it, `score` and `label` are None after erasure. `journal` is the number
-    of the journal file it came from.
+    of the journal file it came from. `parent` is the id of the decision that asked for it, within one `trace`.
     """
 
     leaf: int
@@ -90,6 +96,9 @@ class DecisionRow:
     offset: int
     length: int
     key_id: str
+    trace: str
+    parent: str
+    turn: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +193,7 @@ class Ledger:
         self._folder = home.ledger
         self._engine = engine
         self._cabinet = KeyCabinet(keyring) if keyring is not None else None
+        self._opener = PayloadOpener(self._folder, engine, self._cabinet)
 
     def decisions(
         self, wanted: DecisionFilter | None = None, limit: int = 100, before: int | None = None
@@ -192,29 +202,47 @@ class Ledger:
 
         Raises NotFound when a subject is asked for without a keyring.
         """
-        wanted = wanted or DecisionFilter()
         with reading(self._engine) as connection:
-            key_id = None
-            if wanted.subject:
-                key = self._require_cabinet().find_subject(connection, wanted.subject)
-                if key is None:
-                    return []
-                key_id = key.key_id
-            where = store.decision_conditions(**_plain_conditions(wanted), key_id=key_id, before=before)
+            where = self._where(connection, wanted or DecisionFilter(), before)
+            if where is None:
+                return []
             return [_row(DecisionRow, row) for row in store.find_decisions(connection, where, limit)]
 
-    def count(self, wanted: DecisionFilter | None = None) -> int:
-        """How many sealed decisions match. Raises NotFound when a subject is asked for without a keyring."""
-        wanted = wanted or DecisionFilter()
+    def count(self, wanted: DecisionFilter | None = None, before: int | None = None) -> int:
+        """How many decisions match. Raises NotFound when a subject is asked for without a keyring."""
         with reading(self._engine) as connection:
-            key_id = None
-            if wanted.subject:
-                key = self._require_cabinet().find_subject(connection, wanted.subject)
-                if key is None:
-                    return 0
-                key_id = key.key_id
-            where = store.decision_conditions(**_plain_conditions(wanted), key_id=key_id)
-            return sum(count for _, count, _ in store.count_outcomes(connection, where))
+            where = self._where(connection, wanted or DecisionFilter(), before)
+            return 0 if where is None else store.count_decisions(connection, where)
+
+    def next_leaf(self) -> int:
+        """The tree index after the newest leaf: what is sealed from now on lies behind it."""
+        with reading(self._engine) as connection:
+            head = store.last_head(connection)
+        return 0 if head is None else int(head.size)
+
+    def each(
+        self, wanted: DecisionFilter, before: int | None = None, limit: int | None = None
+    ) -> Iterator[list[DecisionRow]]:
+        """The decisions that match in pages, newest first, so that a list of any size streams."""
+        while limit is None or limit > 0:
+            page = self.decisions(wanted, limit=_PAGE if limit is None else min(_PAGE, limit), before=before)
+            if page:
+                yield page
+            if len(page) < _PAGE:
+                return
+            before, limit = page[-1].leaf, None if limit is None else limit - len(page)
+
+    def _where(
+        self, connection: Connection, wanted: DecisionFilter, before: int | None
+    ) -> list[ColumnElement[bool]] | None:
+        """The conditions of a filter; None when they are of a subject that nobody knows."""
+        key_id = None
+        if wanted.subject:
+            key = self._require_cabinet().find_subject(connection, wanted.subject)
+            if key is None:
+                return None
+            key_id = key.key_id
+        return store.decision_conditions(**_plain_conditions(wanted), key_id=key_id, before=before)
 
     def decision(self, id_: str) -> RecordedDecision:
         """One decision by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
@@ -225,13 +253,43 @@ class Ledger:
                 "no such decision is sealed", got=id_, mend="check the id; a fresh one is sealed within seconds"
             )
         row = _row(DecisionRow, found)
-        entry = self.entry(row.leaf)
+        return self._recorded(row, self.entry(row.leaf), self._opener)
+
+    def recorded(self, rows: Sequence[DecisionRow]) -> Iterator[RecordedDecision]:
+        """The decisions of some rows with their payloads; cheaper than one by one when they lie near each other."""
+        opener = PayloadOpener(self._folder, self._engine, self._cabinet, rows)
+        for start in range(0, len(rows), tiles.TILE_WIDTH):
+            some = rows[start : start + tiles.TILE_WIDTH]
+            for row, entry in zip(some, self._entries([row.leaf for row in some]), strict=True):
+                yield self._recorded(row, entry, opener)
+
+    def _recorded(self, row: DecisionRow, entry: bytes, opener: PayloadOpener) -> RecordedDecision:
         leaf = _leaf(entry, row.leaf, row.id, (Plain, Interrupted))
         plain = _decode_plain(leaf.opened) if isinstance(leaf, Interrupted) else leaf
         kind = InterruptedPayload if isinstance(leaf, Interrupted) else Payload
-        secret, unreadable = self._secret(row, leaf.commitment)
+        secret, unreadable = opener.secret(row, leaf.commitment)
         payload = None if secret is None else msgspec.msgpack.decode(secret[SALT:], type=kind)
         return RecordedDecision(row=row, plain=plain, entry=entry, payload=payload, unreadable=unreadable)
+
+    def _entries(self, indexes: Sequence[int]) -> Iterator[bytes]:
+        """The entries of some leaves; a bundle is read once for neighbours."""
+        size = self._published()
+        number, bundle = -1, list[bytes]()
+        for index in indexes:
+            if index >= size:
+                yield self.entry(index)
+                continue
+            if index // tiles.TILE_WIDTH != number:
+                number = index // tiles.TILE_WIDTH
+                first = number * tiles.TILE_WIDTH
+                bundle = list(tiles.read_entries(self._folder, first, min(first + tiles.TILE_WIDTH, size)))
+            yield bundle[index % tiles.TILE_WIDTH]
+
+    def _published(self) -> int:
+        try:
+            return read_checkpoint_body(self.checkpoint()).size
+        except NotFound:
+            return 0
 
     def events(self, kind: str = "", system: str = "", limit: int = 100) -> list[EventRow]:
         """The newest events, by descending leaf."""
@@ -254,16 +312,13 @@ class Ledger:
         row = _row(EventRow, found)
         entry = self.entry(row.leaf)
         leaf = _leaf(entry, row.leaf, row.id, (Event,))
-        secret, unreadable = self._secret(row, leaf.commitment)
+        secret, unreadable = self._opener.secret(row, leaf.commitment)
         private = None if secret is None else msgspec.msgpack.decode(secret[SALT:])
         return RecordedEvent(row=row, event=leaf, entry=entry, private=private, unreadable=unreadable)
 
     def entry(self, index: int) -> bytes:
         """The exact bytes of a leaf, published or about to be. Raises NotFound, IntegrityError."""
-        try:
-            size = read_checkpoint_body(self.checkpoint()).size
-        except NotFound:
-            size = 0
+        size = self._published()
         if index < size:
             return tiles.read_entry(self._folder, index, size)
         with reading(self._engine) as connection:
@@ -327,27 +382,6 @@ class Ledger:
         if self._cabinet is None:
             raise NotFound("no keyring: subjects cannot be looked up", mend="run this where the keyring is")
         return self._cabinet
-
-    def _secret(self, row: DecisionRow | EventRow, committed: str) -> tuple[bytes | None, str]:
-        """(salt ‖ payload, "") or (None, why it cannot be read)."""
-        if row.key_id == ERASED:
-            return None, "erased"
-        if self._cabinet is None:
-            return None, "no keyring"
-        try:
-            sealed = read_payload(self._folder, row.segment, row.offset, row.length, self._cabinet.mask_key)
-            with reading(self._engine) as connection:
-                key = self._cabinet.find(connection, row.key_id)
-            if sealed.id != row.id:
-                raise IntegrityError("the payload is another record's", got=sealed.id, expected=row.id, mend="verify")
-            secret = key.open(sealed)
-        except NotFound:
-            return None, "erased"
-        except PilotageError as error:
-            return None, f"damaged: {error.what}"
-        if commitment(secret[:SALT], secret[SALT:]) != committed:
-            return None, "damaged: the payload is not the one that its leaf commits to"
-        return secret, ""
 
 
 def _plain_conditions(wanted: DecisionFilter) -> dict[str, Any]:

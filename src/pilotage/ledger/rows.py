@@ -90,6 +90,9 @@ def index_row(
         "offset": place.offset,
         "length": place.length,
         "key_id": place.key_id,
+        "trace": _text(plain.trace),
+        "parent": _text(plain.parent),
+        "turn": plain.turn,
     }
 
 

@@ -53,6 +53,7 @@ __all__ = [
     "all_heads",
     "answer_quantile",
     "count_conditions",
+    "count_decisions",
     "count_outcomes",
     "count_rows",
     "count_seconds",
@@ -69,6 +70,7 @@ __all__ = [
     "find_decisions",
     "find_events",
     "find_key",
+    "find_key_rows",
     "find_keys",
     "find_row",
     "first_waiting",
@@ -248,6 +250,8 @@ def decision_conditions(
     where = [c[name] == value for name, value in equal.items() if value]
     if equal.get("outcome") not in (None, "", "answered"):
         where.append(c.outcome != "answered")  # So that the index of the rarer outcomes is used.
+    if equal.get("trace"):
+        where.append(c.trace != "")  # So that its index, of the rows that have one, is used.
     if fault:
         where += [c.faults > 0, c.fault_text.contains(fault, autoescape=True)]
     bounds = [
@@ -276,6 +280,11 @@ def find_decisions(connection: Connection, where: list[ColumnElement[bool]], lim
     """Index rows, the newest leaf first."""
     query = select(decisions).where(*where).order_by(decisions.c.leaf.desc()).limit(limit)
     return connection.execute(query).all()
+
+
+def count_decisions(connection: Connection, where: list[ColumnElement[bool]]) -> int:
+    """How many index rows match."""
+    return int(connection.execute(select(func.count()).select_from(decisions).where(*where)).scalar_one())
 
 
 def find_row(connection: Connection, table: Table, id_: str) -> Row[Any] | None:
@@ -435,6 +444,16 @@ def replace_values(
     )
     values = [{"at": getattr(row, key), "was": getattr(row, column), "new": new} for row, new in changes]
     return connection.execute(change, values).rowcount
+
+
+def find_key_rows(connection: Connection, key_ids: Iterable[str]) -> dict[str, Row[Any]]:
+    """The key rows of some ids, of subjects and of system-days."""
+    wanted = list(key_ids)
+    found: dict[str, Row[Any]] = {}
+    for table in (subject_keys, day_keys):
+        query = select(table).where(table.c.key_id.in_(_listed(connection, wanted)))
+        found |= {row.key_id: row for row in connection.execute(query)}
+    return found
 
 
 def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:

@@ -60,6 +60,17 @@ decisions = Table(
     Column("offset", BIG, nullable=False),
     Column("length", BIG, nullable=False),
     Column("key_id", Text, nullable=False),
+    Column("trace", Text, nullable=False, server_default=text("''")),
+    Column("parent", Text, nullable=False, server_default=text("''")),
+    Column("turn", BIG, nullable=False, server_default=text("0")),
+    Index("decisions_by_request", "request_id", "leaf"),
+    Index(
+        "decisions_by_trace",
+        "trace",
+        "leaf",
+        sqlite_where=text("trace <> ''"),
+        postgresql_where=text("trace <> ''"),
+    ),
     Index("decisions_by_system", "system", "leaf"),
     Index(
         "decisions_by_outcome",

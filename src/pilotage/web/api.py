@@ -26,11 +26,12 @@ from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
 from pilotage.web.bodies import Approve, Move, Reason, json_object, read_body
+from pilotage.web.exports import export_response, release_digest
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
 from pilotage.wiring.installation import Installation
 
-__all__ = ["release_digest", "routes"]
+__all__ = ["routes"]
 
 Work = Callable[[Request, Person, dict[str, Any]], Any]
 
@@ -49,6 +50,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("POST", "/systems/{system}/start", "system.start", api.start),
         ("POST", "/approvals", "system.read", api.approve),
         ("GET", "/decisions", "decision.read", api.decisions),
+        ("GET", "/decisions/export", "decision.read", api.export),
         ("GET", "/decisions/{id}", "decision.read", api.decision),
         ("GET", "/decisions/{id}/explanation", "decision.read_payload", api.explanation),
         ("GET", "/decisions/{id}/proof", "decision.read", api.proof),
@@ -75,16 +77,6 @@ def _endpoint(installation: Installation, permission: str, work: Work) -> Callab
         return made if isinstance(made, Response) else JSONResponse(made)
 
     return endpoint
-
-
-def release_digest(installation: Installation) -> Callable[[str], str]:
-    """A look-up of a release's digest by a short digest or `system@version`; it raises NotFound."""
-
-    def look_up(ref: str) -> str:
-        with reading(installation.control) as connection:
-            return find_release(connection, ref).digest
-
-    return look_up
 
 
 class _Api:
@@ -172,6 +164,9 @@ class _Api:
         wanted = decision_filter(request.query_params, release_digest(self.installation))
         found = self.installation.ledger().decisions(wanted, limit=limit, before=before)
         return [asdict(row) for row in found]
+
+    def export(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
+        return export_response(self.installation, person, request.query_params)
 
     def decision(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         found = self._recorded(request)

@@ -76,6 +76,47 @@ def test_filters_and_limits_of_decisions(call: Call) -> None:
     assert "example@1" in err, "known releases are named"
 
 
+def test_every_filter_is_an_option_and_chooses(call: Call) -> None:
+    def count(*words: str) -> int:
+        code, out, err = call("decisions", "list", "--json", *words, role="auditor")
+        assert code == 0, err
+        return len(value(out))
+
+    request = value(call("decisions", "list", "--json", "--limit", "1", role="auditor")[1])[0]["request_id"]
+    assert count("--request-id", request) == 1
+    assert count("--label", "favourable") == 6 and count("--label", "adverse") == 0
+    assert count("--arm", "champion") == 7 and count("--arm", "challenger") == 0
+    assert count("--mode", "live", "--kind", "model") == 7 and count("--mode", "drill") == 0
+    assert count("--kind", "tool") == count("--trace", "none") == count("--stage", "limited") == 0
+    assert call("decisions", "list", "--kind", "nobody", role="auditor")[0] == 2
+
+
+def test_an_export_goes_to_a_file_or_a_pipe_and_on_record(call: Call, tmp_path: Path) -> None:
+    code, out, err = call("decisions", "export", "-o", "out.csv", "--outcome", "answered", role="operator")
+    assert (code, out) == (0, "6 decisions in out.csv\n"), err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 7
+    code, out, _ = call("decisions", "export", "--subject", "customer-3", role="operator")
+    assert code == 0 and json.loads(out)["score"] == 0.3
+    code, out, _ = call("decisions", "export", "-o", "out.parquet", "--json", role="auditor")
+    assert value(out) == {"rows": 7, "format": "parquet", "payload": False, "output": "out.parquet"}
+    assert (tmp_path / "out.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_an_export_with_payloads_is_for_those_who_may_read_them(call: Call, tmp_path: Path) -> None:
+    words = ("decisions", "export", "--payload", "-o", "out.jsonl")
+    code, _, err = call(*words, role="operator")
+    assert code == 1 and "decision.read_payload" in err and not (tmp_path / "out.jsonl").exists()
+    assert call(*words, role="auditor")[0] == 0
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert {json.loads(line)["person"] for line in lines} >= {"customer-1", "customer-9"}
+
+
+def test_an_export_that_cannot_be_written_says_so_at_once(call: Call) -> None:
+    for words in (("-o", "no/such/folder.csv"), ("--json",)):
+        code, _, err = call("decisions", "export", *words, role="auditor")
+        assert (code == 1 and "-o" in err) or "folder that exists" in err
+
+
 def decision_id(call: Call, *words: str) -> str:
     _, out, _ = call("decisions", "list", "--json", *words, role="auditor")
     return str(value(out)[0]["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,29 @@ class TestActing:
         assert (status, body["to_release"]) == (200, own.release.digest)
         assert ask("operator", f"/systems/{SYSTEM}/rollback")[0] == 409, "nothing is left to go back to"
         assert ask("operator", "/systems/none/promote", **wanted)[0] == 404
+
+
+class TestExport:
+    def test_formats_filters_and_record(self, client: TestClient, world: ConsoleWorld) -> None:
+        reader = as_(world, "operator")
+        answer = client.get("/api/v1/decisions/export?format=jsonl&outcome=rejected", headers=reader)
+        assert answer.status_code == 200 and answer.headers["pilotage-rows"] == str(len(answer.text.splitlines()))
+        assert "decisions.jsonl" in answer.headers["content-disposition"]
+        listed = client.get("/api/v1/decisions?outcome=rejected", headers=reader).json()
+        assert [json.loads(line)["id"] for line in answer.text.splitlines()] == [row["id"] for row in listed]
+        assert client.get("/api/v1/decisions/export?outcome=rejected", headers=reader).json()
+        assert client.get("/api/v1/decisions/export?format=parquet", headers=reader).content[:4] == b"PAR1"
+        assert list(world.installation.home.run.glob(".export-*")) == []
+        world.steward.seal_all()
+        event = world.installation.ledger().events(kind="decisions.exported")[0]
+        assert event.facts["format"] == "parquet" and event.facts["decisions"] > 0
+        recorded = world.installation.ledger().event(event.id)
+        assert recorded.private is not None and recorded.private["by"]
+
+    def test_who_may_and_what_is_refused(self, client: TestClient, world: ConsoleWorld) -> None:
+        path = "/api/v1/decisions/export"
+        assert client.get(path).status_code == 401
+        assert client.get(f"{path}?payload=yes", headers=as_(world, "operator")).status_code == 403
+        assert "person" in client.get(f"{path}?payload=yes&format=csv", headers=as_(world, "auditor")).text
+        for query in ("format=xml", "payload=maybe", "since=yesterday", "kind=nobody", "trace=%00"):
+            assert client.get(f"{path}?{query}", headers=as_(world, "auditor")).status_code == 422, query

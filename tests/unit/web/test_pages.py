@@ -188,3 +188,22 @@ def test_errors_are_pages_for_people_and_json_for_tools(pages: TestClient) -> No
     assert page.status_code == 404 and "<h1>No such decision" in page.text and "Sign out" in page.text
     assert pages.get("/decisions/none", headers={"accept": "application/json"}).json()["error"]["code"] == "not_found"
     assert pages.get("/nothing").status_code == 404
+
+
+class TestExports:
+    def test_links_carry_the_filter_and_give_the_file(self, pages: TestClient) -> None:
+        page = pages.get("/decisions?outcome=rejected&arm=champion").text
+        assert '<details class="more" open>' in page
+        links = re.findall(r'href="(/exports/decisions\?[^"]+)"', page)
+        assert len(links) == 6 and all("outcome=rejected&amp;arm=champion" in link for link in links)
+        content = pages.get(links[0].replace("&amp;", "&"))
+        assert content.headers["content-type"].startswith("text/csv") and "rejected" in content.text
+        assert "answered," not in content.text
+
+    def test_payloads_are_offered_only_to_those_who_may_read_them(
+        self, world: ConsoleWorld, client: TestClient
+    ) -> None:
+        client.headers.update({"accept": "text/html", **HERE})
+        client.post("/sign-in", data={"token": world.token("operator")})
+        assert "payload=yes" not in client.get("/decisions").text
+        assert client.get("/exports/decisions?payload=yes").status_code == 403

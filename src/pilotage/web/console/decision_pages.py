@@ -21,12 +21,11 @@ from pilotage.replay.model import ReplayVerdict
 from pilotage.replay.reasons import explain_recorded
 from pilotage.replay.service import replay
 from pilotage.storage.database import reading
-from pilotage.systems.model import STAGES
 from pilotage.systems.store import list_systems
-from pilotage.web.api import release_digest
 from pilotage.web.console.charts import bars
 from pilotage.web.console.render import Pages, download
-from pilotage.web.filters import FILTERS, OUTCOMES, decision_filter, page_of
+from pilotage.web.exports import export_response, release_digest
+from pilotage.web.filters import FIELDS, FILTERS, decision_filter, page_of
 
 __all__ = ["routes"]
 
@@ -39,6 +38,7 @@ def routes(view: Pages) -> list[BaseRoute]:
     pages = _DecisionPages(view)
     return [
         Route("/decisions", pages.decisions),
+        Route("/exports/decisions", pages.export),
         Route("/decisions/{id}", pages.decision),
         Route("/decisions/{id}/proof", pages.proof),
         Route("/decisions/{id}/record", pages.record),
@@ -72,6 +72,8 @@ class _DecisionPages:
             "newest": urlencode(given) if request.query_params.get("before") else None,
             "faults": faults,
             "filtered": bool(given),
+            "chosen": urlencode(given),
+            "may_read": may(person, "decision.read_payload"),
         }
         # A piece is what a filter asks for; going back in the browser's history asks for the page.
         if "hx-request" in request.headers and "hx-history-restore-request" not in request.headers:
@@ -85,10 +87,13 @@ class _DecisionPages:
             filters=query,
             wrong={str(fault["path"]) for fault in faults},
             systems=systems,
-            outcomes=OUTCOMES,
-            stages=STAGES,
+            fields=FIELDS,
             **values,
         )
+
+    def export(self, request: Request) -> Response:
+        person = self.view.person(request, "decision.read")
+        return export_response(self.installation, person, request.query_params)
 
     def decision(self, request: Request) -> Response:
         person = self.view.person(request, "decision.read")

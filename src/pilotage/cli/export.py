@@ -1,0 +1,78 @@
+"""Export decisions to a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pilotage.access.model import require
+from pilotage.cli.filters import filter_options, wanted_decisions
+from pilotage.cli.identity import acting, opened
+from pilotage.cli.main import Chosen
+from pilotage.cli.output import as_json, errors_console, json_option
+from pilotage.errors import InputError
+from pilotage.ledger.export import FORMATS, Export, begin_export
+
+__all__ = ["export"]
+
+
+@click.command("export")
+@filter_options
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Else by the file's ending, else jsonl.")
+@click.option("--payload", is_flag=True, help="With what was asked and answered, for roles that may read payloads.")
+@click.option("-o", "--output", default="-", show_default=True, help="A file, or - for standard output.")
+@json_option
+@click.pass_obj
+def export(chosen: Chosen, /, format_: str | None, payload: bool, output: str, json_: bool, **given: Any) -> None:
+    """Export decisions, newest first, of any number: JSON, JSON lines, CSV or Parquet. The export itself goes on record
+    as event decisions.exported. A file appears whole or not at all.
+    """
+    installation = opened(chosen)
+    person = acting(installation)
+    require(person, "decision.read")
+    if payload:
+        require(person, "decision.read_payload")
+    kind = format_ or _by_ending(output)
+    target = _target(output, json_=json_)
+    wanted = wanted_decisions(installation, given)
+    made = begin_export(installation.ledger(), installation.control, person.id, wanted, format_=kind, payload=payload)
+    _write(made, target)
+    if json_:
+        as_json({"rows": made.rows, "format": kind, "payload": payload, "output": output})
+    elif target is not None:
+        click.echo(f"{made.rows} decisions in {output}")
+
+
+def _by_ending(output: str) -> str:
+    ending = Path(output).suffix.removeprefix(".").lower()
+    return ending if ending in FORMATS else "jsonl"
+
+
+def _target(output: str, *, json_: bool) -> Path | None:
+    """The file to write; None for standard output. Raises InputError before anything is read."""
+    if output == "-":
+        if json_:
+            raise InputError("--json and the export would mix on standard output", mend="name a file with -o")
+        if sys.stdout.isatty():
+            raise InputError("an export is not for a terminal", mend="name a file with -o, or pipe it on")
+        return None
+    path = Path(output)
+    if not path.parent.is_dir() or path.is_dir():
+        raise InputError("the export cannot be written there", got=output, mend="name a file in a folder that exists")
+    return path
+
+
+def _write(made: Export, target: Path | None) -> None:
+    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors_console(), transient=True) as bar:
+        task = bar.add_task("decisions", total=made.rows)
+        if target is not None:
+            made.write(target, lambda done: bar.update(task, completed=done))
+            return
+        for piece in made.pieces(progress=lambda done: bar.update(task, completed=done)):
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()

@@ -1,0 +1,129 @@
+"""Export decisions: any filter, any size, in constant memory; each export is an event, written before its first row.
+
+An export takes data out of where erasure reaches, so it is itself on record: who, which filter, how many rows.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from pilotage.ledger.columns import COLUMNS, PAYLOAD_COLUMNS, TEXT_FORMATS, payload_values, row_values
+from pilotage.ledger.parquet import parquet_table
+from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger
+from pilotage.storage import outbox
+from pilotage.storage.database import writing
+
+__all__ = ["FORMATS", "Export", "begin_export"]
+
+FORMATS = ("json", "jsonl", "csv", "parquet")
+"""How an export may be written; the first is what is taken when none is named."""
+
+_PAYLOAD_PAGE = 64
+_READ_BYTES = 1 << 20
+_NAMED = frozenset({"stage", "mode", "kind", "outcome", "release", "since", "until", "score_min", "score_max"})
+"""Filters that cannot hold a person's data, whatever is typed: choices, digests and numbers."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """An export that is on record and may be read. `rows` is how many decisions it has, as of leaf `before`.
+
+    `format` is one of FORMATS; with `payload` the columns of the payload come too.
+    """
+
+    ledger: Ledger
+    wanted: DecisionFilter
+    format: str
+    payload: bool
+    rows: int
+    before: int
+
+    def pieces(self, folder: Path | None = None, progress: Progress = lambda rows: None) -> Iterator[bytes]:
+        """The file, piece by piece. Parquet is made in a temporary file in `folder` first."""
+        if self.format != "parquet":
+            yield from TEXT_FORMATS[self.format](list(self._columns), self._pages(progress))
+            return
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
+            path = Path(made) / "decisions.parquet"
+            self._write_parquet(path, progress)
+            with path.open("rb") as file:
+                while piece := file.read(_READ_BYTES):
+                    yield piece
+
+    def write(self, path: Path, progress: Progress = lambda rows: None) -> None:
+        """Write the file whole or not at all (mode 0600): beside it first, then synced and renamed."""
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for piece in self.pieces(path.parent, progress):
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        return {**COLUMNS, **PAYLOAD_COLUMNS} if self.payload else dict(COLUMNS)
+
+    def _write_parquet(self, path: Path, progress: Progress) -> None:
+        with parquet_table(self._columns, path.parent) as table:
+            for page in self._pages(progress):
+                table.add(page)
+            table.write(path)
+
+    def _pages(self, progress: Progress) -> Iterator[list[Sequence[Any]]]:
+        done = 0
+        for page in self.ledger.each(self.wanted, before=self.before):
+            step = _PAYLOAD_PAGE if self.payload else len(page)
+            for start in range(0, len(page), step):
+                some = page[start : start + step]
+                yield self._values(some)
+                done += len(some)
+                progress(done)
+
+    def _values(self, rows: Sequence[DecisionRow]) -> list[Sequence[Any]]:
+        if not self.payload:
+            return [tuple(row_values(row).values()) for row in rows]
+        found = self.ledger.recorded(rows)
+        return [(*row_values(each.row).values(), *payload_values(each).values()) for each in found]
+
+
+def begin_export(
+    ledger: Ledger, control: Engine, by: str, wanted: DecisionFilter, *, format_: str, payload: bool
+) -> Export:
+    """Put an export on record as event `decisions.exported`, then let it be read. `by` is a person's id.
+
+    What was typed as text could be somebody's name, so it is in the event's encrypted part. Whether the person may do
+    this is the caller's to check.
+    """
+    before = ledger.next_leaf()
+    rows = ledger.count(wanted, before=before)
+    given = {name: value for name, value in asdict(wanted).items() if value not in ("", None)}
+    facts = {
+        "format": format_,
+        "payload": payload,
+        "decisions": rows,
+        "filter": {name: value for name, value in given.items() if name in _NAMED},
+        "filtered_by": sorted(given),
+    }
+    with writing(control) as connection:
+        outbox.emit(
+            connection,
+            "decisions.exported",
+            system=wanted.system if rows else "",
+            facts=facts,
+            private={"by": by, "filter": given},
+        )
+    return Export(ledger=ledger, wanted=wanted, format=format_, payload=payload, rows=rows, before=before)
