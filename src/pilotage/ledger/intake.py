@@ -22,7 +22,7 @@ from pilotage.errors import IntegrityError, PilotageError
 from pilotage.ledger.frames import NO_CHAIN, FrameKind
 from pilotage.ledger.items import Item, decision_item, interrupted_item, journal_event_item
 from pilotage.ledger.journal_reader import FrameScan, JournalFile, OpenedFrame, read_frames
-from pilotage.ledger.record import Event, Plain
+from pilotage.ledger.record import Plain
 
 __all__ = ["Gap", "HeldFrame", "JournalIntake", "Position", "StreamBox", "Taken"]
 
@@ -234,7 +234,7 @@ class JournalIntake:
             case FrameKind.event:
                 item = journal_event_item(frame.plain, frame.secret, origin)
                 self._add(item)
-                if isinstance(item.leaf, Event) and item.leaf.kind in _RESTARTED:
+                if item.leaf is not None and item.leaf.kind in _RESTARTED:
                     self._break_off(lambda opened: _worker(opened) == _worker(origin) and opened != origin)
             case FrameKind.opened:
                 if len(frame.plain) > _MAX_OPENED:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.record import Event, Interrupted, Payload, Plain, commitment
+from pilotage.ledger.rows import Draft, decision_draft, event_draft
 from pilotage.storage.outbox import OutboxEvent
 
 __all__ = [
     "SALT",
+    "Counted",
     "InterruptedPayload",
     "Item",
     "decision_item",
@@ -27,7 +31,9 @@ __all__ = [
 SALT = 32
 """Bytes of random salt before every payload."""
 
+Kind = Literal["decision", "interrupted", "event"]
 _Written = TypeVar("_Written", Plain, Event)
+_COUNTED = frozenset({"answered", "fallback", "abstained", "review"})
 _MAX_ENTRY = 65_535
 _MAX_ID = 64
 _plain = msgspec.json.Decoder(Plain).decode
@@ -46,26 +52,38 @@ class InterruptedPayload(Payload, frozen=True, kw_only=True, omit_defaults=True)
     chunks: list[bytes] = msgspec.field(default_factory=list)
 
 
+class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What profiles count of a decision. `values` are its features by `names`; packed float64 when all are floats."""
+
+    names: tuple[str, ...]
+    values: bytes | list[float | str | bool | None]
+    score: float | None
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One leaf to be sealed. `secret` is salt ‖ payload; `origin` a journal file's name, `outbox` or `steward`.
 
-    `closed` marks the end of a stream; `sound` is False when the secret is not what the leaf commits to.
+    A decision is kept small, as thousands wait at once: of what was decoded only its index columns and what is counted
+    stay; `leaf` is there for events. `closed` marks the end of a stream; `sound` is False when the secret is not what
+    the leaf commits to.
     """
 
-    leaf: Plain | Event | Interrupted
+    kind: Kind
     id: str
     at: int
     system: str
     entry: bytes
     secret: bytes
     origin: str
+    draft: Draft
     subject: str = ""
-    payload: Payload | None = None
+    leaf: Event | None = None
+    counted: Counted | None = None
     closed: bool = False
     sound: bool = True
 
     def __repr__(self) -> str:
-        return f"Item({self.id}, {type(self.leaf).__name__}, from {self.origin})"
+        return f"Item({self.id}, {self.kind}, from {self.origin})"
 
 
 def decision_item(plain: bytes, secret: bytes, origin: str, *, closed: bool = False) -> Item:
@@ -73,19 +91,21 @@ def decision_item(plain: bytes, secret: bytes, origin: str, *, closed: bool = Fa
     leaf = _checked(_plain(plain), plain)
     sound = hashlib.sha256(secret).hexdigest() == leaf.commitment
     try:
-        payload = _payload(secret[SALT:])
+        payload = _payload(memoryview(secret)[SALT:])
     except msgspec.DecodeError:
         payload, sound = None, False
+    draft = decision_draft(leaf, payload)
     return Item(
-        leaf=leaf,
-        id=leaf.id,
-        at=leaf.times.received,
+        kind="decision",
+        id=draft.id,
+        at=draft.at,
         system=leaf.system,
         entry=plain,
         secret=secret,
         origin=origin,
+        draft=draft,
         subject=payload.subject if payload is not None else "",
-        payload=payload,
+        counted=_counted(payload) if payload is not None and leaf.outcome in _COUNTED else None,
         closed=closed,
         sound=sound,
     )
@@ -96,13 +116,15 @@ def journal_event_item(plain: bytes, secret: bytes, origin: str) -> Item:
     leaf = _checked(_event(plain), plain)
     sound = hashlib.sha256(secret).hexdigest() == leaf.commitment
     return Item(
-        leaf=leaf,
+        kind="event",
         id=leaf.id,
         at=leaf.at,
         system=leaf.system,
         entry=plain,
         secret=secret,
         origin=origin,
+        draft=event_draft(leaf),
+        leaf=leaf,
         sound=sound,
     )
 
@@ -153,13 +175,15 @@ def event_item(
             kind, at, short, whole, system=system, release=release, subject=subject, id_=leaf.id, origin=origin
         )
     return Item(
-        leaf=leaf,
+        kind="event",
         id=leaf.id,
         at=at,
         system=system,
         entry=entry,
         secret=secret,
         origin=origin,
+        draft=event_draft(leaf),
+        leaf=leaf,
         subject=subject,
     )
 
@@ -186,16 +210,34 @@ def interrupted_item(plain: bytes, secret: bytes, chunks: Iterable[bytes], origi
         commitment=commitment(salt, content),
     )
     return Item(
-        leaf=leaf,
+        kind="interrupted",
         id=opened.id,
         at=opened.times.received,
         system=opened.system,
         entry=msgspec.json.encode(leaf),
         secret=salt + content,
         origin=origin,
+        draft=decision_draft(leaf, payload),
         subject=asked.subject,
-        payload=payload,
     )
+
+
+def _counted(payload: Payload) -> Counted | None:
+    features = payload.features
+    if not features:
+        return None
+    floats = set(map(type, features)) == {float}
+    return Counted(
+        names=_same_names(tuple(payload.names)),
+        values=array("d", cast("list[float]", features)).tobytes() if floats else features,
+        score=payload.score,
+    )
+
+
+@lru_cache(maxsize=256)
+def _same_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One object for the names that all decisions of a contract share."""
+    return names
 
 
 def _checked(leaf: _Written, entry: bytes) -> _Written:

@@ -118,7 +118,8 @@ class KeyCabinet:
         }
 
     def _make(self, lookup: str, now: int, *, named: bool) -> DataKey:
-        key, key_id = os.urandom(32), os.urandom(16).hex()
+        # Ids grow with time, so that new keys go to the end of every index, not all over it.
+        key, key_id = os.urandom(32), (now // 1_000).to_bytes(6).hex() + os.urandom(10).hex()
         wrapped = self._wrap(key, key_id, lookup)
         row = {"key_id": key_id, "lookup": lookup, "wrapped": wrapped, "created": now}
         return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "", row=row)

@@ -12,12 +12,12 @@ from sqlalchemy import Connection
 
 from pilotage.errors import PilotageError
 from pilotage.ledger.about import Followed, follow
-from pilotage.ledger.items import Item, event_item
+from pilotage.ledger.items import Counted, Item, event_item
 from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds
-from pilotage.ledger.record import Event, Plain, Segment
-from pilotage.ledger.rows import WITHHELD, Place, index_row, place_day
+from pilotage.ledger.record import Segment
+from pilotage.ledger.rows import WITHHELD, DecisionDraft, Place, decision_values, place_day, placed_row
 from pilotage.ledger.segments import SegmentBuilder, segment_path
-from pilotage.profiles.counts import Counts, add, count_rows
+from pilotage.profiles.counts import Counts, add, count_floats, count_rows
 from pilotage.profiles.model import ReferenceProfile
 
 __all__ = ["Packed", "pack"]
@@ -25,18 +25,20 @@ __all__ = ["Packed", "pack"]
 _MAX_SEGMENTS = 200
 """The batch leaf names every segment and is at most 65,535 bytes; payloads beyond so many system-days share one."""
 
-_COUNTED = frozenset({"answered", "fallback", "abstained", "review"})
 Rows = list[dict[str, Any]]
 _Group = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """All that one batch adds, but its own leaf. `segments` is filled as the `builders` write their files."""
+    """All that one batch adds, but its own leaf. `segments` is filled as the `builders` write their files.
+
+    `decisions` are rows in the order of `rows.DECISION_COLUMNS`.
+    """
 
     batch: str
     entries: list[bytes]
-    decisions: Rows
+    decisions: list[tuple[Any, ...]]
     events: Rows
     subject_keys: Rows
     day_keys: Rows
@@ -66,7 +68,8 @@ def pack(
     )
     of_subjects, of_days = cabinet.gather(connection, needs, now)
     builders: dict[tuple[str, str], SegmentBuilder] = {}
-    rows: tuple[Rows, Rows] = [], []
+    decisions: list[tuple[Any, ...]] = []
+    events: Rows = []
     nonces = _nonces(len(items))
     for leaf, (item, day, nonce) in enumerate(zip(items, days, nonces, strict=True), first):
         key = known.get(item.id) or (of_subjects[item.subject] if item.subject else of_days[day])
@@ -75,13 +78,15 @@ def pack(
         place = Place(
             leaf=leaf, segment=builder.path, offset=offset, length=length, key_id=key.key_id, origin=item.origin
         )
-        row = index_row(item.leaf, item.payload, key.pseudonym, place)
-        rows[isinstance(item.leaf, Event)].append(row)
+        if isinstance(item.draft, DecisionDraft):
+            decisions.append(decision_values(item.draft, key.pseudonym, place))
+        else:
+            events.append(placed_row(item.draft, key.pseudonym, place))
     return Packed(
         batch=batch,
         entries=[item.entry for item in items],
-        decisions=rows[0],
-        events=rows[1],
+        decisions=decisions,
+        events=events,
         subject_keys=_new_rows(of_subjects.values()),
         day_keys=_new_rows(of_days.values()),
         counts=counts,
@@ -130,9 +135,9 @@ def _count(
     """(rows of profile counts, what could not be counted): by system, release, arm and mode."""
     groups: dict[_Group, list[Item]] = {}
     for item in items:
-        leaf, payload = item.leaf, item.payload
-        if isinstance(leaf, Plain) and leaf.outcome in _COUNTED and payload is not None and payload.features:
-            groups.setdefault((leaf.system, leaf.release, leaf.arm, leaf.mode), []).append(item)
+        draft = item.draft
+        if item.counted is not None and isinstance(draft, DecisionDraft):
+            groups.setdefault((draft.system, draft.release, draft.arm, draft.mode), []).append(item)
     rows: Rows = []
     failed: list[dict[str, str]] = []
     for group, members in groups.items():
@@ -163,12 +168,13 @@ def _count(
 def _count_group(members: Sequence[Item], profile: ReferenceProfile | None) -> Counts:
     if profile is None:
         return {}
-    by_names: dict[tuple[str, ...], list[Item]] = {}
-    for item in members:
-        by_names.setdefault(tuple(item.payload.names) if item.payload else (), []).append(item)
+    by_names: dict[tuple[str, ...], tuple[list[Counted], list[Counted]]] = {}
+    for counted in (item.counted for item in members if item.counted is not None):
+        by_names.setdefault(counted.names, ([], []))[isinstance(counted.values, bytes)].append(counted)
     total: Counts = {}
-    for names, some in by_names.items():
-        payloads = [item.payload for item in some if item.payload is not None]
-        features = [payload.features for payload in payloads]
-        total = add(total, count_rows(profile, names, features, [payload.score for payload in payloads]))
+    for names, (mixed, floats) in by_names.items():
+        lists = [each.values for each in mixed if not isinstance(each.values, bytes)]
+        total = add(total, count_rows(profile, names, lists, [each.score for each in mixed]) if mixed else {})
+        packed = [each.values for each in floats if isinstance(each.values, bytes)]
+        total = add(total, count_floats(profile, names, packed, [each.score for each in floats]) if floats else {})
     return total

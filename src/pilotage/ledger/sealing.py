@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -38,8 +39,8 @@ from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.notes import Signer
 from pilotage.ledger.packing import Packed, pack
 from pilotage.ledger.publishing import Publisher
-from pilotage.ledger.record import Batch, Interrupted, Plain
-from pilotage.ledger.rows import counts_digest
+from pilotage.ledger.record import Batch
+from pilotage.ledger.rows import DECISION_COLUMNS, counts_digest
 from pilotage.ledger.segments import intent_path, intents, make_folders
 from pilotage.ledger.signing import Signing, verify_checkpoint
 from pilotage.ledger.tables import (
@@ -164,7 +165,7 @@ class Steward:
 
     # Sealing.
 
-    def seal(self, limit: int = 4096) -> SealReport:
+    def seal(self, limit: int = 16384) -> SealReport:
         """Seal one batch of about `limit` frames and as many control events.
 
         Raises Unavailable without the lease, Conflict(code="lease_lost") when it went to another, IntegrityError
@@ -270,13 +271,14 @@ class Steward:
         entries = [*packed.entries, batch]
         try:
             with writing(self.ledger) as connection:
+                store.prepare_bulk(connection)
                 leases.fence(connection, lease, clock=self.clock, term_us=self._term_us)
                 if self._frontier(connection) != frontier:
                     raise Conflict("the ledger grew meanwhile", code="lease_lost", mend="stand by, acquire the lease")
                 self._write(connection, packed, work.taken)
                 if batch:
-                    rows = [{"leaf": frontier.size + n, "entry": entry} for n, entry in enumerate(entries)]
-                    store.add_rows(connection, pending_entries, rows)
+                    waiting = list(enumerate(entries, frontier.size))
+                    store.add_values(connection, pending_entries, ("leaf", "entry"), waiting)
                     store.add_rows(connection, heads, [self._head(signer, lease, batch_id, now, frontier, after)])
                 also(connection)
                 self._step("written")
@@ -287,12 +289,12 @@ class Steward:
         self._step("committed")
         if batch:
             self._publish(entries)
-        kinds = [type(item.leaf) for item in work.items]
+        kinds = Counter(item.kind for item in work.items)
         return SealReport(
             size=after.size,
-            decisions=kinds.count(Plain) + kinds.count(Interrupted),
-            events=len(kinds) - kinds.count(Plain) - kinds.count(Interrupted),
-            interrupted=kinds.count(Interrupted),
+            decisions=kinds["decision"] + kinds["interrupted"],
+            events=kinds["event"],
+            interrupted=kinds["interrupted"],
             duplicates=work.duplicates,
             more=work.more,
             gaps=tuple(work.taken.gaps),
@@ -374,7 +376,7 @@ class Steward:
     def _write(self, connection: Connection, packed: Packed, taken: Taken) -> None:
         store.add_rows(connection, subject_keys, packed.subject_keys)
         store.add_rows(connection, day_keys, packed.day_keys)
-        store.add_rows(connection, decisions, packed.decisions)
+        store.add_values(connection, decisions, DECISION_COLUMNS, packed.decisions)
         store.add_rows(connection, events, packed.events)
         store.add_rows(connection, profile_counts, packed.counts)
         store.add_rows(

@@ -50,6 +50,7 @@ __all__ = [
     "Rows",
     "active_holds",
     "add_rows",
+    "add_values",
     "all_heads",
     "answer_quantile",
     "count_conditions",
@@ -87,6 +88,7 @@ __all__ = [
     "open_streams",
     "page_after",
     "positions",
+    "prepare_bulk",
     "release_hold_row",
     "renew_lease",
     "replace_values",
@@ -100,6 +102,8 @@ __all__ = [
 ]
 
 Rows = list[dict[str, Any]]
+_BULK_CACHE_KIB = 128 * 1024
+_BULK_CHECKPOINT_PAGES = 10_000
 
 
 def _chunks(values: Iterable[str], size: int = 500) -> Iterator[list[str]]:
@@ -109,24 +113,41 @@ def _chunks(values: Iterable[str], size: int = 500) -> Iterator[list[str]]:
 
 
 def add_rows(connection: Connection, table: Table, rows: Rows) -> None:
-    """Insert rows, each with the same columns; none is fine.
+    """Insert rows, each with the same columns; none is fine."""
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if any(isinstance(table.c[name].type, JSON) for name in names):
+        connection.execute(insert(table), rows)
+    else:
+        add_values(connection, table, names, [tuple(map(row.__getitem__, names)) for row in rows])
 
-    Tables without JSON go to the driver as they are: SQLAlchemy's handling of each value costs more than the insert.
+
+def add_values(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows given by their values in the order of `names`, which no JSON column is among; none is fine.
+
+    They go to the driver as they are: SQLAlchemy's handling of each value costs more than the insert.
     """
     if not rows:
         return
-    names = list(rows[0])
-    if any(isinstance(table.c[name].type, JSON) for name in names):
-        connection.execute(insert(table), rows)
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(map(quote, names))
+    if connection.dialect.name == "postgresql":
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
         return
-    compiled = insert(table).compile(dialect=connection.dialect, column_keys=names)
-    order = list(getattr(compiled, "positiontup", None) or ())
-    if not order:
-        connection.exec_driver_sql(str(compiled), rows)
-    elif order == names:
-        connection.exec_driver_sql(str(compiled), [tuple(row.values()) for row in rows])
-    else:
-        connection.exec_driver_sql(str(compiled), [tuple(map(row.__getitem__, order)) for row in rows])
+    marks = ", ".join("?" * len(names))
+    statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"  # noqa: S608 - names of our own tables
+    connection.exec_driver_sql(statement, list(rows))
+
+
+def prepare_bulk(connection: Connection) -> None:
+    """Room for what a large batch changes: SQLite would write the pages of its random indexes several times over."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{_BULK_CACHE_KIB}")
+        connection.exec_driver_sql(f"PRAGMA wal_autocheckpoint={_BULK_CHECKPOINT_PAGES}")
 
 
 # The lease.

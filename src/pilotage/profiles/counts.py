@@ -11,7 +11,9 @@ import numpy as np
 from pilotage.errors import InputError
 from pilotage.profiles.model import SCORE, ColumnProfile, ReferenceProfile
 
-__all__ = ["Counts", "add", "count_rows", "count_values", "total"]
+__all__ = ["Counts", "add", "count_floats", "count_rows", "count_values", "total"]
+
+Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 Counts = dict[str, list[int]]
 """Column name → rows per cell, in the order of the column's cells; plain JSON."""
@@ -35,6 +37,28 @@ def count_rows(
     return {
         column.name: count_values(column, values[column.name]) for column in profile.columns if column.name in values
     }
+
+
+def count_floats(
+    profile: ReferenceProfile, names: Sequence[str], rows: Sequence[bytes], scores: Sequence[float | None] = ()
+) -> Counts:
+    """As `count_rows`, of rows that are packed float64 values in native byte order, without a null among them.
+
+    Raises ValueError when a row has not one value for each name.
+    """
+    if any(len(row) != 8 * len(names) for row in rows):
+        raise ValueError(f"a row does not have {len(names)} values")
+    cells = np.ascontiguousarray(np.frombuffer(b"".join(rows)).reshape(len(rows), len(names)).T)
+    values: dict[str, Any] = dict(zip(names, cells, strict=True))
+    counts = {
+        column.name: _count_array(column, values[column.name])
+        if column.kind == "numeric"
+        else _count_categories(column, values[column.name].tolist())
+        for column in profile.columns
+        if column.name in values
+    }
+    score = profile.column(SCORE)
+    return {**counts, SCORE: count_values(score, scores)} if scores and score is not None else counts
 
 
 def count_values(column: ColumnProfile, values: Sequence[Any]) -> list[int]:
@@ -75,13 +99,19 @@ def _count_numbers(column: ColumnProfile, values: Sequence[Any]) -> list[int]:
         faults = len(values) - nulls - len(numbers)
         values = numbers
     array = np.fromiter(map(float, values), dtype=np.float64, count=len(values))
+    counted = _count_array(column, array)
+    counted[-2] += nulls
+    counted[-1] += faults
+    return counted
+
+
+def _count_array(column: ColumnProfile, array: Array) -> list[int]:
     finite = array[np.isfinite(array)]
-    faults += len(array) - len(finite)
     cells = np.searchsorted(np.asarray(column.cuts), finite, side="right") + 1
     cells[finite < column.low] = 0
     cells[finite > column.high] = len(column.cuts) + 2
     counted = np.bincount(cells, minlength=len(column.cuts) + 3)
-    return [*counted.tolist(), nulls, faults]
+    return [*counted.tolist(), 0, len(array) - len(finite)]
 
 
 def _count_categories(column: ColumnProfile, values: Sequence[Any]) -> list[int]:
