@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint check bench-gateway lock clean
+.PHONY: demo test test-slow lint check bench-gateway bench-ledger lock clean
 
 # ARGS go to `pilotage demo`, e.g. make demo ARGS="--no-serve --json"
 demo: $(READY)
@@ -27,6 +27,9 @@ check: lint test test-slow
 
 bench-gateway: $(READY)
 	@$(BIN)/python bench/gateway.py $(ARGS)
+
+bench-ledger: $(READY)
+	@$(BIN)/python bench/ledger.py $(ARGS)
 
 $(READY): requirements/dev.txt pyproject.toml
 	@echo "making .venv (once) ..." >&2

@@ -25,11 +25,24 @@ _START_S = 30
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a running server's `postgres` database; skips where PostgreSQL is not installed."""
+    with private_server() as url:
+        if url is None:
+            pytest.skip("PostgreSQL (initdb, postgres) is not installed")
+        yield url
+
+
+@contextlib.contextmanager
+def private_server(folder: Path = Path("/tmp"), *, sync: bool = False) -> Iterator[str | None]:
+    """The URL of a fresh server's `postgres` database; None where PostgreSQL is not installed.
+
+    Without `sync` it is quick and loses its data with the machine: for tests, not for a measurement.
+    """
     programs = _programs()
     if programs is None:
-        pytest.skip("PostgreSQL (initdb, postgres) is not installed")
+        yield None
+        return
     user = _unprivileged()
-    folder = Path(tempfile.mkdtemp(prefix="pilotage-pg-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pilotage-pg-", dir=folder))
     if user is not None:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
     run = {"user": user, "cwd": folder} if user else {"cwd": folder}
@@ -40,7 +53,8 @@ def postgres_server() -> Iterator[str]:
             capture_output=True,
             **run,
         )
-        settings = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", f"unix_socket_directories={folder}"]
+        durable = [] if sync else ["-c", "fsync=off"]
+        settings = ["-c", "listen_addresses=", *durable, "-c", f"unix_socket_directories={folder}"]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [programs / "postgres", "-D", folder / "data", *settings], stdout=log, stderr=log, **run

@@ -27,6 +27,9 @@ from pilotage.ledger.record import Plain
 __all__ = ["Gap", "HeldFrame", "JournalIntake", "Position", "StreamBox", "Taken"]
 
 _MAX_OPENED = 60_000
+_PLACE_BYTES = 8_192
+"""Frames are counted by what they hold, so that a batch of large payloads takes no more memory than one of small."""
+
 _RESTARTED = frozenset({"journal.recovered", "journal.damaged"})
 _plain = msgspec.json.Decoder(Plain).decode
 
@@ -150,7 +153,7 @@ class JournalIntake:
         self._room = 0
 
     def take(self, files: Sequence[JournalFile], limit: int) -> Taken:
-        """Read about `limit` frames, shared fairly between the workers."""
+        """Read about `limit` frames, fewer when they are large, shared fairly between the workers."""
         by_worker = [list(group) for _, group in groupby(files, key=lambda file: (file.node, file.worker))]
         more = False
         for worker_files in by_worker:
@@ -206,7 +209,7 @@ class JournalIntake:
             for frame in read_frames(file, self._stewards, offset, chain):
                 self._take_frame(name, frame)
                 offset, chain = frame.end, frame.chain
-                self._room -= 1
+                self._room -= 1 + len(frame.secret) // _PLACE_BYTES
                 if self._room <= 0:
                     return replace(position, offset=offset, chain=chain.hex())
             if not offset and file.finished:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,6 +70,7 @@ _log = logging.getLogger(__name__)
 _LEASE = "steward"
 _SOON_S, _LATER_S = 0.05, 0.5
 _REMEMBERED = 128
+_LEAST, _FIRST, _MOST, _BATCH_S = 1_024, 4_096, 16_384, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,7 @@ class Steward:
         self._retry = True
         self._renewed = 0
         self._unpublished = False
+        self._pace = _FIRST
 
     def _use(self, keyring: Keyring) -> None:
         self.keyring, self.cabinet, self._signing = keyring, KeyCabinet(keyring), None
@@ -165,8 +168,8 @@ class Steward:
 
     # Sealing.
 
-    def seal(self, limit: int = 16384) -> SealReport:
-        """Seal one batch of about `limit` frames and as many control events.
+    def seal(self, limit: int | None = None) -> SealReport:
+        """Seal one batch of about `limit` frames and as many control events; without a limit, what takes a second.
 
         Raises Unavailable without the lease, Conflict(code="lease_lost") when it went to another, IntegrityError
         when the last head does not hold: then nothing is signed.
@@ -176,11 +179,20 @@ class Steward:
             self._renew_keyring()
             if self._unpublished:
                 self._publish()
-            files = journal_files(self.home.journal)
-            work = self._collector.collect(files, limit, retry=self._retry)
+            began, files = time.monotonic(), journal_files(self.home.journal)
+            work = self._collector.collect(files, limit or self._pace, retry=self._retry)
             report = self._commit(work)
             self._clean(files, work)
+            if report.more and limit is None:
+                self._set_pace(time.monotonic() - began)
             return report
+
+    def _set_pace(self, seconds: float) -> None:
+        """Larger batches write less for each decision, but a batch must end well within the lease's term."""
+        if seconds < _BATCH_S / 2:
+            self._pace = min(2 * self._pace, _MOST)
+        elif seconds > 2 * _BATCH_S:
+            self._pace = max(self._pace // 2, _LEAST)
 
     def seal_all(self) -> SealReport:
         """Seal until nothing waits; the last report, its counts summed over all batches."""
