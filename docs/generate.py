@@ -27,7 +27,7 @@ piped; `--json` prints one JSON value on standard output and nothing else there.
 error.
 
 Exit codes: 0 done; 1 an [error](errors.md), which names its mend, or `audit verify` found a change; 2 a wrong call;
-3 `gate check` says no-go; 130 Ctrl-C.
+3 `gate check` says no-go; 4 and 5 an alarm of `audit follow`; 130 Ctrl-C.
 
 Who acts is the person whose token is in `PILOTAGE_TOKEN`; `pilotage people add` issues it.
 """

@@ -2,12 +2,13 @@
 # ruff: noqa: T201
 """Check offline that a ledger holds a record: needs Python 3.8 and `cryptography`, nothing of Pilotage.
 
-    python verify_proof.py PROOF RECORD KEY
+    python verify_proof.py PROOF RECORD KEY [WITNESS]
 
 PROOF   the file that `pilotage decisions prove` wrote (C2SP tlog-proof)
 RECORD  the exact bytes of the record, as `pilotage decisions prove` wrote them beside it
 KEY     the log's verifier key, or a file that holds it. Get it once, from somebody you trust, and keep it:
         a key that comes with the proof proves nothing.
+WITNESS the verifier key of a witness, likewise: it must have confirmed the checkpoint too (C2SP cosignature/v1)
 
 Prints what is proven and ends with 0; or says why not and ends with 1.
 What it checks, in this order: the proof file is well formed; the checkpoint in it is signed by the key (Ed25519);
@@ -29,38 +30,41 @@ class NotProven(Exception):
 
 
 def main(arguments):
-    if len(arguments) != 3:
+    if len(arguments) not in (3, 4):
         print(__doc__)
         return 2
     try:
         proof = pathlib.Path(arguments[0]).read_bytes().decode()
         record = pathlib.Path(arguments[1]).read_bytes()
-        index, origin, size = verify(proof, record, read_key(arguments[2]))
+        index, origin, size = verify(proof, record, *(read_key(text, n) for n, text in enumerate(arguments[2:])))
     except (NotProven, OSError, UnicodeDecodeError) as error:
         print(f"NOT PROVEN: {error}")
         return 1
-    print(f"PROVEN: the record is entry {index} of the {size} entries that {origin} has signed")
+    confirmed = " and the witness has confirmed" if arguments[3:] else ""
+    print(f"PROVEN: the record is entry {index} of the {size} entries that {origin} has signed{confirmed}")
     return 0
 
 
-def verify(proof, record, key):
+def verify(proof, record, key, *witness):
     """(index, origin, size) when the log with `key` has signed a tree that holds `record`; else NotProven."""
     index, hashes, checkpoint = read_proof(proof)
-    origin, size, root = check_signature(checkpoint, key)
-    found = climb(sha256(b"\x00" + record).digest(), index, size, hashes)
-    if found != root:
+    text, *_ = [check_signature(checkpoint, *each) for each in (key, *witness)]
+    match = re.fullmatch(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([^\n]+)\n(?:[^\n]+\n)*", text)
+    if not match or match[1] != key[0] or len(decode(match[3])) != 32:
+        raise NotProven("the signed text is not a checkpoint of this log")
+    if climb(sha256(b"\x00" + record).digest(), index, int(match[2]), hashes) != decode(match[3]):
         raise NotProven("the record and the proof's hashes do not lead to the signed root")
-    return index, origin, size
+    return index, match[1], int(match[2])
 
 
-def read_key(argument):
-    """(name, key id, public key) of the text `<name>+<hex key id>+<base64 of 0x01 and the public key>`."""
+def read_key(argument, witness=False):
+    """(name, kind's byte and public key) of `<name>+<hex key id>+<base64 of the kind and the public key>`."""
     text = argument if "+" in argument else pathlib.Path(argument).read_text()
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
     content = decode(encoded)
-    if content[:1] != b"\x01" or len(content) != 33:
-        raise NotProven("the key is not an Ed25519 verifier key")
+    if content[:1] != (b"\x04" if witness else b"\x01") or len(content) != 33:
+        raise NotProven("the key is not an Ed25519 verifier key of this kind")
     if sha256(name.encode() + b"\n" + content).digest()[:4].hex() != key_id:
         raise NotProven("the key's id does not belong to its name and bytes")
     return name, content
@@ -83,33 +87,31 @@ def read_proof(text):
     return int(match[1]), hashes, checkpoint
 
 
-def check_signature(note, key):
-    """(origin, size, root) of a checkpoint that `key` has signed."""
-    name, public = key
+def check_signature(note, name, public):
+    """The text of a checkpoint that the key has signed: a log's, or a witness's."""
     text, blank, signatures = note.rpartition("\n\n")
-    text += "\n"
     lines = signatures.split("\n")
     if not blank or lines.pop() != "":
         raise NotProven("the checkpoint is not a signed note")
-    key_id = sha256(name.encode() + b"\n" + public).digest()[:4]
+    text, key_id = text + "\n", sha256(name.encode() + b"\n" + public).digest()[:4]
     signed = False
     for line in lines:
         match = re.fullmatch(r"— (\S+) (\S+)", line)
         if not match:
             raise NotProven("the checkpoint has a line that is no signature")
-        signature = decode(match[2])
-        if match[1] == name and signature[:4] == key_id:  # others are witnesses that this script does not know
-            try:
-                Ed25519PublicKey.from_public_bytes(public[1:]).verify(signature[4:], text.encode())
-            except InvalidSignature:
-                raise NotProven("the checkpoint's signature is wrong") from None
-            signed = True
+        content = decode(match[2])
+        if (match[1], content[:4]) != (name, key_id):  # of another key
+            continue
+        at = int.from_bytes(content[4:12], "big")  # a witness signs its time too, 8 bytes before the signature
+        head, start = (f"cosignature/v1\ntime {at}\n", 12) if public[:1] == b"\x04" else ("", 4)
+        try:
+            Ed25519PublicKey.from_public_bytes(public[1:]).verify(content[start:], (head + text).encode())
+        except InvalidSignature:
+            raise NotProven(f"the checkpoint's signature of {name} is wrong") from None
+        signed = True
     if not signed:
         raise NotProven(f"the checkpoint is not signed by {name}")
-    match = re.fullmatch(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([^\n]+)\n(?:[^\n]+\n)*", text)
-    if not match or match[1] != name or len(decode(match[3])) != 32:
-        raise NotProven("the signed text is not a checkpoint of this log")
-    return match[1], int(match[2]), decode(match[3])
+    return text
 
 
 def climb(value, index, size, hashes):

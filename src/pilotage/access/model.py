@@ -20,9 +20,12 @@ ROLES: tuple[str, ...] = (
     "business_owner",
     "operator",
     "auditor",
+    "witness",
 )
 
-_EVERYONE = frozenset({"system.read", "release.read", "evidence.read", "gate.check", "decision.read", "monitor.read"})
+_EVERYONE = frozenset(
+    {"system.read", "release.read", "evidence.read", "gate.check", "decision.read", "monitor.read", "log.read"}
+)
 
 PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -36,6 +39,8 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "operator": _EVERYONE
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke"},
         "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify", "keyring.read"},
+        # Whoever watches from outside sees hashes and signed roots, no decision and no page.
+        "witness": frozenset({"log.read", "log.cosign"}),
     }
 )
 """What each role may do, as `noun.verb`."""

@@ -10,12 +10,17 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
+from pilotage.cli.follow import follow
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
-from pilotage.errors import InputError
+from pilotage.errors import InputError, NotFound
+from pilotage.kernel.clock import rfc3339
+from pilotage.ledger.outside import Outside, Receipt, parse_receipts, read_notes
+from pilotage.ledger.proofs import require_cosignature
 from pilotage.ledger.proofs import verify_proof as check_proof
 from pilotage.ledger.signing import parse_periods
+from pilotage.ledger.verify import LedgerReport
 from pilotage.wiring.audit import verify as verify_installation
 from pilotage.wiring.keys import verifier_keys
 
@@ -27,20 +32,45 @@ def audit() -> None:
     """Verify that nothing on record was changed."""
 
 
+audit.add_command(follow)
+
+
 @audit.command("verify")
+@click.option(
+    "--receipt",
+    "receipts",
+    multiple=True,
+    metavar="FILE|ID:HASH",
+    help="A client's receipt, or a file of them, one a line: the ledger must have exactly these records.",
+)
+@click.option(
+    "--held",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A checkpoint kept elsewhere (of a witness: the file checkpoint): the ledger must continue it.",
+)
+@click.option("--witness", "witnesses", multiple=True, metavar="VKEY", help="A witness's key: it must have cosigned.")
 @json_option
 @click.pass_obj
-def verify(chosen: Chosen, json_: bool) -> None:
-    """Recompute the whole ledger: leaves, tiles, heads, signatures, payloads, index, counts, journals, control rows.
+def verify(
+    chosen: Chosen, receipts: tuple[str, ...], held: tuple[Path, ...], witnesses: tuple[str, ...], json_: bool
+) -> None:
+    """Recompute the whole ledger: leaves, tiles, heads, signatures, payloads, index, counts, journals, control rows;
+    and hold it against evidence from outside.
 
     Exit code 1 when anything was changed; each place is named.
     """
     installation = opened(chosen)
     require(acting(installation), "ledger.verify")
+    outside = Outside(receipts=_receipts(receipts), checkpoints=read_notes(held), witnesses=witnesses)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors_console(), transient=True) as bar:
         task = bar.add_task("entries", total=None)
-        report = verify_installation(installation, lambda done, total: bar.update(task, completed=done, total=total))
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        report = verify_installation(installation, advance, outside)
     if json_:
         as_json(asdict(report))
     else:
@@ -53,9 +83,8 @@ def verify(chosen: Chosen, json_: bool) -> None:
                 ("place", "what", "got", "expected"),
                 [(fault.place, fault.what, fault.got, fault.expected) for fault in report.faults],
             )
-        click.echo(
-            "The signing key is on this machine: whoever holds it can sign another history. Keep checkpoints elsewhere."
-        )
+        for line in _vouched(report):
+            click.echo(line)
     sys.exit(0 if report.ok else 1)
 
 
@@ -68,10 +97,17 @@ def verify(chosen: Chosen, json_: bool) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with what pilotage audit vkey --all prints: for a log whose key was rotated.",
 )
+@click.option("--witness", default="", metavar="VKEY", help="A witness's key: it must have cosigned the checkpoint.")
 @json_option
 @click.pass_obj
-def verify_proof(chosen: Chosen, proof: Path, record: Path, vkey: str, vkeys: Path | None, json_: bool) -> None:
-    """Verify offline that a record is in the ledger: needs the proof, the record and the public key, nothing else."""
+def verify_proof(
+    chosen: Chosen, proof: Path, record: Path, vkey: str, vkeys: Path | None, witness: str, json_: bool
+) -> None:
+    """Verify offline that a record is in the ledger: needs the proof, the record and the public key, nothing else.
+
+    With --witness somebody outside must have confirmed it too: then whoever holds the ledger's key alone cannot have
+    made it up.
+    """
     lines = vkeys.read_text(encoding="utf-8").splitlines() if vkeys else [vkey]
     key = parse_periods(lines) or verifier_keys(opened(chosen))
     try:
@@ -79,20 +115,37 @@ def verify_proof(chosen: Chosen, proof: Path, record: Path, vkey: str, vkeys: Pa
     except UnicodeDecodeError as error:
         raise InputError(f"{proof} is no proof", got="binary", mend="pass the .tlog-proof file first") from error
     checkpoint = check_proof(text, record.read_bytes(), key)
+    confirmed = require_cosignature(text, witness) if witness else None
     index = next((line.split()[1] for line in text.splitlines() if line.startswith("index ")), "")
     if json_:
-        as_json({"verified": True, "index": int(index), "size": checkpoint.size, "origin": checkpoint.origin})
+        facts = {"verified": True, "index": int(index), "size": checkpoint.size, "origin": checkpoint.origin}
+        told = {"witness": confirmed.witness, "witnessed_at": _moment(confirmed.at)} if confirmed else {}
+        as_json(facts | told)
     else:
         click.echo(
             f"{click.style('verified', fg='green', bold=True)}: entry {index} of {checkpoint.size}, {checkpoint.origin}"
         )
+        if confirmed:
+            click.echo(f"confirmed by the witness {confirmed.witness} at {_moment(confirmed.at)}")
 
 
 @audit.command("checkpoint")
+@click.option("--cosigned", is_flag=True, help="The newest checkpoint that a witness has confirmed, not the newest.")
+@json_option
 @click.pass_obj
-def checkpoint(chosen: Chosen) -> None:
-    """Print the signed checkpoint; whoever keeps it can later show that history was rewritten."""
-    click.echo(opened(chosen).ledger().checkpoint(), nl=False)
+def checkpoint(chosen: Chosen, cosigned: bool, json_: bool) -> None:
+    """Print the signed checkpoint with its cosignatures; whoever keeps it can later show that history was rewritten."""
+    ledger = opened(chosen).ledger()
+    found = ledger.cosigned()
+    newest = max(found, key=lambda each: (each.size, each.at), default=None)
+    if cosigned and newest is None:
+        raise NotFound("no witness has confirmed a checkpoint", mend="run one elsewhere: pilotage audit follow")
+    text = newest.note if cosigned and newest else ledger.checkpoint_with_cosignatures()
+    if json_:
+        told = [{"witness": w.witness, "vkey": w.vkey, "size": w.size, "at": _moment(w.at)} for w in found]
+        as_json({"checkpoint": text, "witnesses": told})
+        return
+    click.echo(text, nl=False)
 
 
 @audit.command("vkey")
@@ -123,3 +176,30 @@ def stats(chosen: Chosen, json_: bool) -> None:
         as_json(facts)
     else:
         show_facts(list(facts.items()))
+
+
+def _vouched(report: LedgerReport) -> list[str]:
+    """Who else than this machine confirms it, and up to where."""
+    lines = [
+        f"witnessed up to size {each.size} by {each.witness} at {each.at}"
+        + ("" if each.known else f" (by this machine's word; require it: --witness {each.vkey})")
+        for each in report.witnessed
+    ]
+    upto = max((each.size for each in report.witnessed), default=0)
+    if upto < report.size:
+        beyond = f"Beyond size {upto} only" if upto else "No witness has confirmed anything: only"
+        lines.append(f"{beyond} the signing key on this machine vouches; whoever holds it can sign another history.")
+    return lines
+
+
+def _receipts(given: tuple[str, ...]) -> list[Receipt]:
+    """Receipts of files and of the command line."""
+    found: list[Receipt] = []
+    for each in given:
+        path = Path(each)
+        found += parse_receipts(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else each)
+    return found
+
+
+def _moment(seconds: int) -> str:
+    return rfc3339(seconds * 1_000_000)

@@ -19,7 +19,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from pilotage.errors import InputError, IntegrityError
 
-__all__ = ["Checkpoint", "Signer", "parse_checkpoint", "read_checkpoint_body", "vkey_of"]
+__all__ = [
+    "Checkpoint",
+    "Signer",
+    "check_key_name",
+    "key_id",
+    "parse_checkpoint",
+    "parse_vkey",
+    "read_checkpoint_body",
+    "split_note",
+    "vkey_of",
+]
 
 _ED25519 = b"\x01"
 _SIGNATURE_LINES = 64
@@ -42,11 +52,7 @@ class Signer:
     """An Ed25519 key with the name it signs under."""
 
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
-        if not name or "+" in name or name.split() != [name]:
-            raise InputError(
-                "not a key name", got=repr(name), expected="text without spaces and plus signs", mend="rename the log"
-            )
-        self.name = name
+        self.name = check_key_name(name)
         self._private = private
         self._public = private.public_key().public_bytes_raw()
 
@@ -64,13 +70,13 @@ class Signer:
                 mend="pass what Frontier.root() returned",
             )
         text = Checkpoint(origin=origin, size=size, root=root).text()
-        signature = _key_id(self.name, self._public) + self._private.sign(text.encode())
+        signature = key_id(self.name, self._public) + self._private.sign(text.encode())
         return f"{text}\n— {self.name} {base64.b64encode(signature).decode()}\n"
 
 
 def vkey_of(name: str, public: bytes) -> str:
     """The verifier key of a raw 32-byte Ed25519 public key under a name."""
-    return f"{name}+{_key_id(name, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+    return f"{name}+{key_id(name, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
 
 
 def parse_checkpoint(text: str, vkeys: Sequence[str]) -> Checkpoint:
@@ -79,8 +85,8 @@ def parse_checkpoint(text: str, vkeys: Sequence[str]) -> Checkpoint:
     Lines of unknown keys are passed over. Raises IntegrityError for any other text, for a wrong signature of a known
     key, and when no known key has signed; InputError for a text that is no verifier key.
     """
-    known = dict(_parse_vkey(vkey) for vkey in vkeys)
-    body, lines = _split_note(text)
+    known = dict(parse_vkey(vkey) for vkey in vkeys)
+    body, lines = split_note(text)
     signed = False
     for name, content in lines:
         public = known.get((name, content[:4]))
@@ -99,11 +105,20 @@ def parse_checkpoint(text: str, vkeys: Sequence[str]) -> Checkpoint:
 
 def read_checkpoint_body(text: str) -> Checkpoint:
     """What a signed checkpoint says, its signatures unchecked. Raises IntegrityError for any other text."""
-    return _parse_body(_split_note(text)[0])
+    return _parse_body(split_note(text)[0])
 
 
-def _split_note(text: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """The signed text and the (name, key id ‖ signature) of each signature line."""
+def check_key_name(name: str) -> str:
+    """The name, when a key may bear it. Raises InputError."""
+    if not name or "+" in name or name.split() != [name] or not name.isprintable():
+        raise InputError(
+            "not a key name", got=repr(name), expected="text without spaces and plus signs", mend="choose another name"
+        )
+    return name
+
+
+def split_note(text: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """The signed text and the (name, key id ‖ signature) of each signature line. Raises IntegrityError."""
     if any(ord(letter) < 32 and letter != "\n" for letter in text):
         raise _bad_note("control characters", "text and newlines")
     cut = text.rfind("\n\n")
@@ -134,8 +149,8 @@ def _parse_body(body: str) -> Checkpoint:
     return Checkpoint(origin=origin, size=int(size), root=root)
 
 
-def _parse_vkey(vkey: str) -> tuple[tuple[str, bytes], bytes]:
-    """((name, key id), public key) of a verifier key."""
+def parse_vkey(vkey: str, kind: bytes = _ED25519) -> tuple[tuple[str, bytes], bytes]:
+    """((name, key id), public key of 32 bytes) of a verifier key whose type byte is `kind`. Raises InputError."""
     name, _, rest = vkey.strip().partition("+")
     claimed, _, encoded = rest.partition("+")
     try:
@@ -144,18 +159,19 @@ def _parse_vkey(vkey: str) -> tuple[tuple[str, bytes], bytes]:
         key = b""
     public = key[1:]
     canonical = base64.b64encode(key).decode() == encoded
-    if not canonical or key[:1] != _ED25519 or len(public) != 32 or _key_id(name, public).hex() != claimed:
+    if not canonical or key[:1] != kind or len(public) != 32 or key_id(name, public, kind).hex() != claimed:
         raise InputError(
             "not a verifier key",
             got=vkey[:120],
             expected="<name>+<hex key id>+<base64 of an Ed25519 key>",
-            mend="copy the whole line that `pilotage audit key` prints",
+            mend="copy the whole line that `pilotage audit vkey` prints (of a witness: the file witness.vkey)",
         )
-    return (name, _key_id(name, public)), public
+    return (name, key_id(name, public, kind)), public
 
 
-def _key_id(name: str, public: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
+def key_id(name: str, public: bytes, kind: bytes = _ED25519) -> bytes:
+    """The 4 bytes by which a signature line names its key."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
 
 
 def _decode(encoded: str) -> bytes:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilotage.errors import InputError, IntegrityError
+from pilotage.ledger.cosignatures import Cosignature, find_cosignature
 from pilotage.ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from pilotage.ledger.notes import Checkpoint, read_checkpoint_body
 from pilotage.ledger.signing import KeyPeriod, verify_checkpoint
 from pilotage.ledger.tiles import TileReader
 
-__all__ = ["Proof", "make_proof", "parse_proof", "verify_proof"]
+__all__ = ["Proof", "make_proof", "parse_proof", "require_cosignature", "verify_proof"]
 
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 
@@ -79,6 +80,19 @@ def verify_proof(proof_text: str, entry: bytes, vkey: str | Sequence[KeyPeriod])
             mend="use the key of the log that made the proof",
         )
     return checkpoint
+
+
+def require_cosignature(proof_text: str, witness_vkey: str) -> Cosignature:
+    """The cosignature of a witness on a proof's checkpoint. Raises IntegrityError when it has none, or a wrong one."""
+    found = find_cosignature(parse_proof(proof_text).checkpoint, witness_vkey)
+    if found is None:
+        raise IntegrityError(
+            "the witness has not confirmed this proof's checkpoint",
+            got="no cosignature under its key",
+            expected=witness_vkey.partition("+")[0],
+            mend="make the proof again after the witness's next round: pilotage decisions prove",
+        )
+    return found
 
 
 def _decode_hash(line: str) -> bytes:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row
 
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.ledger import store, tiles
+from pilotage.ledger.cosigned import Cosigned, cosigned_checkpoint, newest_covering, read_cosigned
 from pilotage.ledger.items import SALT, InterruptedPayload
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
@@ -18,6 +19,7 @@ from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.opening import PayloadOpener
 from pilotage.ledger.proofs import make_proof
 from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, decode_leaf
+from pilotage.ledger.signing import KeyPeriod, key_periods
 from pilotage.ledger.tables import decisions, events
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
@@ -194,6 +196,7 @@ class Ledger:
         self._engine = engine
         self._cabinet = KeyCabinet(keyring) if keyring is not None else None
         self._opener = PayloadOpener(self._folder, engine, self._cabinet)
+        self._keyring = keyring
 
     def decisions(
         self, wanted: DecisionFilter | None = None, limit: int = 100, before: int | None = None
@@ -335,7 +338,14 @@ class Ledger:
         return tiles.read_checkpoint(self._folder)
 
     def prove(self, id_: str) -> str:
-        """A tlog-proof of a decision or an event, against the published checkpoint. Raises NotFound."""
+        """A tlog-proof of a decision or an event, against the newest checkpoint that a witness confirmed and that
+        covers it, else against the published one. Raises NotFound."""
+        index, published = self.leaf_of(id_), self.checkpoint()
+        cosigned = newest_covering(self._folder, index, self._keys())
+        return make_proof(self._folder, index, cosigned or published)
+
+    def leaf_of(self, id_: str) -> int:
+        """The leaf of a decision or an event. Raises NotFound."""
         with reading(self._engine) as connection:
             row = store.find_row(connection, decisions, id_) or store.find_row(connection, events, id_)
         if row is None:
@@ -344,7 +354,15 @@ class Ledger:
                 got=id_,
                 mend="check the id; a fresh one is sealed within seconds",
             )
-        return make_proof(self._folder, int(row.leaf), self.checkpoint())
+        return int(row.leaf)
+
+    def checkpoint_with_cosignatures(self) -> str:
+        """The published checkpoint with the lines of the witnesses that confirmed exactly it. Raises NotFound."""
+        return cosigned_checkpoint(self._folder, self.checkpoint(), self._keys())
+
+    def cosigned(self) -> list[Cosigned]:
+        """The newest checkpoint that each witness confirmed; those that do not hold are left to `audit verify`."""
+        return [found for _, found in read_cosigned(self._folder, self._keys()) if isinstance(found, Cosigned)]
 
     def profile_counts(
         self,
@@ -377,6 +395,13 @@ class Ledger:
             p50_us=quantiles[0],
             p99_us=quantiles[1],
         )
+
+    def _keys(self) -> Sequence[KeyPeriod]:
+        """The log's verifier keys; none without a keyring, so that no cosignature is believed then."""
+        if self._keyring is None:
+            return ()
+        with reading(self._engine) as connection:
+            return key_periods(connection, self._keyring)
 
     def _require_cabinet(self) -> KeyCabinet:
         if self._cabinet is None:

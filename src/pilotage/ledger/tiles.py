@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pilotage.errors import InputError, IntegrityError, NotFound
@@ -26,9 +26,12 @@ __all__ = [
     "ENTRY_BYTES",
     "TILE_WIDTH",
     "TileReader",
+    "node_in_tiles",
     "pack_entries",
+    "parse_tile_name",
     "partial_widths",
     "publish",
+    "published_tile",
     "read_checkpoint",
     "read_entries",
     "read_entry",
@@ -44,7 +47,7 @@ ENTRY_BYTES = 65_535
 
 _HASH_BYTES = 32
 _HEIGHT = 8
-_TILE = re.compile(r"tile/(entries|0|[1-9]\d?)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?")
+_TILE = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?!x000)(?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _sha256 = hashlib.sha256
 
 
@@ -60,13 +63,24 @@ def tile_path(folder: Path, level: int | str, number: int, width: int = TILE_WID
 
 def tile_span(folder: Path, path: Path) -> int | None:
     """The size of the smallest tree that has the tile or bundle at `path`; None for a path of no tile."""
-    match = _TILE.fullmatch(path.relative_to(folder).as_posix())
+    named = parse_tile_name(path.relative_to(folder).as_posix())
+    if named is None:
+        return None
+    level, number, width = named
+    height = 0 if isinstance(level, str) else _HEIGHT * level
+    return (number * TILE_WIDTH + width) << height
+
+
+def parse_tile_name(name: str) -> tuple[int | str, int, int] | None:
+    """(level, number, width) of `tile/<L>/<N>[.p/<W>]`, the level an integer or `entries`; None for another text."""
+    match = _TILE.fullmatch(name)
     if match is None:
         return None
-    level, number, width = match.groups()
-    height = 0 if level == "entries" else _HEIGHT * int(level)
-    first = int(number.replace("x", "").replace("/", "")) * TILE_WIDTH
-    return (first + int(width or TILE_WIDTH)) << height
+    level, digits, width = match.groups()
+    number = int(digits.replace("x", "").replace("/", ""))
+    if width is not None and int(width) >= TILE_WIDTH:
+        return None
+    return level if level == "entries" else int(level), number, int(width or TILE_WIDTH)
 
 
 def tile_root(hashes: Sequence[bytes]) -> bytes:
@@ -153,9 +167,7 @@ class TileReader:
 
     def read(self, level: int, index: int) -> bytes:
         """The hash of node (level, index), a `merkle.HashReader`. Raises IntegrityError."""
-        tile_level, height = divmod(level, _HEIGHT)
-        number, offset = divmod(index << height, TILE_WIDTH)
-        return tile_root(self.tile(tile_level, number)[offset : offset + (1 << height)])
+        return node_in_tiles(self.tile, level, index)
 
     def tile(self, level: int, number: int) -> list[bytes]:
         """The hashes of one tile, as many as a tree of this size has."""
@@ -164,6 +176,29 @@ class TileReader:
             width = min(TILE_WIDTH, (self.size >> (_HEIGHT * level)) - number * TILE_WIDTH)
             self._tiles[key] = _read_tile(self.folder, level, number, width)
         return self._tiles[key]
+
+
+def node_in_tiles(tile: Callable[[int, int], Sequence[bytes]], level: int, index: int) -> bytes:
+    """The hash of node (level, index), of `tile(tile level, number)`'s hashes."""
+    tile_level, height = divmod(level, _HEIGHT)
+    number, offset = divmod(index << height, TILE_WIDTH)
+    return tile_root(tile(tile_level, number)[offset : offset + (1 << height)])
+
+
+def published_tile(folder: Path, level: int | str, number: int, width: int, size: int) -> bytes:
+    """The bytes of one tile or bundle of the published tree of `size` leaves, cut from a wider file if need be.
+
+    Raises NotFound when that tree has no such tile, or its file is gone; IntegrityError when the file is cut.
+    """
+    height = 0 if isinstance(level, str) else _HEIGHT * level
+    path = tile_path(folder, level, number, width)
+    if not (1 <= width <= TILE_WIDTH and number >= 0 and (number * TILE_WIDTH + width) << height <= size):
+        raise NotFound("the tree has no such tile", got=path.name, mend="read the checkpoint for the tree's size")
+    if not (path.is_file() or tile_path(folder, level, number).is_file() or partial_widths(folder, level, number)):
+        raise NotFound("this tile is not here any more", got=path.name, mend="restore it, or ask for a later one")
+    if isinstance(level, str):
+        return pack_entries(_read_bundle(folder, number, width))
+    return b"".join(_read_tile(folder, level, number, width))
 
 
 def partial_widths(folder: Path, level: int | str, number: int) -> list[int]:

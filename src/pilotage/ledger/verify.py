@@ -20,11 +20,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
 from pilotage.errors import IntegrityError, NotFound
+from pilotage.ledger.cosigned import COSIGNED
 from pilotage.ledger.faults import Faults, LedgerFault
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint
+from pilotage.ledger.outside import Witnessed
 from pilotage.ledger.record import Batch, Event, decode_leaf
 from pilotage.ledger.segments import intents
 from pilotage.ledger.signing import ROTATED, KeyPeriod, periods_of, verify_checkpoint
@@ -39,7 +41,7 @@ from pilotage.storage.home import Home
 
 __all__ = ["LedgerReport", "Progress", "Witness", "verify_ledger"]
 
-_FOLDER = frozenset({"checkpoint", "segments", "tile"})
+_FOLDER = frozenset({"checkpoint", COSIGNED, "segments", "tile"})
 
 Progress = Callable[[int, int], None]
 """Called with (entries checked, entries in the tree)."""
@@ -51,7 +53,8 @@ Witness = Callable[[Sequence[ReadableEvent]], Iterable[LedgerFault]]
 @dataclass(frozen=True, kw_only=True)
 class LedgerReport:
     """What was verified. `readable` payloads were decrypted, `erased` ones are unreadable for ever; `published` is the
-    size of the published tree. `faults` holds the first 1,000 of `fault_count`.
+    size of the published tree. `faults` holds the first 1,000 of `fault_count`. `witnessed` is filled in by whoever
+    compares with evidence from outside.
     """
 
     ok: bool
@@ -68,6 +71,7 @@ class LedgerReport:
     frames: int = 0
     fault_count: int = 0
     faults: tuple[LedgerFault, ...] = ()
+    witnessed: tuple[Witnessed, ...] = ()
 
 
 def verify_ledger(
@@ -117,6 +121,7 @@ def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
         root=audit.walk.roots.get(audit.size, b"").hex() if audit else "",
         fault_count=faults.count,
         faults=tuple(faults.found),
+        witnessed=(),
         **known,
     )
 

@@ -56,7 +56,7 @@ def _from_here(method: str, path: str, headers: Headers) -> bool:
     """
     if method in {"GET", "HEAD"} or "authorization" in headers:
         return True
-    if path.startswith("/api/") and "cookie" not in headers:
+    if path.startswith(("/api/", "/log/")) and "cookie" not in headers:
         return True
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -78,7 +78,8 @@ def _with_headers(send: Send, path: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
-            headers["cache-control"] = "no-cache" if path.startswith("/static/") else "no-store"
+            if not path.startswith("/log/"):
+                headers["cache-control"] = "no-cache" if path.startswith("/static/") else "no-store"
         await send(message)
 
     return send_with_headers

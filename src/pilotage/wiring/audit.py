@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from pilotage.ledger.faults import LedgerFault
+from pilotage.ledger.outside import Outside, OutsideAudit
 from pilotage.ledger.verify import LedgerReport, verify_ledger
 from pilotage.ledger.verify_batches import ReadableEvent
 from pilotage.rollout.service import witness
@@ -19,15 +21,23 @@ __all__ = ["verify"]
 _ROUNDS = 3
 
 
-def verify(installation: Installation, progress: Callable[[int, int], None] = lambda done, total: None) -> LedgerReport:
-    """Verify the installation's whole record; the report names every place that was changed."""
+def verify(
+    installation: Installation,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    outside: Outside | None = None,
+) -> LedgerReport:
+    """Verify the installation's whole record, and against evidence from outside; the report names every place."""
+    home, ledger, keyring = installation.home, installation.ledger_engine, installation.keyring
+    audit = OutsideAudit(home, ledger, keyring, outside or Outside())
 
     def control_rows(sealed: Sequence[ReadableEvent]) -> list[LedgerFault]:
         return _control_faults(installation, [each.event for each in sealed])
 
-    return verify_ledger(
-        installation.home, installation.ledger_engine, installation.keyring, witnesses=[control_rows], progress=progress
-    )
+    def outsiders(_sealed: Sequence[ReadableEvent]) -> Iterable[LedgerFault]:
+        return audit.faults()
+
+    report = verify_ledger(home, ledger, keyring, witnesses=[control_rows, outsiders], progress=progress)
+    return replace(report, witnessed=tuple(audit.witnessed))
 
 
 def _control_faults(installation: Installation, sealed: Sequence[Attesting]) -> list[LedgerFault]:

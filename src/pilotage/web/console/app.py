@@ -20,7 +20,7 @@ from pilotage import __version__
 from pilotage.errors import PilotageError, Unauthenticated
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
-from pilotage.web import api
+from pilotage.web import api, log
 from pilotage.web.console import decision_pages, sign_in, system_pages
 from pilotage.web.console.live import LiveFigures
 from pilotage.web.console.render import Pages
@@ -44,6 +44,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         Route("/live", _fine),
         Route("/ready", _fine),
         *api.routes(installation),
+        *log.routes(installation),
         *sign_in.routes(view),
         *system_pages.routes(view),
         *decision_pages.routes(view),
@@ -89,7 +90,9 @@ def _value(value: float | str | bool | None) -> str:
 
 
 def _error_response(view: Pages, request: Request, error: Exception) -> Response:
-    wants_page = not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+    wants_page = not request.url.path.startswith(("/api/", "/log/")) and "text/html" in request.headers.get(
+        "accept", ""
+    )
     if isinstance(error, Unauthenticated) and wants_page:
         if "hx-request" in request.headers:
             # A redirect would put the sign-in page into a piece of this one.
