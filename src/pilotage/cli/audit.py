@@ -14,6 +14,7 @@ from pilotage.cli.follow import follow
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.cli.verifier_keys import VerifierKey
 from pilotage.errors import InputError, NotFound
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.outside import Outside, Receipt, parse_receipts, read_notes
@@ -49,7 +50,9 @@ audit.add_command(follow)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A checkpoint kept elsewhere (of a witness: the file checkpoint): the ledger must continue it.",
 )
-@click.option("--witness", "witnesses", multiple=True, metavar="VKEY", help="A witness's key: it must have cosigned.")
+@click.option(
+    "--witness", "witnesses", type=VerifierKey(), multiple=True, help="A witness's key: it must have cosigned."
+)
 @json_option
 @click.pass_obj
 def verify(
@@ -91,13 +94,15 @@ def verify(
 @audit.command("verify-proof")
 @click.argument("proof", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("record", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--vkey", default="", help="The ledger's public key (pilotage audit vkey); this home's when left out.")
+@click.option(
+    "--vkey", type=VerifierKey(), default="", help="The ledger's public key (pilotage audit vkey); else this home's."
+)
 @click.option(
     "--vkeys",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file with what pilotage audit vkey --all prints: for a log whose key was rotated.",
 )
-@click.option("--witness", default="", metavar="VKEY", help="A witness's key: it must have cosigned the checkpoint.")
+@click.option("--witness", type=VerifierKey(), default="", help="A witness's key: it must have cosigned too.")
 @json_option
 @click.pass_obj
 def verify_proof(

@@ -13,10 +13,12 @@ from pathlib import Path
 import click
 
 from pilotage.cli.output import as_json, json_option
+from pilotage.cli.verifier_keys import VerifierKey
 from pilotage.errors import PilotageError
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.following import Follower, Round
 from pilotage.ledger.log_client import LogClient
+from pilotage.ledger.signing import parse_periods
 from pilotage.ledger.witness import HistoryAlarm
 from pilotage.ledger.witness_folder import WitnessFolder
 
@@ -47,7 +49,12 @@ class _Seconds(click.ParamType[int, object]):
 @click.command("follow")
 @click.argument("url")
 @click.option("--state", required=True, type=click.Path(file_okay=False, path_type=Path), help="The witness's folder.")
-@click.option("--vkey", required=True, help="The log's public key (pilotage audit vkey), got from somebody you trust.")
+@click.option(
+    "--vkey",
+    type=VerifierKey(),
+    required=True,
+    help="The log's public key (pilotage audit vkey), got from somebody you trust.",
+)
 @click.option("--name", default="", help="The name of the witness's key, on the first run (default: this machine's).")
 @click.option("--token", envvar="PILOTAGE_TOKEN", default="", help="A token of the role witness, or PILOTAGE_TOKEN.")
 @click.option("--once", is_flag=True, help="One round, then end.")
@@ -65,9 +72,10 @@ def follow(
     Exit code 4 when history was rewritten, forked or rolled back: the evidence is kept in the state folder. Exit code 5
     when nothing could be verified for --stale-after.
     """
-    folder = WitnessFolder(state, name or f"{socket.gethostname().split('.')[0] or 'host'}/witness", vkey)
+    keys = parse_periods(vkey.splitlines())
+    folder = WitnessFolder(state, name or f"{socket.gethostname().split('.')[0] or 'host'}/witness", keys)
     try:
-        watch = _Watch(Follower(LogClient(url, token), folder, vkey), folder, every, stale_after, json_)
+        watch = _Watch(Follower(LogClient(url, token), folder, keys), folder, every, stale_after, json_)
         watch.say_who(url)
         sys.exit(watch.once() if once else watch.run())
     finally:

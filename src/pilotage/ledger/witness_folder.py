@@ -30,7 +30,8 @@ __all__ = ["WitnessFolder"]
 class WitnessFolder:
     """The folder of one witness of one log, held by one process. Raises Conflict when another one holds it.
 
-    `keys` are the log's verifier keys, each with the sizes it signs. Raises InputError for a folder that is of another log or whose state is gone.
+    `keys` are the log's verifier keys, each with the sizes it signs. Raises InputError for a folder that is of another
+    log or whose state is gone.
     """
 
     def __init__(self, folder: Path, name: str, keys: Sequence[KeyPeriod]) -> None:

@@ -17,6 +17,7 @@ from pilotage.ledger.following import Follower
 from pilotage.ledger.log_client import LogClient
 from pilotage.ledger.merkle import Frontier, consistency_proof, leaf_hash, subtree_root
 from pilotage.ledger.notes import Signer, parse_checkpoint
+from pilotage.ledger.signing import KeyPeriod
 from pilotage.ledger.tiles import TileReader, publish, published_tile
 from pilotage.ledger.witness import Held, HistoryAlarm, LogTiles, check_next, check_proof
 from pilotage.ledger.witness_folder import WitnessFolder
@@ -25,6 +26,7 @@ ORIGIN = "example.org/log"
 SIGNER = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32)))
 STRANGER = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32))
 VKEY = SIGNER.vkey()
+KEYS = [KeyPeriod(vkey=VKEY)]
 
 
 def entries(count: int, tag: str = "") -> list[bytes]:
@@ -51,14 +53,14 @@ def in_memory(leaves: Sequence[bytes]) -> Callable[[int], LogTiles]:
 
 
 def held(leaves: Sequence[bytes]) -> Held:
-    return check_next(None, sign(leaves), VKEY, in_memory(leaves)).held
+    return check_next(None, sign(leaves), KEYS, in_memory(leaves)).held
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 1500), st.integers(0, 1500))
 def test_a_log_that_grows_is_followed(old: int, more: int) -> None:
     leaves = entries(old + more)
-    found = check_next(held(leaves[:old]), sign(leaves), VKEY, in_memory(leaves))
+    found = check_next(held(leaves[:old]), sign(leaves), KEYS, in_memory(leaves))
     assert (found.held.size, found.held.root) == (old + more, Frontier().append(map(leaf_hash, leaves)).root())
     assert bool(found.proof) == (more > 0)
 
@@ -70,7 +72,7 @@ def test_one_changed_entry_of_the_past_is_a_rewritten_history(old: int, more: in
     changed = list(leaves)
     changed[data.draw(st.integers(0, old - 1))] = b"another"
     with pytest.raises(HistoryAlarm, match="rewritten") as caught:
-        check_next(held(leaves[:old]), sign(changed), VKEY, in_memory(changed))
+        check_next(held(leaves[:old]), sign(changed), KEYS, in_memory(changed))
     assert caught.value.code == "log_rewritten"
     assert {"held-checkpoint.txt", "shown-checkpoint.txt", "consistency-proof.txt"} <= set(caught.value.evidence)
     assert parse_checkpoint(caught.value.evidence["shown-checkpoint.txt"], [VKEY]).size == old + more
@@ -78,7 +80,7 @@ def test_one_changed_entry_of_the_past_is_a_rewritten_history(old: int, more: in
 
 def alarm_of(before: Held | None, shown: str, leaves: Sequence[bytes]) -> str:
     with pytest.raises(HistoryAlarm) as caught:
-        check_next(before, shown, VKEY, in_memory(leaves))
+        check_next(before, shown, KEYS, in_memory(leaves))
     return caught.value.code
 
 
@@ -97,7 +99,7 @@ def test_each_way_to_break_history_has_its_name() -> None:
 def test_a_page_that_is_no_checkpoint_is_no_alarm() -> None:
     for text in ("<html>a proxy says no</html>", ""):
         with pytest.raises(IntegrityError) as caught:
-            check_next(None, text, VKEY, in_memory([]))
+            check_next(None, text, KEYS, in_memory([]))
         assert not isinstance(caught.value, HistoryAlarm)
 
 
@@ -111,13 +113,13 @@ def test_a_proof_that_the_log_brings_is_checked_too() -> None:
     leaves = entries(300)
     before, read = held(leaves[:200]), in_memory(leaves)(300).read
     proof = consistency_proof(200, 300, read)
-    assert check_proof(before, sign(leaves), VKEY, proof).held.size == 300
+    assert check_proof(before, sign(leaves), KEYS, proof).held.size == 300
     with pytest.raises(HistoryAlarm, match="rewritten"):
-        check_proof(before, sign(leaves), VKEY, proof[:-1])
+        check_proof(before, sign(leaves), KEYS, proof[:-1])
     with pytest.raises(HistoryAlarm, match="same size"):
-        check_proof(before, sign(entries(200, "x")), VKEY, [])
+        check_proof(before, sign(entries(200, "x")), KEYS, [])
     with pytest.raises(IntegrityError):
-        check_proof(None, sign(leaves), VKEY, proof)
+        check_proof(None, sign(leaves), KEYS, proof)
 
 
 class FolderLog:
@@ -152,13 +154,13 @@ def log(tmp_path: Path) -> FolderLog:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[WitnessFolder]:
-    made = WitnessFolder(tmp_path / "state", "w", VKEY)
+    made = WitnessFolder(tmp_path / "state", "w", KEYS)
     yield made
     made.close()
 
 
 def follower(log: FolderLog, folder: WitnessFolder) -> Follower:
-    return Follower(log, folder, VKEY)  # type: ignore[arg-type]
+    return Follower(log, folder, KEYS)  # type: ignore[arg-type]
 
 
 def test_a_round_verifies_keeps_cosigns_and_sends(log: FolderLog, folder: WitnessFolder) -> None:
@@ -180,7 +182,7 @@ def test_what_was_kept_survives_a_restart_and_catches_a_rollback(log: FolderLog,
     follower(log, folder).round(1_000)
     folder.close()
     (log.folder / "checkpoint").write_text(backup)
-    again = WitnessFolder(folder.folder, "w", VKEY)
+    again = WitnessFolder(folder.folder, "w", KEYS)
     try:
         with pytest.raises(HistoryAlarm, match="fewer entries") as caught:
             follower(log, again).round(1_010)
@@ -223,13 +225,13 @@ def test_a_log_that_is_away_changes_nothing(log: FolderLog, folder: WitnessFolde
 def test_the_folder_is_one_process_s_and_one_log_s(log: FolderLog, folder: WitnessFolder) -> None:
     follower(log, folder).round(1_000)
     with pytest.raises(Conflict, match="another process"):
-        WitnessFolder(folder.folder, "w", VKEY)
+        WitnessFolder(folder.folder, "w", KEYS)
     folder.close()
     with pytest.raises(InputError, match="not a state of this log"):
-        WitnessFolder(folder.folder, "w", STRANGER.vkey())
+        WitnessFolder(folder.folder, "w", [KeyPeriod(vkey=STRANGER.vkey())])
     (folder.folder / "state.json").unlink()
     with pytest.raises(InputError, match="is gone"):
-        WitnessFolder(folder.folder, "w", VKEY)
+        WitnessFolder(folder.folder, "w", KEYS)
 
 
 def test_the_tiles_of_a_server_are_the_tree_s_at_every_size(log: FolderLog) -> None:
