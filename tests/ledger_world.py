@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from sqlalchemy import Engine
@@ -131,9 +132,12 @@ class World:
         *,
         step: Callable[[str], None] = lambda name: None,
         clock: Callable[[], int] | None = None,
+        ticks: Callable[[], int] | None = None,
+        steal: bool = True,
     ) -> Steward:
-        """A steward that has the lease."""
-        extra = {} if clock is None else {"clock": clock}
+        """A steward that has the lease, unless told not to `steal` it."""
+        given = {"clock": clock, "ticks": ticks}
+        extra: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         steward = Steward(
             home=self.home,
             control=self.control,
@@ -144,7 +148,7 @@ class World:
             step=step,
             **extra,
         )
-        assert steward.acquire(steal=True)
+        assert not steal or steward.acquire(steal=True)
         return steward
 
     @property

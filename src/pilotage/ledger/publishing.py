@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,11 @@ from pilotage.ledger.notes import parse_checkpoint
 from pilotage.ledger.segments import make_folders
 from pilotage.storage.database import reading, writing
 from pilotage.storage.objects import write_durably
+from pilotage.storage.processes import end_process, stopped, this_process
 
 __all__ = ["Publisher"]
+
+_LOOK_S = 0.02
 
 
 class Publisher:
@@ -82,9 +86,24 @@ class Publisher:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold the publisher's lock. A process that was stopped while it held it is killed: its work is done again."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _wait_for_lock(handle)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, this_process().encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def _wait_for_lock(handle: int) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_LOOK_S)
+        holder = os.pread(handle, 200, 0).decode(errors="replace")
+        if stopped(holder):
+            end_process(holder)

@@ -69,6 +69,7 @@ ProfileOf = Callable[[str], ReferenceProfile | None]
 _log = logging.getLogger(__name__)
 _LEASE = "steward"
 _SOON_S, _LATER_S = 0.05, 0.5
+_STUCK_NS = 60 * 1_000_000_000
 _REMEMBERED = 128
 _LEAST, _FIRST, _MOST, _BATCH_S = 1_024, 4_096, 16_384, 1.0
 
@@ -107,6 +108,7 @@ class Steward:
         profile_of: ProfileOf = lambda release: None,
         clock: Clock = now_us,
         term_us: int = leases.TERM_US,
+        ticks: Callable[[], int] = time.monotonic_ns,
         step: Callable[[str], None] = lambda name: None,
         keyring_now: Callable[[], Keyring] | None = None,
     ) -> None:
@@ -116,14 +118,17 @@ class Steward:
         self.trouble = ""
         self._keyring_now = keyring_now or (lambda: keyring)
         self._profile_of = profile_of
-        self._term_us = term_us
-        self._step = step
+        self._standby = leases.Standby(
+            engine=ledger, name=_LEASE, label=holder, clock=clock, term_us=term_us, ticks=ticks
+        )
+        self._term_us, self._ticks = term_us, ticks
+        self._step = self._progress(step)
         self._lock = threading.RLock()
         self._signing: Signing | None = None
         self._use(keyring)
         self._lease: leases.Lease | None = None
         self._retry = True
-        self._renewed = 0
+        self._renewed = self._advanced = ticks()
         self._unpublished = False
         self._pace = _FIRST
 
@@ -148,16 +153,23 @@ class Steward:
         """
         with self._lock:
             self._renew_keyring()
-            lease = leases.acquire(
-                self.ledger, _LEASE, self.holder, clock=self.clock, term_us=self._term_us, steal=steal
-            )
+            lease = self._standby.acquire(steal=steal)
             if lease is None:
                 return False
+            self._unblock()
             self._publisher.check()
             self._publisher.publish()
             self._signing = None
-            self._lease, self._retry, self._renewed = lease, True, self.clock()
+            self._lease, self._retry, self._renewed = lease, True, self._ticks()
             return True
+
+    def _unblock(self) -> None:
+        """A predecessor that was stopped in the middle of a control change holds the lock of that database."""
+        try:
+            with writing(self.control, patience_s=leases.PATIENCE_S):
+                pass
+        except Unavailable:
+            self._standby.evict()
 
     def release(self) -> None:
         """Give the lease back."""
@@ -175,6 +187,7 @@ class Steward:
         when the last head does not hold: then nothing is signed.
         """
         with self._lock, _collector_paused():
+            self._advanced = self._ticks()
             self._require_lease()
             self._renew_keyring()
             if self._unpublished:
@@ -228,10 +241,11 @@ class Steward:
         Troubles are logged, kept in `trouble` for readiness checks, and tried again.
         """
         pause = _SOON_S
+        threading.Thread(target=self._beat, args=(stop,), daemon=True, name="lease").start()
         while not stop.is_set():
             try:
                 if self._lease is None and not self.acquire():
-                    stop.wait(self._term_us / 4_000_000)
+                    stop.wait(self._term_us / 1_000_000 / leases.LOOKS)
                     continue
                 report = self.seal()
                 self.trouble = ""
@@ -243,6 +257,24 @@ class Steward:
                 self._stumble(error)
             stop.wait(pause)
         self._finish()
+
+    def _beat(self, stop: threading.Event) -> None:
+        """Renew the lease beside a long batch; not for one that has not come to its next write point for a minute."""
+        while not stop.wait(self._term_us / 1_000_000 / leases.BEATS):
+            lease = self._lease
+            if lease is None or self._ticks() - self._advanced > _STUCK_NS:
+                continue
+            try:
+                leases.renew(self.ledger, lease, clock=self.clock, term_us=self._term_us)
+            except SQLAlchemyError as error:
+                _log.warning("the lease was not renewed: %s", type(error).__name__)
+
+    def _progress(self, step: Callable[[str], None]) -> Callable[[str], None]:
+        def advanced(name: str) -> None:
+            self._advanced = self._ticks()
+            step(name)
+
+        return advanced
 
     def _finish(self) -> None:
         """Seal what waits and give the lease back; what cannot be sealed now waits for the next start."""
@@ -297,7 +329,7 @@ class Steward:
         except PilotageError:
             self._drop_uncommitted([builder.path for builder in packed.builders])
             raise
-        self._renewed = now
+        self._renewed = self._ticks()
         self._step("committed")
         if batch:
             self._publish(entries)
@@ -318,13 +350,13 @@ class Steward:
         self._publisher.publish(fresh)
         self._unpublished = False
 
-    def _stay(self, lease: leases.Lease) -> None:
-        """Renew the lease while there is nothing to commit."""
-        if self.clock() - self._renewed < self._term_us // 3:
+    def _stay(self, lease: leases.Lease, *, at_once: bool = False) -> None:
+        """Renew the lease while there is nothing to commit, and before files are deleted for good."""
+        if not at_once and (self._ticks() - self._renewed) // 1_000 < self._term_us // leases.BEATS:
             return
         if not leases.renew(self.ledger, lease, clock=self.clock, term_us=self._term_us):
             raise Conflict("the lease went to another steward", code="lease_lost", mend="stand by")
-        self._renewed = self.clock()
+        self._renewed = self._ticks()
 
     def _signing_by(self, connection: Connection) -> Signing:
         """Which key signs: it changes only with the keyring, the lease or an event of this steward."""
@@ -436,6 +468,8 @@ class Steward:
         whole = [
             file for name, file in removable.items() if name in known and known[name].state in ("whole", "deleted")
         ]
+        if whole:
+            self._stay(self._require_lease(), at_once=True)
         for file in whole:
             file.path.unlink(missing_ok=True)
             self._step("journal_deleted")

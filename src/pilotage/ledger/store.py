@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     cast,
     delete,
     func,
@@ -76,6 +77,7 @@ __all__ = [
     "find_row",
     "first_waiting",
     "forget_positions",
+    "free_lease",
     "grant_lease",
     "head_of",
     "head_sealing",
@@ -84,9 +86,9 @@ __all__ = [
     "keys_of_decisions",
     "known_segments",
     "last_head",
-    "lease_row",
     "open_streams",
     "page_after",
+    "peek_lease",
     "positions",
     "prepare_bulk",
     "release_hold_row",
@@ -153,15 +155,13 @@ def prepare_bulk(connection: Connection) -> None:
 # The lease.
 
 
-def lease_row(connection: Connection, name: str) -> Row[Any] | None:
-    """The lease's row, locked until the transaction ends."""
-    return connection.execute(select(lease).where(lease.c.name == name).with_for_update()).first()
+def peek_lease(connection: Connection, name: str) -> Row[Any] | None:
+    """The lease's row, not locked."""
+    return connection.execute(select(lease).where(lease.c.name == name)).first()
 
 
-def grant_lease(
-    connection: Connection, name: str, holder: str, *, expires: int, previous: Row[Any] | None
-) -> int | None:
-    """Give the lease to a holder under the next epoch; None when another was quicker."""
+def grant_lease(connection: Connection, name: str, holder: str, *, expires: int, previous: int | None) -> int | None:
+    """Give the lease to a holder under the epoch after `previous` (None: the first); None when another was quicker."""
     if previous is None:
         try:
             with connection.begin_nested():
@@ -169,16 +169,22 @@ def grant_lease(
         except NotUnique:
             return None
         return 1
-    epoch = int(previous.epoch) + 1
-    change = update(lease).where(lease.c.name == name, lease.c.epoch == previous.epoch)
-    changed = connection.execute(change.values(holder=holder, epoch=epoch, expires=expires))
-    return epoch if changed.rowcount == 1 else None
+    change = update(lease).where(lease.c.name == name, lease.c.epoch == previous)
+    changed = connection.execute(change.values(holder=holder, epoch=previous + 1, expires=expires))
+    return previous + 1 if changed.rowcount == 1 else None
 
 
 def renew_lease(connection: Connection, name: str, holder: str, epoch: int, *, expires: int) -> bool:
-    """Move the lease's end if this holder has it under this epoch."""
+    """Move the lease's end, always to another value, if this holder has it under this epoch."""
     mine = (lease.c.name == name, lease.c.holder == holder, lease.c.epoch == epoch)
-    return connection.execute(update(lease).where(*mine).values(expires=expires)).rowcount == 1
+    moved = case((lease.c.expires >= expires, lease.c.expires + 1), else_=expires)
+    return connection.execute(update(lease).where(*mine).values(expires=moved)).rowcount == 1
+
+
+def free_lease(connection: Connection, name: str, holder: str, epoch: int) -> None:
+    """Give the lease back, if this holder has it under this epoch."""
+    mine = (lease.c.name == name, lease.c.holder == holder, lease.c.epoch == epoch)
+    connection.execute(update(lease).where(*mine).values(holder="", expires=0))
 
 
 # Heads and what waits to be published.

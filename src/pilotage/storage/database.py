@@ -9,7 +9,9 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, Connection, Engine, Integer, MetaData, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
+from pilotage.errors import Unavailable
 from pilotage.storage.home import Home
 
 __all__ = ["BIG", "DOCUMENT", "Part", "control", "ledger", "open_engine", "reading", "url_of", "writing"]
@@ -23,6 +25,7 @@ ledger = MetaData()
 """Tables that only the steward writes: index, heads, keys, counts."""
 
 BIG = BigInteger().with_variant(Integer, "sqlite")
+_BUSY_MS, _IDLE_MS = 10_000, 5_000
 DOCUMENT = JSON().with_variant(JSONB, "postgresql")
 
 
@@ -51,7 +54,7 @@ def open_engine(url: str) -> Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            "busy_timeout=10000",
+            f"busy_timeout={_BUSY_MS}",
             "secure_delete=FAST",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
@@ -65,10 +68,48 @@ def open_engine(url: str) -> Engine:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that will write: committed at the end, rolled back on any error."""
-    with engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection, connection.begin():
+def writing(engine: Engine, *, patience_s: float | None = None) -> Iterator[Connection]:
+    """A transaction that will write: committed at the end, rolled back on any error.
+
+    With `patience_s`, waits no longer than that for another's lock, then raises Unavailable(code="database_busy").
+    On PostgreSQL, a process that was stopped in the middle of one loses it after 5 s, and its locks with it.
+    """
+    with (
+        engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection,
+        _patient(connection, patience_s),
+        connection.begin(),
+    ):
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MS}")
+            if patience_s is not None:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1_000 * patience_s)}")
         yield connection
+
+
+@contextmanager
+def _patient(connection: Connection, seconds: float | None) -> Iterator[None]:
+    """Say in our words that a lock was not to be had in time; on SQLite, wait no longer meanwhile."""
+    if seconds is None:
+        yield
+        return
+    raw: Any = connection.connection.dbapi_connection
+    sqlite = connection.dialect.name == "sqlite"
+    try:
+        if sqlite:
+            raw.execute(f"PRAGMA busy_timeout={round(1_000 * seconds)}").close()
+        yield
+    except OperationalError as error:
+        if not any(word in str(error.orig) for word in ("locked", "lock timeout")):
+            raise
+        raise Unavailable(
+            "another process holds a lock of the database",
+            code="database_busy",
+            got=f"no lock after {seconds} s",
+            mend="try again; if it lasts, look for a stopped process",
+        ) from error
+    finally:
+        if sqlite:
+            raw.execute(f"PRAGMA busy_timeout={_BUSY_MS}").close()
 
 
 @contextmanager

@@ -23,11 +23,24 @@ from pilotage.ledger.proofs import verify_proof
 from pilotage.ledger.queries import DecisionFilter
 from pilotage.ledger.record import Batch, Event, Interrupted, Plain
 from pilotage.ledger.rows import counts_digest
+from pilotage.ledger.sealing import Steward
 from pilotage.ledger.tables import consumed, heads
 from pilotage.profiles.build import build_profile
 from pilotage.storage import outbox
 from pilotage.storage.database import reading, writing
-from tests.ledger_world import RELEASE, START, World, chunk, decision, event, frame_id, make_world, opened, rejected
+from tests.ledger_world import (
+    RELEASE,
+    START,
+    World,
+    chunk,
+    decision,
+    event,
+    frame_id,
+    in_killed_process,
+    make_world,
+    opened,
+    rejected,
+)
 
 
 @pytest.fixture
@@ -334,15 +347,54 @@ def test_only_the_lease_holder_seals(either: World) -> None:
     world.check(frames[:1])
 
 
-def test_a_standby_waits_until_the_lease_ends(world: World) -> None:
-    now = [START]
-    active = world.steward("a", clock=lambda: now[0])
-    standby = world.steward("b", clock=lambda: now[0])
-    assert not active.acquire() and standby.acquire()
-    now[0] += 11_000_000
-    assert active.acquire() and not standby.acquire()
+def test_a_standby_takes_over_when_the_row_stood_still_for_a_term(world: World) -> None:
+    ticks, wall = [0], [START]
+    facts = {"ticks": lambda: ticks[0], "clock": lambda: wall[0]}
+    active = world.steward("a", **facts)
+    standby = world.steward("b", steal=False, **facts)
+    assert not standby.acquire()
+    for hours in (3, -5, 1, 0, 0, 0):
+        # Beats of a holder whose clock jumps, or stands: neither is the lease stolen, nor does anything stall.
+        wall[0] += hours * 3_600_000_000
+        ticks[0] += 4_000_000_000
+        active.seal()
+        assert not standby.acquire()
+    ticks[0] += 5_900_000_000
+    assert not standby.acquire()
+    ticks[0] += 100_000_000
+    assert standby.acquire()
+    with pytest.raises(Conflict) as lost:
+        active.seal_all()
+    assert lost.value.code == "lease_lost"
+
+
+def test_a_lease_given_back_or_of_a_dead_process_is_free_at_once(world: World) -> None:
+    active, standby = world.steward("a"), world.steward("b", steal=False)
+    assert not standby.acquire()
     active.release()
     assert standby.acquire()
+    standby.release()
+    assert in_killed_process(lambda: world.steward("killed")) == 0
+    assert standby.acquire()
+
+
+def test_a_fenced_steward_deletes_no_journal(world: World) -> None:
+    world.write([decision("ann")])
+    world.write([decision("bob")])
+    other: list[Steward] = []
+
+    def taken_over(step: str) -> None:
+        if step == "outbox_dropped":
+            other.append(world.steward("b"))
+
+    with writing(world.control) as connection:
+        outbox.emit(connection, "approval.granted")
+    with pytest.raises(Conflict) as lost:
+        world.steward("a", step=taken_over).seal()
+    assert lost.value.code == "lease_lost"
+    assert len(list((world.home.journal / "n1").glob("*.log"))) == 2
+    other[0].seal_all()
+    assert len(list((world.home.journal / "n1").glob("*.log"))) == 1
 
 
 def test_the_loop_seals_what_comes_hands_over_and_ends(world: World) -> None:
