@@ -16,6 +16,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from pilotage.ledger.erasure import erase
+from pilotage.ledger.queries import DecisionFilter
+from pilotage.replay.backtesting import backtest, keep_backtest
+from pilotage.replay.window import Window
 from tests.console.world import ConsoleWorld, make_console_world
 
 CHROMIUM = Path(os.environ.get("PILOTAGE_TEST_CHROMIUM", "/usr/bin/chromium"))
@@ -32,6 +35,7 @@ class Console:
     rejected: str
     erased: str
     interrupted: str
+    backtest: str
 
     @property
     def home(self) -> Path:
@@ -50,6 +54,8 @@ class Console:
             "rejected": f"/decisions/{self.rejected}",
             "erased": f"/decisions/{self.erased}",
             "interrupted": f"/decisions/{self.interrupted}",
+            "backtests": "/backtests",
+            "a backtest": f"/backtests/{self.backtest}",
             "not found": "/decisions/none",
         }
 
@@ -100,6 +106,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
                 rejected=rejected[0],
                 erased=erased[0],
                 interrupted=interrupted[0],
+                backtest=_backtest(world),
             )
         finally:
             process.terminate()
@@ -172,3 +179,12 @@ def listen(visit: Visit) -> None:
     page.on("pageerror", lambda error: visit.complaints.append(f"{page.url}: {error}"))
     page.on("request", on_request)
     page.on("requestfailed", lambda request: None)
+
+
+def _backtest(world: ConsoleWorld) -> str:
+    """A stored backtest of a second release; the id of its evidence."""
+    installation = world.installation
+    candidate = world.governed.release(0.6).digest
+    window = Window(wanted=DecisionFilter(), last=200)
+    found = backtest(installation.ledger(), installation.releases, candidate, window)
+    return keep_backtest(installation.control, installation.objects, found, "tests").id

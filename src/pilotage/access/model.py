@@ -31,8 +31,10 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "admin": _EVERYONE
         | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"},
-        "ml_engineer": _EVERYONE | {"system.declare", "release.build", "system.promote", "system.rollback"},
-        "model_validator": _EVERYONE | {"release.approve", "decision.read_payload", "ledger.verify"},
+        "ml_engineer": _EVERYONE
+        | {"system.declare", "release.build", "release.backtest", "system.promote", "system.rollback"},
+        "model_validator": _EVERYONE
+        | {"release.approve", "release.backtest", "decision.read_payload", "ledger.verify"},
         "risk_officer": _EVERYONE
         | {"release.approve", "decision.read_payload", "subject.erase", "system.stop", "ledger.verify", "keyring.read"},
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},

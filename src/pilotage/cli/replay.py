@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from pilotage.access.model import Person, require
+from pilotage.cli.backtest import run_backtest
 from pilotage.cli.gate import chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
@@ -24,6 +26,8 @@ from pilotage.wiring.installation import Installation
 
 __all__ = ["replay"]
 
+SHARE = click.FloatRange(0.0, 1.0)
+
 
 @click.command("replay")
 @click.argument("id_", metavar="ID", default="")
@@ -32,16 +36,22 @@ __all__ = ["replay"]
 @click.option("--system", default="", help="Only this system's.")
 @click.option("--release-filter", "by", default="", metavar="REF", help="Only those that this release answered.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="N of them, the same N each time.")
+@click.option("--release", "candidate", default="", metavar="REF", help="Backtest: let this release answer them.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the backtest as HTML.")
+@click.option("--cost", "costs", multiple=True, metavar="OLD>NEW=COST", help="What a change of answers costs.")
+@click.option("--max-flips", type=SHARE, default=0.1, show_default=True, help="Changed answers that still pass.")
+@click.option("--max-new-faults", type=SHARE, default=0.01, show_default=True, help="New rejections that still pass.")
 @json_option
 @click.pass_obj
 def replay(chosen: Chosen, /, id_: str, json_: bool, **kw: Any) -> None:
     """Answer it again, from the same release in the recorded serving environment, and compare bit for bit.
 
-    With --window or --last: many. Exit code 1 when anything differs.
+    With --window or --last: many. Exit code 1 when anything differs. With --release: the backtest of a candidate on
+    what was decided; exit code 3 when it is beyond its limits.
     """
     installation = opened(chosen)
     person = acting(installation)
-    require(person, "decision.read")
+    require(person, "release.backtest" if kw["candidate"] else "decision.read")
     many = bool(kw["span"] or kw["last"] or kw["sample"])
     if bool(id_) == many:
         raise InputError(
@@ -49,10 +59,12 @@ def replay(chosen: Chosen, /, id_: str, json_: bool, **kw: Any) -> None:
             expected="ID, or --window SINCE..UNTIL, or --last N",
             mend="give one of them",
         )
-    if not many:
+    if kw["candidate"]:
+        run_backtest(installation, person, window_of(installation, kw), kw, json_)
+    elif not many:
         _one(installation, id_, json_)
-        return
-    _many(installation, person, window_of(installation, kw), json_)
+    else:
+        _many(installation, person, window_of(installation, kw), json_)
 
 
 def window_of(installation: Installation, given: dict[str, Any]) -> Window:

@@ -13,7 +13,16 @@ from pilotage.storage.database import BIG, DOCUMENT, control
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest, row_digest
 
-__all__ = ["content_digest", "evidence_table", "find", "for_subject", "latest", "record", "recorded_digest"]
+__all__ = [
+    "content_digest",
+    "evidence_table",
+    "find",
+    "for_check",
+    "for_subject",
+    "latest",
+    "record",
+    "recorded_digest",
+]
 
 evidence_table = Table(
     "evidence",
@@ -82,6 +91,12 @@ def latest(connection: Connection, subject: str, check: str) -> Evidence | None:
 def for_subject(connection: Connection, subject: str) -> list[Evidence]:
     """All evidence about a subject, newest first."""
     rows = connection.execute(_newest_first().where(evidence_table.c.subject == subject)).mappings()
+    return [_evidence(row) for row in rows]
+
+
+def for_check(connection: Connection, check: str, limit: int) -> list[Evidence]:
+    """The newest evidence of a check, about any subject."""
+    rows = connection.execute(_newest_first().where(evidence_table.c.check == check).limit(limit)).mappings()
     return [_evidence(row) for row in rows]
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,14 +15,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from pilotage import __version__
 from pilotage.errors import PilotageError, Unauthenticated
-from pilotage.kernel.clock import rfc3339
-from pilotage.kernel.digests import short
 from pilotage.web import api, log
-from pilotage.web.console import decision_pages, sign_in, system_pages
+from pilotage.web.console import backtest_pages, decision_pages, sign_in, system_pages
 from pilotage.web.console.live import LiveFigures
 from pilotage.web.console.render import Pages
+from pilotage.web.console.templating import make_templates
 from pilotage.web.security import Guard
 from pilotage.wiring.installation import Installation
 
@@ -39,7 +36,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
     `stopping` says that the server wants to end: live streams then end by themselves, instead of being waited for.
     """
     live = LiveFigures(installation.ledger)
-    view = Pages(installation=installation, templates=_templates(), live=live, stopping=stopping)
+    view = Pages(installation=installation, templates=make_templates(), live=live, stopping=stopping)
     routes = [
         Route("/live", _fine),
         Route("/ready", _fine),
@@ -48,6 +45,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         *sign_in.routes(view),
         *system_pages.routes(view),
         *decision_pages.routes(view),
+        *backtest_pages.routes(view),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
 
@@ -63,30 +61,6 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
 
 async def _fine(_request: Request) -> Response:
     return JSONResponse({"status": "ok"})
-
-
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["when"] = lambda us: rfc3339(us)[:19].replace("T", " ")
-    environment.filters["clock"] = lambda us: rfc3339(us)[11:19]
-    environment.filters["exactly"] = lambda us: rfc3339(us)
-    environment.filters["short"] = short
-    environment.filters["value"] = _value
-    environment.globals["version"] = __version__
-    return environment
-
-
-def _value(value: float | str | bool | None) -> str:
-    """A feature's value as people write it: whole numbers without a point, nothing as a word."""
-    if value is None:
-        return "none"
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _error_response(view: Pages, request: Request, error: Exception) -> Response:
