@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
 from pilotage.kernel.clock import Clock
 from pilotage.ledger import store
 from pilotage.ledger.about import open_outbox_item
+from pilotage.ledger.ahead import Asked, ReadAhead
 from pilotage.ledger.intake import Gap, HeldFrame, JournalIntake, Position, StreamBox, Taken
 from pilotage.ledger.items import Item, event_item
 from pilotage.ledger.journal_reader import JournalFile
@@ -23,6 +25,9 @@ __all__ = ["NOTHING", "Collector", "Work", "read_positions"]
 
 NOTHING = Taken(items=[], positions=[], held=[], released=set(), broken_off=set(), gaps=[], more=False)
 """No journal was read."""
+
+_BACKLOG = 2_000
+"""Leaves of a batch, twice in a row, from which on reading ahead is worth a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +50,23 @@ class Work:
 class Collector:
     """Reads what waits to be sealed; writes nothing."""
 
-    def __init__(self, *, control: Engine, ledger: Engine, keyring: Keyring, clock: Clock) -> None:
+    def __init__(self, *, journal: Path, control: Engine, ledger: Engine, keyring: Keyring, clock: Clock) -> None:
         self._control, self._ledger, self._clock = control, ledger, clock
         self._stewards = keyring.stewards
-        self._box = StreamBox(*keyring.wrapping_secrets("held-frames"))
+        box = keyring.wrapping_secrets("held-frames")
+        self._box = StreamBox(*box)
+        self._ahead = ReadAhead(journal, keyring.stewards, box)
+        self._backlogs = 0
+
+    def close(self) -> None:
+        """Read nothing ahead any more."""
+        self._ahead.close()
 
     def collect(self, files: Sequence[JournalFile], limit: int, *, retry: bool) -> Work:
         """About `limit` frames and at most `limit` control events; with `retry`, broken files are tried again."""
         with reading(self._ledger) as connection:
-            known, streams = read_positions(connection), store.open_streams(connection)
-        taken = JournalIntake(self._stewards, self._box, known, streams, retry=retry).take(files, limit)
+            state = Asked(positions=read_positions(connection), streams=store.open_streams(connection), limit=limit)
+        taken = self._take(files, state, retry)
         with reading(self._control) as connection:
             waiting = outbox.waiting(connection, limit)
         items = [*taken.items, *(open_outbox_item(event, self._stewards) for event in waiting)]
@@ -70,6 +82,18 @@ class Collector:
             duplicates=duplicates,
             more=taken.more or len(waiting) == limit,
         )
+
+    def _take(self, files: Sequence[JournalFile], state: Asked, retry: bool) -> Taken:
+        taken = None if retry else self._ahead.take(state)
+        if taken is None:
+            intake = JournalIntake(self._stewards, self._box, state.positions, state.streams, retry=retry)
+            taken = intake.take(files, state.limit)
+        self._backlogs = self._backlogs + 1 if taken.more and len(taken.items) >= _BACKLOG else 0
+        if self._backlogs > 1:
+            self._ahead.ask(state.after(taken))
+        elif not taken.more:
+            self._ahead.close()
+        return taken
 
     def _without_sealed(self, items: list[Item]) -> tuple[list[Item], int]:
         """(items that are not leaves yet, how many were skipped); the end of a stream sealed as broken off is kept."""

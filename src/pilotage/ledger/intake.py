@@ -27,7 +27,7 @@ from pilotage.ledger.record import Plain
 __all__ = ["Gap", "HeldFrame", "JournalIntake", "Position", "StreamBox", "Taken"]
 
 _MAX_OPENED = 60_000
-_PLACE_BYTES = 8_192
+_PLACE_BYTES = 4_096
 """Frames are counted by what they hold, so that a batch of large payloads takes no more memory than one of small."""
 
 _RESTARTED = frozenset({"journal.recovered", "journal.damaged"})
@@ -79,7 +79,7 @@ class HeldFrame:
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """What one reading found. `released` are streams whose held frames are no longer needed, `broken_off` those among
-    them that will never end. `positions` are the changed ones only.
+    them that will never end. `positions` are the changed ones only, `streams` those open afterwards, by id.
     """
 
     items: list[Item]
@@ -89,6 +89,7 @@ class Taken:
     broken_off: set[str]
     gaps: list[Gap]
     more: bool
+    streams: dict[str, str] = field(default_factory=dict)
 
 
 class StreamBox:
@@ -162,7 +163,7 @@ class JournalIntake:
         self._report_vanished({file.name for file in files})
         alive = {_worker(file.name) for file in files if self._alive(file)}
         self._break_off(lambda opened: _worker(opened) not in alive)
-        return replace(self._taken, positions=list(self._changed.values()), more=more)
+        return replace(self._taken, positions=list(self._changed.values()), more=more, streams=self._streams)
 
     def _take_worker(self, files: Sequence[JournalFile]) -> bool:
         """False when there was no room to read all."""

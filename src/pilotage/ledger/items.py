@@ -52,7 +52,7 @@ class InterruptedPayload(Payload, frozen=True, kw_only=True, omit_defaults=True)
     chunks: list[bytes] = msgspec.field(default_factory=list)
 
 
-class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """What profiles count of a decision. `values` are its features by `names`; packed float64 when all are floats."""
 
     names: tuple[str, ...]

@@ -63,7 +63,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     origin: str
 
 
-class DecisionDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class DecisionDraft(msgspec.Struct, frozen=True, gc=False):
     """The columns of `decisions` that the leaf and its payload give, wherever they lie."""
 
     id: str

@@ -125,6 +125,7 @@ class Steward:
         self._step = self._progress(step)
         self._lock = threading.RLock()
         self._signing: Signing | None = None
+        self._collector = self._make_collector(keyring)
         self._use(keyring)
         self._lease: leases.Lease | None = None
         self._retry = True
@@ -132,9 +133,14 @@ class Steward:
         self._unpublished = False
         self._pace = _FIRST
 
+    def _make_collector(self, keyring: Keyring) -> Collector:
+        where = {"control": self.control, "ledger": self.ledger}
+        return Collector(journal=self.home.journal, keyring=keyring, clock=self.clock, **where)
+
     def _use(self, keyring: Keyring) -> None:
         self.keyring, self.cabinet, self._signing = keyring, KeyCabinet(keyring), None
-        self._collector = Collector(control=self.control, ledger=self.ledger, keyring=keyring, clock=self.clock)
+        self._collector.close()
+        self._collector = self._make_collector(keyring)
         self._publisher = Publisher(self.home.ledger, self.ledger, keyring.vkeys, self._step)
 
     def _renew_keyring(self) -> None:
@@ -174,6 +180,7 @@ class Steward:
     def release(self) -> None:
         """Give the lease back."""
         with self._lock:
+            self._collector.close()
             if self._lease is not None:
                 leases.release(self.ledger, self._lease)
                 self._lease = None

@@ -26,6 +26,9 @@ __all__ = ["BatchAudit", "ReadableEvent"]
 _TOGETHER = 2_000
 """Leaves to collect before SQL is asked: an idle ledger has many batches of few leaves."""
 
+_TOGETHER_BYTES = 32 * 1024 * 1024
+"""Bytes of payload after which no more is collected."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadableEvent:
@@ -71,6 +74,7 @@ class BatchAudit:
     erased: int = 0
     kept: list[ReadableEvent] = field(default_factory=list)
     _waiting: list[_Waiting] = field(default_factory=list)
+    _weight: int = 0
     _batch_ids: set[str] = field(default_factory=set)
     _erasures: ErasureAudit = field(init=False)
     _about: AboutAudit = field(init=False)
@@ -82,7 +86,8 @@ class BatchAudit:
     def take(self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch) -> None:
         """A batch: its leaves from tree index `first` on, the batch leaf at `end - 1`."""
         self._waiting.append(_Waiting(first=first, end=end, leaves=leaves, batch=batch))
-        if end - self._waiting[0].first >= _TOGETHER:
+        self._weight += self.payloads.weigh(batch)
+        if end - self._waiting[0].first >= _TOGETHER or self._weight >= _TOGETHER_BYTES:
             self._check_waiting()
 
     def finish(self, size: int) -> None:
@@ -104,7 +109,7 @@ class BatchAudit:
             self.faults.add(f"{name} rows", "the number of rows is not that of the leaves", got, expected)
 
     def _check_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._weight = self._waiting, [], 0
         if not waiting:
             return
         payloads = [self.payloads.read(one.batch) for one in waiting]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,6 +81,14 @@ class PayloadAudit:
     segments: int = 0
     paths: set[str] = field(default_factory=set)
     _used: set[str] = field(default_factory=set)
+
+    def weigh(self, batch: Batch) -> int:
+        """Bytes in the segments of a batch; what is missing weighs nothing."""
+        weight = 0
+        for segment in batch.segments:
+            with suppress(OSError, ValueError):
+                weight += (self.folder / segment.path).stat().st_size
+        return weight
 
     def read(self, batch: Batch) -> Payloads:
         """The records in the segments of a batch, whose every byte the batch leaf commits to."""

@@ -1,0 +1,169 @@
+"""Read the journals ahead while the steward commits: a process of its own, only while a backlog waits.
+
+It decrypts, checks and decodes what the next batch will hold; it writes nothing and decides nothing. The steward asks
+for what follows the state that a batch leads to, and takes the answer only if that batch led there. Whatever goes
+wrong with the process, the steward reads for itself. It ends with the pipe, so with the steward, however that ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from msgspec.structs import astuple
+
+from pilotage.ledger.intake import JournalIntake, Position, StreamBox, Taken
+from pilotage.ledger.items import Counted, Item
+from pilotage.ledger.journal_reader import journal_files
+from pilotage.ledger.rows import DecisionDraft
+
+__all__ = ["Asked", "ReadAhead", "serve"]
+
+_WAIT_S = 20.0
+_OVER = frozenset({"whole", "deleted"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Where to read on from, and how much."""
+
+    positions: dict[str, Position]
+    streams: dict[str, str]
+    limit: int
+
+    def after(self, taken: Taken) -> Asked:
+        """What to ask for next, once what was taken is sealed."""
+        positions = self.positions | {place.name: place for place in taken.positions}
+        return replace(self, positions=positions, streams=taken.streams)
+
+    def answers(self, other: Asked) -> bool:
+        """Whether what follows this state follows the other too: files that were consumed whole may be gone."""
+        return self.streams == other.streams and all(
+            _same(self.positions.get(name), other.positions.get(name))
+            for name in self.positions.keys() | other.positions.keys()
+        )
+
+
+class ReadAhead:
+    """The process that reads for one steward; `stewards` are the private keys, `box` the keys of held frames."""
+
+    def __init__(self, journal: Path, stewards: Sequence[X25519PrivateKey], box: Sequence[bytes]) -> None:
+        self._start = (str(journal), [key.private_bytes_raw() for key in stewards], list(box))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._asked: Asked | None = None
+
+    def ask(self, asked: Asked) -> None:
+        """Let it read on from there while the caller does something else."""
+        try:
+            if self._pipe is None:
+                self._pipe = self._begin()
+            self._pipe.send(asked)
+            self._asked = asked
+        except OSError:
+            self.close()
+
+    def take(self, wanted: Asked) -> Taken | None:
+        """What it read, if it was asked for this; None when the caller must read for itself."""
+        asked, self._asked = self._asked, None
+        if asked is None or self._pipe is None:
+            return None
+        try:
+            taken = _unpacked(self._pipe.recv_bytes()) if self._pipe.poll(_WAIT_S) else None
+        except (OSError, EOFError, pickle.UnpicklingError):
+            taken = None
+        if taken is None:
+            self.close()
+        return taken if taken is not None and not taken.gaps and asked.answers(wanted) else None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._pipe = self._process = self._asked = None
+
+    def _begin(self) -> Connection:
+        ours, theirs = Pipe()
+        with theirs:
+            number = theirs.fileno()
+            command = [sys.executable, "-c", f"from pilotage.ledger.ahead import serve; serve({number})"]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
+            )
+        ours.send(self._start)
+        return ours
+
+
+def _same(one: Position | None, other: Position | None) -> bool:
+    if one == other:
+        return True
+    if not {place.state for place in (one, other) if place is not None} <= _OVER:
+        return False
+    return one is None or other is None or replace(one, state=other.state) == other
+
+
+# What goes through the pipe: rows of plain values, as thousands of our objects would take several times longer to read.
+
+
+def _packed(taken: Taken) -> bytes:
+    return pickle.dumps(([*map(_row, taken.items)], replace(taken, items=[])), 5)
+
+
+def _unpacked(content: bytes) -> Taken:
+    rows, taken = pickle.loads(content)  # noqa: S301 - written by the process that this one started
+    return cast("Taken", replace(taken, items=[*map(_item, rows)]))
+
+
+def _row(item: Item) -> tuple[Any, ...] | Item:
+    if not isinstance(item.draft, DecisionDraft):
+        return item
+    counted = None if item.counted is None else astuple(item.counted)
+    what = item.kind, item.id, item.at, item.system, item.entry, item.secret, item.origin, item.subject
+    return *what, item.closed, item.sound, astuple(item.draft), counted
+
+
+def _item(row: tuple[Any, ...] | Item) -> Item:
+    if isinstance(row, Item):
+        return row
+    kind, id_, at, system, entry, secret, origin, subject, closed, sound, draft, counted = row
+    return Item(
+        kind=kind,
+        id=id_,
+        at=at,
+        system=system,
+        entry=entry,
+        secret=secret,
+        origin=origin,
+        draft=DecisionDraft(*draft),
+        subject=subject,
+        counted=None if counted is None else Counted(*counted),
+        closed=closed,
+        sound=sound,
+    )
+
+
+def serve(number: int) -> None:
+    """The process: answers on the pipe of this descriptor until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # what is decoded has no cycles, and goes with each answer
+    with suppress(EOFError, OSError), Connection(number) as pipe:
+        journal, private, box = pipe.recv()
+        stewards = [*map(X25519PrivateKey.from_private_bytes, private)]
+        while True:
+            asked: Asked = pipe.recv()
+            intake = JournalIntake(stewards, StreamBox(*box), asked.positions, asked.streams)
+            pipe.send_bytes(_packed(intake.take(journal_files(Path(journal)), asked.limit)))
