@@ -99,10 +99,8 @@ class PayloadAudit:
             self.paths.add(segment.path)
             path = self.folder / segment.path
             try:
-                content = path.read_bytes()
-                if digest(content) != segment.digest:
-                    what = "its bytes are not those that the batch leaf commits to"
-                    self.faults.add(path, what, digest(content), segment.digest)
+                if (got := digest(path.read_bytes())) != segment.digest:
+                    self.faults.add(path, "its bytes are not those that the batch leaf commits to", got, segment.digest)
                 found = iterate_segment(path, self.cabinet.mask_key)
             except (IntegrityError, OSError) as error:
                 what = error.what if isinstance(error, IntegrityError) else str(error.strerror)
