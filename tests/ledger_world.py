@@ -85,10 +85,10 @@ def rejected(subject: str = "", **plain: object) -> Frame:
     return FrameKind.decision, *plain_and_secret(uuid7(), content, outcome="rejected", findings=[finding], **plain)
 
 
-def opened(id_: str, subject: str = "") -> Frame:
+def opened(id_: str, subject: str = "", **plain: object) -> Frame:
     """The first frame of a stream."""
     content = msgspec.msgpack.encode(Payload(subject=subject, messages=[{"role": "user", "content": "why?"}]))
-    return FrameKind.opened, *plain_and_secret(id_, content, outcome="opened")
+    return FrameKind.opened, *plain_and_secret(id_, content, outcome="opened", **plain)
 
 
 def chunk(id_: str, n: int, text: str) -> Frame:

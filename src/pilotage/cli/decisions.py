@@ -18,6 +18,7 @@ from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.cli.replay import replay
+from pilotage.cli.traces import show_trace
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.ledger.queries import DecisionRow, RecordedDecision
@@ -78,14 +79,20 @@ decisions.add_command(export)
 
 
 @decisions.command("show")
-@click.argument("id_", metavar="ID")
+@click.argument("id_", metavar="[ID]", default="")
+@click.option("--trace", metavar="ID", help="Show the tree of a trace or a request instead: its id, or a decision's.")
 @json_option
 @click.pass_obj
-def show(chosen: Chosen, id_: str, json_: bool) -> None:
+def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
     """Show every factor of one decision. The payload only to roles that may read payloads."""
+    if bool(id_) == bool(trace):
+        raise click.UsageError("name one decision, or a trace with --trace")
     installation = opened(chosen)
     person = acting(installation)
     require(person, "decision.read")
+    if trace:
+        show_trace(installation.ledger(), trace, json_=json_)
+        return
     found = installation.ledger().decision(id_)
     readable = may(person, "decision.read_payload")
     if json_:

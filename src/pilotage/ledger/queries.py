@@ -258,6 +258,24 @@ class Ledger:
         row = _row(DecisionRow, found)
         return self._recorded(row, self.entry(row.leaf), self._opener)
 
+    def trace(self, ref: str, limit: int = 10_000) -> list[DecisionRow]:
+        """The decisions of one trace, or of one request, the oldest first and at most `limit`.
+
+        `ref` is a trace's or a request's id, or the id of any decision in it. Raises NotFound.
+        """
+        with reading(self._engine) as connection:
+            one = store.find_row(connection, decisions, ref)
+            if one is not None:
+                ref = one.trace or one.request_id
+            found = store.find_trace(connection, ref, limit)
+        if not found:
+            raise NotFound(
+                "no decision of such a trace or request is sealed",
+                got=ref,
+                mend="check the id; a fresh one is sealed within seconds",
+            )
+        return [_row(DecisionRow, row) for row in found]
+
     def recorded(self, rows: Sequence[DecisionRow]) -> Iterator[RecordedDecision]:
         """The decisions of some rows with their payloads; cheaper than one by one when they lie near each other."""
         opener = PayloadOpener(self._folder, self._engine, self._cabinet, rows)

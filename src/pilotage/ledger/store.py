@@ -75,6 +75,7 @@ __all__ = [
     "find_key_rows",
     "find_keys",
     "find_row",
+    "find_trace",
     "first_waiting",
     "forget_positions",
     "free_lease",
@@ -317,6 +318,16 @@ def count_decisions(connection: Connection, where: list[ColumnElement[bool]]) ->
 def find_row(connection: Connection, table: Table, id_: str) -> Row[Any] | None:
     """The index row of a decision or an event."""
     return connection.execute(select(table).where(table.c.id == id_)).first()
+
+
+def find_trace(connection: Connection, ref: str, limit: int) -> Sequence[Row[Any]]:
+    """The index rows of a trace, and of a request of that id, the oldest leaf first."""
+    c = decisions.c
+    found: dict[int, Row[Any]] = {}
+    for where in ((c.trace == ref, c.trace != ""), (c.request_id == ref,)):
+        query = select(decisions).where(*where).order_by(c.leaf).limit(limit)
+        found |= {row.leaf: row for row in connection.execute(query)}
+    return [found[leaf] for leaf in sorted(found)][:limit]
 
 
 def find_events(connection: Connection, kind: str, system: str, limit: int) -> Sequence[Row[Any]]:

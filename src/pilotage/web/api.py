@@ -18,6 +18,7 @@ from pilotage.errors import InputError, NotFound
 from pilotage.gates.service import approve, check
 from pilotage.kernel.clock import parse_time
 from pilotage.ledger.queries import RecordedDecision
+from pilotage.ledger.traces import TRACE_LIMIT, tree_document
 from pilotage.monitor.service import status
 from pilotage.releases.store import find_release
 from pilotage.replay.reasons import explain_recorded
@@ -52,6 +53,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/decisions", "decision.read", api.decisions),
         ("GET", "/decisions/export", "decision.read", api.export),
         ("GET", "/decisions/{id}", "decision.read", api.decision),
+        ("GET", "/traces/{id}", "decision.read", api.trace),
         ("GET", "/decisions/{id}/explanation", "decision.read_payload", api.explanation),
         ("GET", "/decisions/{id}/proof", "decision.read", api.proof),
         ("POST", "/decisions/{id}/replay", "decision.read", api.replay),
@@ -167,6 +169,9 @@ class _Api:
 
     def export(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         return export_response(self.installation, person, request.query_params)
+
+    def trace(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return tree_document(self.installation.ledger().trace(request.path_params["id"], TRACE_LIMIT))
 
     def decision(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         found = self._recorded(request)

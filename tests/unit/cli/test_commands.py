@@ -122,6 +122,16 @@ def decision_id(call: Call, *words: str) -> str:
     return str(value(out)[0]["id"])
 
 
+def test_a_request_is_shown_as_a_tree(call: Call) -> None:
+    (row,) = value(call("decisions", "list", "--json", "--limit", "1", role="auditor")[1])
+    code, out, _ = call("decisions", "show", "--trace", row["request_id"], role="operator")
+    assert code == 0 and out.splitlines()[1].split("\t")[0] == row["id"]
+    found = value(call("decisions", "show", "--json", "--trace", row["id"], role="operator")[1])
+    assert [node["row"]["id"] for node in found["nodes"]] == [row["id"]] and found["whole"] is True
+    assert call("decisions", "show", "--trace", "nosuch", role="operator")[0] == 1
+    assert call("decisions", "show", role="operator")[0] == 2
+
+
 def test_a_payload_is_shown_only_to_roles_that_may_read_it(call: Call) -> None:
     id_ = decision_id(call, "--subject", "customer-2")
     readable = value(call("decisions", "show", id_, "--json", role="auditor")[1])

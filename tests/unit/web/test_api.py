@@ -287,3 +287,10 @@ class TestExport:
         assert "person" in client.get(f"{path}?payload=yes&format=csv", headers=as_(world, "auditor")).text
         for query in ("format=xml", "payload=maybe", "since=yesterday", "kind=nobody", "trace=%00"):
             assert client.get(f"{path}?{query}", headers=as_(world, "auditor")).status_code == 422, query
+
+
+def test_a_trace_is_a_tree(auditor: TestClient) -> None:
+    id_ = first(auditor, "answered")
+    found = auditor.get(f"/api/v1/traces/{id_}").json()
+    assert [(node["depth"], node["row"]["id"]) for node in found["nodes"]] == [(0, id_)] and found["whole"]
+    assert auditor.get("/api/v1/traces/nosuch").status_code == 404

@@ -207,3 +207,9 @@ class TestExports:
         client.post("/sign-in", data={"token": world.token("operator")})
         assert "payload=yes" not in client.get("/decisions").text
         assert client.get("/exports/decisions?payload=yes").status_code == 403
+
+    def test_a_decision_leads_to_its_trace(self, pages: TestClient) -> None:
+        id_ = re.findall(r'href="/decisions/([^"]+)"', pages.get("/decisions?outcome=answered").text)[0]
+        link = re.findall(r'href="(/traces/[^"]+)"', pages.get(f"/decisions/{id_}").text)[0]
+        text = pages.get(link).text
+        assert f'href="/decisions/{id_}"' in text and "1 decision in" in text

@@ -16,6 +16,7 @@ from pilotage.ledger.items import InterruptedPayload
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
+from pilotage.ledger.traces import TRACE_LIMIT, trace_tree
 from pilotage.releases.store import list_releases
 from pilotage.replay.model import ReplayVerdict
 from pilotage.replay.reasons import explain_recorded
@@ -39,6 +40,7 @@ def routes(view: Pages) -> list[BaseRoute]:
     return [
         Route("/decisions", pages.decisions),
         Route("/exports/decisions", pages.export),
+        Route("/traces/{id}", pages.trace),
         Route("/decisions/{id}", pages.decision),
         Route("/decisions/{id}/proof", pages.proof),
         Route("/decisions/{id}/record", pages.record),
@@ -94,6 +96,20 @@ class _DecisionPages:
     def export(self, request: Request) -> Response:
         person = self.view.person(request, "decision.read")
         return export_response(self.installation, person, request.query_params)
+
+    def trace(self, request: Request) -> Response:
+        person = self.view.person(request, "decision.read")
+        rows = self.ledger().trace(request.path_params["id"], TRACE_LIMIT)
+        nodes = trace_tree(rows)
+        return self.view.render(
+            "trace.html",
+            section="decisions",
+            person=person,
+            id=request.path_params["id"],
+            nodes=nodes,
+            whole=len(rows) < TRACE_LIMIT,
+            span_ms=max(node.after_us + node.row.answer_us for node in nodes) / 1000,
+        )
 
     def decision(self, request: Request) -> Response:
         person = self.view.person(request, "decision.read")
