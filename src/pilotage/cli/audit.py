@@ -13,7 +13,7 @@ from pilotage.access.model import require
 from pilotage.cli.follow import follow
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.cli.output import as_json, errors_console, json_option, show_table
 from pilotage.cli.verifier_keys import VerifierKey
 from pilotage.errors import InputError, NotFound
 from pilotage.kernel.clock import rfc3339
@@ -167,20 +167,6 @@ def vkey(chosen: Chosen, all_: bool, json_: bool) -> None:
         return
     for period in periods:
         click.echo(period.line() if all_ else period.vkey)
-
-
-@audit.command("stats")
-@json_option
-@click.pass_obj
-def stats(chosen: Chosen, json_: bool) -> None:
-    """Count what is sealed."""
-    installation = opened(chosen)
-    found = installation.ledger().stats()
-    facts = {"decisions": found.decisions, "outcomes": found.outcomes, "workers": installation.settings.workers}
-    if json_:
-        as_json(facts)
-    else:
-        show_facts(list(facts.items()))
 
 
 def _vouched(report: LedgerReport) -> list[str]:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("rollout", "End a stop."),
     "decisions": ("decisions", "List, show, explain, replay and prove decisions."),
     "audit": ("audit", "Verify the ledger and its proofs."),
+    "ledger": ("ledger", "Count, export and rebuild what is sealed."),
     "erase": ("erase", "Make one person's payloads unreadable for ever."),
     "monitor": ("monitor", "See drift against a release's reference."),
     "people": ("people", "Add people, with roles and personal tokens."),

@@ -20,6 +20,8 @@ from pilotage.ledger.opening import PayloadOpener
 from pilotage.ledger.proofs import make_proof
 from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, decode_leaf
 from pilotage.ledger.signing import KeyPeriod, key_periods
+from pilotage.ledger.sums import newest_seconds, quantile_us
+from pilotage.ledger.sums_store import find_second_sums, find_sums
 from pilotage.ledger.tables import decisions, events
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
@@ -177,7 +179,7 @@ class CountRow:
 class SystemStats:
     """Live decisions since a moment. `per_second`: (Unix second, decisions), only seconds that had any, ascending.
 
-    `p50_us` and `p99_us` are of `answer_us`; 0 without decisions.
+    `p50_us` and `p99_us` are of `answer_us`, at most 1/32 off; 0 without decisions.
     """
 
     decisions: int
@@ -397,21 +399,27 @@ class Ledger:
             return [_row(CountRow, row) for row in store.find_counts(connection, where)]
 
     def stats(self, system: str = "", since: int | None = None, seconds: int = 300) -> SystemStats:
-        """Figures of the live decisions since a moment; `per_second` has at most `seconds` entries."""
-        where = store.decision_conditions(system=system, mode="live", since=since)
+        """Figures of the live decisions since a moment, which is rounded down to its minute, from sums made at sealing;
+        `per_second` is exact and has at most `seconds` entries.
+        """
+        second = None if since is None else since // 1_000_000
+        outcomes: dict[str, int] = {}
+        times: dict[str, int] = {}
+        faults = 0
         with reading(self._engine) as connection:
-            outcomes = store.count_outcomes(connection, where)
-            total = sum(count for _, count, _ in outcomes)
-            ranks = [total * part // 100 for part in (50, 99)] if total else []
-            quantiles = [store.answer_quantile(connection, where, rank) for rank in ranks] or [0, 0]
-            per_second = store.count_seconds(connection, where, seconds)
+            for row in find_sums(connection, system, second):
+                outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.n
+                faults += row.faults
+                for name, count in row.times.items():
+                    times[name] = times.get(name, 0) + count
+            per_second = newest_seconds(find_second_sums(connection, system, second), second, seconds)
         return SystemStats(
-            decisions=total,
-            outcomes={outcome: count for outcome, count, _ in outcomes},
-            faults=sum(faults for _, _, faults in outcomes),
+            decisions=sum(outcomes.values()),
+            outcomes=outcomes,
+            faults=faults,
             per_second=per_second,
-            p50_us=quantiles[0],
-            p99_us=quantiles[1],
+            p50_us=quantile_us(times, 50),
+            p99_us=quantile_us(times, 99),
         )
 
     def _keys(self) -> Sequence[KeyPeriod]:

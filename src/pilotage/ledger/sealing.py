@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -44,6 +45,8 @@ from pilotage.ledger.record import Batch
 from pilotage.ledger.rows import DECISION_COLUMNS, counts_digest
 from pilotage.ledger.segments import intent_path, intents, make_folders
 from pilotage.ledger.signing import Signing, verify_checkpoint
+from pilotage.ledger.sums import SUMMED
+from pilotage.ledger.sums_store import add_sums
 from pilotage.ledger.tables import (
     day_keys,
     decisions,
@@ -66,6 +69,7 @@ __all__ = ["ProfileOf", "SealReport", "Steward"]
 ProfileOf = Callable[[str], ReferenceProfile | None]
 """The reference profile of a release digest; None when there is none to count against."""
 
+_summed = itemgetter(*map(DECISION_COLUMNS.index, SUMMED))
 _log = logging.getLogger(__name__)
 _LEASE = "steward"
 _SOON_S, _LATER_S = 0.05, 0.5
@@ -428,6 +432,7 @@ class Steward:
         store.add_rows(connection, subject_keys, packed.subject_keys)
         store.add_rows(connection, day_keys, packed.day_keys)
         store.add_values(connection, decisions, DECISION_COLUMNS, packed.decisions)
+        add_sums(connection, map(_summed, packed.decisions))
         store.add_rows(connection, events, packed.events)
         store.add_rows(connection, profile_counts, packed.counts)
         store.add_rows(

@@ -53,12 +53,9 @@ __all__ = [
     "add_rows",
     "add_values",
     "all_heads",
-    "answer_quantile",
     "count_conditions",
     "count_decisions",
-    "count_outcomes",
     "count_rows",
-    "count_seconds",
     "decision_conditions",
     "decisions_of_key",
     "destroy_key",
@@ -343,26 +340,6 @@ def find_events(connection: Connection, kind: str, system: str, limit: int) -> S
 def events_about(connection: Connection, decision: str) -> Sequence[Row[Any]]:
     """The events about a decision, the oldest leaf first."""
     return connection.execute(select(events).where(events.c.about == decision).order_by(events.c.leaf)).all()
-
-
-def count_outcomes(connection: Connection, where: list[ColumnElement[bool]]) -> list[tuple[str, int, int]]:
-    """(outcome, decisions, faults) of decisions."""
-    query = select(decisions.c.outcome, func.count().label("n"), func.sum(decisions.c.faults).label("faults"))
-    rows = connection.execute(query.where(*where).group_by(decisions.c.outcome))
-    return [(row.outcome, int(row.n), int(row.faults)) for row in rows]
-
-
-def count_seconds(connection: Connection, where: list[ColumnElement[bool]], seconds: int) -> list[tuple[int, int]]:
-    """(Unix second, decisions), the newest `seconds` that had any, the oldest first."""
-    second = (decisions.c.at // 1_000_000).label("second")
-    query = select(second, func.count().label("n")).where(*where).group_by(second).order_by(second.desc())
-    return [(int(row.second), int(row.n)) for row in connection.execute(query.limit(seconds))][::-1]
-
-
-def answer_quantile(connection: Connection, where: list[ColumnElement[bool]], rank: int) -> int:
-    """The `answer_us` at a rank (0 the smallest)."""
-    query = select(decisions.c.answer_us).where(*where).order_by(decisions.c.answer_us).offset(rank).limit(1)
-    return int(connection.execute(query).scalar() or 0)
 
 
 def find_counts(connection: Connection, where: list[ColumnElement[bool]]) -> Sequence[Row[Any]]:

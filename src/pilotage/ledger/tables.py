@@ -14,6 +14,7 @@ __all__ = [
     "ERASED",
     "consumed",
     "day_keys",
+    "decision_sums",
     "decisions",
     "erased_keys",
     "events",
@@ -165,6 +166,23 @@ segments = Table(
     Column("digest", Text, nullable=False),
     Column("records", BIG, nullable=False),
 )
+
+decision_sums = Table(
+    "decision_sums",
+    ledger,
+    Column("span", BIG, primary_key=True, autoincrement=False),
+    Column("at", BIG, primary_key=True, autoincrement=False),
+    Column("system", Text, primary_key=True),
+    Column("release", Text, primary_key=True),
+    Column("arm", Text, primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("n", BIG, nullable=False),
+    Column("faults", BIG, nullable=False),
+    Column("times", DOCUMENT, nullable=False),
+    Column("seconds", DOCUMENT, nullable=False),
+)
+"""Decisions by minute, hour and day (`span` and `at` in seconds), so that figures of a window are a sum."""
 
 profile_counts = Table(
     "profile_counts",

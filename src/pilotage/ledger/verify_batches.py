@@ -20,6 +20,7 @@ from pilotage.ledger.verify_about import AboutAudit
 from pilotage.ledger.verify_erasures import ErasureAudit
 from pilotage.ledger.verify_payloads import Key, PayloadAudit, Payloads, Recorded, SealedLeaf
 from pilotage.ledger.verify_rows import Row, Snapshot
+from pilotage.ledger.verify_sums import SumsAudit
 
 __all__ = ["BatchAudit", "ReadableEvent"]
 
@@ -78,9 +79,11 @@ class BatchAudit:
     _batch_ids: set[str] = field(default_factory=set)
     _erasures: ErasureAudit = field(init=False)
     _about: AboutAudit = field(init=False)
+    _sums: SumsAudit = field(init=False)
 
     def __post_init__(self) -> None:
         self._erasures = ErasureAudit(rows=self.rows, faults=self.faults)
+        self._sums = SumsAudit(rows=self.rows, faults=self.faults)
         self._about = AboutAudit(rows=self.rows, cabinet=self.payloads.cabinet, faults=self.faults)
 
     def take(self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch) -> None:
@@ -101,6 +104,7 @@ class BatchAudit:
         for table in (profile_counts, segments):
             for batch in set(self.rows.values(table.c.batch)) - self._batch_ids:
                 self.faults.add(f"{table.name} batch {batch}", "the ledger has no such batch")
+        self._sums.finish()
         self.payloads.finish()
         self._erasures.finish()
 
@@ -201,8 +205,9 @@ class BatchAudit:
         self._meet(index, leaf, content)
         self._about.check(sealed, end, key_id, key)
         self.payloads.check_owner(leaf, key, payload)
+        expected = index_row(leaf, payload, key.key.pseudonym if key.personal else "", place)
+        self._sums.take(table, expected)
         if row is not None:
-            expected = index_row(leaf, payload, key.key.pseudonym if key.personal else "", place)
             self._compare(f"of leaf {index}", table, row, expected)
 
     def _check_erased(self, sealed: SealedLeaf, place: Place, table: str, row: Row | None) -> None:
@@ -210,8 +215,9 @@ class BatchAudit:
         self.erased += 1
         self._erasures.gone(place.key_id, sealed.leaf)
         self._meet(sealed.index, sealed.leaf, None)
+        expected = index_row(sealed.leaf, None, "", place)
+        self._sums.take(table, expected)
         if row is not None:
-            expected = index_row(sealed.leaf, None, "", place)
             expected["key_id"] = ERASED
             self._compare(f"of leaf {sealed.index}", table, row, expected)
 

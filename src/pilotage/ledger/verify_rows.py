@@ -48,6 +48,10 @@ class Snapshot:
         """Every row of a table, by primary key."""
         return self._rows(table)
 
+    def where(self, table: Table, condition: ColumnElement[bool]) -> list[Row]:
+        """The rows that a condition holds for, by primary key."""
+        return self._rows(table, condition)
+
     def between(self, table: Table, column: Column[Any], first: int, end: int) -> list[Row]:
         """The rows whose `column` is in [first, end), by primary key."""
         return self._rows(table, column >= first, column < end)

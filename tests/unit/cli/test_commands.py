@@ -27,7 +27,7 @@ READ = [
     ("release", "list"),
     ("release", "show", "example@1"),
     ("decisions", "list"),
-    ("audit", "stats"),
+    ("ledger", "stats"),
     ("audit", "vkey"),
     ("audit", "verify"),
 ]

@@ -129,7 +129,7 @@ def test_ctrl_c_ends_with_130(call: Call, monkeypatch: pytest.MonkeyPatch) -> No
         raise click.Abort
 
     monkeypatch.setattr(root, "invoke", interrupted)
-    code, _, err = call("audit", "stats")
+    code, _, err = call("ledger", "stats")
     assert (code, err.strip()) == (130, "stopped")
 
 
