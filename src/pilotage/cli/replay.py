@@ -23,6 +23,7 @@ from pilotage.replay.summary import Summary
 from pilotage.replay.window import Window, parse_window
 from pilotage.replay.windowed import record_replay, replay_window, runtimes_of
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.upgrade import SAMPLE, check_upgrade, keep_environment
 
 __all__ = ["replay"]
 
@@ -37,6 +38,7 @@ SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--release-filter", "by", default="", metavar="REF", help="Only those that this release answered.")
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="N of them, the same N each time.")
 @click.option("--release", "candidate", default="", metavar="REF", help="Backtest: let this release answer them.")
+@click.option("--check-upgrade", "upgrade", is_flag=True, help="Ask every live release here, after an upgrade.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the backtest as HTML.")
 @click.option("--cost", "costs", multiple=True, metavar="OLD>NEW=COST", help="What a change of answers costs.")
 @click.option("--max-flips", type=SHARE, default=0.1, show_default=True, help="Changed answers that still pass.")
@@ -47,11 +49,15 @@ def replay(chosen: Chosen, /, id_: str, json_: bool, **kw: Any) -> None:
     """Answer it again, from the same release in the recorded serving environment, and compare bit for bit.
 
     With --window or --last: many. Exit code 1 when anything differs. With --release: the backtest of a candidate on
-    what was decided; exit code 3 when it is beyond its limits.
+    what was decided; exit code 3 when it is beyond its limits. With --check-upgrade: a sample of each live
+    release in the running environment; what differs makes the release's evidence stale.
     """
     installation = opened(chosen)
     person = acting(installation)
-    require(person, "release.backtest" if kw["candidate"] else "decision.read")
+    require(person, "release.backtest" if kw["candidate"] or kw["upgrade"] else "decision.read")
+    if kw["upgrade"]:
+        _check_upgrade(installation, kw["sample"] or SAMPLE, json_)
+        return
     many = bool(kw["span"] or kw["last"] or kw["sample"])
     if bool(id_) == many:
         raise InputError(
@@ -93,6 +99,30 @@ def _many(installation: Installation, person: Person, window: Window, json_: boo
     else:
         _show(summary)
     if summary.count("differs"):
+        raise SystemExit(1)
+
+
+def _check_upgrade(installation: Installation, sample: int, json_: bool) -> None:
+    keep_environment(installation)
+    with progress_bar("asking releases") as progress:
+        checks = check_upgrade(installation, sample=sample, progress=progress)
+    if json_:
+        as_json([msgspec.to_builtins(each) for each in checks])
+    else:
+        show_table(
+            ("system", "release", "bit exact", "within tolerance", "differs", "worst difference", "stale now"),
+            [
+                (
+                    each.system,
+                    short(each.release),
+                    *(each.found[name] for name in ("bit_exact", "within_tolerance", "differs")),
+                    f"{each.found['worst']:.3g}",
+                    ", ".join(each.stale) or "nothing",
+                )
+                for each in checks
+            ],
+        )
+    if any(each.differs for each in checks):
         raise SystemExit(1)
 
 

@@ -11,6 +11,7 @@ import click
 from pilotage.cli.identity import opened
 from pilotage.cli.main import Chosen
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
+from pilotage.wiring.upgrade import watch_environment
 
 __all__ = ["steward"]
 
@@ -28,6 +29,8 @@ def steward(chosen: Chosen, once: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     if once:
         stop.set()
+    else:
+        watch_environment(installation)
     gc.freeze()
     installation.steward(holder=f"{installation.settings.node}/steward").run(stop)
     installation.close()

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 from pilotage.access import store as access_store
 from pilotage.access.model import Person, require
 from pilotage.errors import Conflict, Forbidden, NotFound, PilotageError, Refused
+from pilotage.evidence.stale import marks_about, stale_reason
 from pilotage.evidence.store import content_digest, evidence_table, latest, recorded_digest
 from pilotage.gates import store
 from pilotage.gates.model import Approval, Candidate, GateVerdict, Passage, Rule
@@ -262,10 +263,12 @@ def _gate(connection: Connection, release: Release, to_stage: str, at: int) -> _
     authors = frozenset(name for name in (release.author, system.author) if name.strip())
     candidate = Candidate(system=release.system, release=release.digest, authors=authors)
     evidence: dict[str, Held] = {}
+    marks = marks_about(connection, release.digest)
     for demanded in rule.checks:
         fact = latest(connection, release.digest, demanded.name)
         if fact is not None:
-            evidence[demanded.name] = Held(fact, content_digest(fact), recorded_digest(connection, fact.id))
+            recorded = recorded_digest(connection, fact.id)
+            evidence[demanded.name] = Held(fact, content_digest(fact), recorded, stale_reason(fact, marks))
     given = store.approvals_of(connection, release.digest, to_stage)
     people = {person.id: person for person in access_store.all_people(connection)}
     verdict = judge(rule, candidate, evidence, given, people, at)

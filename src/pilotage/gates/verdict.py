@@ -18,11 +18,15 @@ Standing = Literal["held", "expired", "dead"]
 
 
 class Held(NamedTuple):
-    """Evidence as it lies in the database: the fact, the digest of what it says now, the digest when recorded."""
+    """Evidence as it lies in the database: the fact, the digest of what it says now, the digest when recorded.
+
+    `stale` says which event made it stale; empty when none did.
+    """
 
     fact: Evidence
     digest: str
     recorded: str
+    stale: str = ""
 
 
 def judge(
@@ -63,6 +67,8 @@ def check_state(check: CheckRule, held: Held | None, at: int) -> CheckState:
         found, detail = "stale", f"it is older than the {check.days} days that this tier allows"
     if found == "fresh" and check.figure:
         found, detail = _reached(check, held.fact)
+    if found == "fresh" and held.stale:
+        found, detail = "stale", held.stale
     if held.digest != held.recorded:
         found, detail = "invalidated", "the evidence was changed after it was recorded"
     return CheckState(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pilotage.errors import IntegrityError, NotFound, PilotageError
 from pilotage.ledger.queries import RecordedDecision
@@ -14,7 +13,6 @@ from pilotage.replay.compare import compare, hindrance, question_of, unreplayabl
 from pilotage.replay.environments import Environments, differences
 from pilotage.replay.model import ReplayVerdict
 from pilotage.replay.process import ReplayProcess
-from pilotage.replay.questions import Answer
 
 __all__ = ["CHUNK", "Replayer", "replay", "replay_many"]
 
@@ -65,7 +63,7 @@ class Replayer:
             if isinstance(process, str):
                 for at in places:
                     why = self._against_origin(decisions[at], process)
-                    verdicts[at] = unreplayable(decisions[at], why, self._here_digest())
+                    verdicts[at] = unreplayable(decisions[at], why, self.environment)
                 continue
             answers = process.ask([question_of(decisions[at]) for at in places])
             for at, answer in zip(places, answers, strict=True):
@@ -78,17 +76,15 @@ class Replayer:
             why = f"release missing: {decision.plain.release}"
         return unreplayable(decision, why) if why else None
 
-    def ask_here(self, questions: Sequence[Any]) -> list[Answer]:
-        """Answers of the running interpreter. Raises Unavailable."""
-        return self._running().ask(questions)
+    @property
+    def environment(self) -> str:
+        """The digest of the running interpreter's environment. Raises Unavailable."""
+        return self._running().hello.digest
 
     def _running(self) -> ReplayProcess:
         if self._own is None:
             self._own = ReplayProcess(self._releases)
         return self._own
-
-    def _here_digest(self) -> str:
-        return self._running().hello.digest
 
     def _process(self, environment: str) -> ReplayProcess | str:
         """The process that answers in an environment; or why there is none."""
