@@ -1,4 +1,4 @@
-"""A thousand real decisions of each runtime, replayed to the last bit; also from another environment than served them."""
+"""A thousand real decisions of each runtime, replayed to the last bit; also by an installation of other versions."""
 
 from __future__ import annotations
 

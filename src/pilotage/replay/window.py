@@ -6,6 +6,7 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from pilotage.errors import InputError, PilotageError
 from pilotage.kernel.clock import parse_time
@@ -14,6 +15,8 @@ from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger, Recorde
 __all__ = ["Window", "parse_window", "read_each", "rows_of"]
 
 _PAGE = 500
+_READ = 100
+"""Decisions read at once: keys and bundles of neighbours are fetched together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +81,17 @@ def _pages(ledger: Ledger, window: Window) -> Iterator[DecisionRow]:
 
 def read_each(ledger: Ledger, rows: Iterable[DecisionRow]) -> Iterator[tuple[DecisionRow, RecordedDecision | str]]:
     """Each row with its record, or with why the record cannot be read: one damaged leaf must not end a replay."""
-    for row in rows:
+    source = iter(rows)
+    while chunk := list(islice(source, _READ)):
         try:
-            yield row, ledger.decision(row.id)
-        except PilotageError as error:
-            yield row, f"damaged: {error.what}"
+            found: list[RecordedDecision | str] = [*ledger.recorded(chunk)]
+        except PilotageError:
+            found = [_read(ledger, row) for row in chunk]
+        yield from zip(chunk, found, strict=True)
+
+
+def _read(ledger: Ledger, row: DecisionRow) -> RecordedDecision | str:
+    try:
+        return ledger.decision(row.id)
+    except PilotageError as error:
+        return f"damaged: {error.what}"

@@ -132,3 +132,22 @@ def test_the_command_says_what_differs_and_exits_with_1(
         code, _, err = _call(world, monkeypatch, capsys, *words)
         assert code == 1 and "mend:" in err
     world.close()
+
+
+def test_one_damaged_record_is_named_and_the_others_are_replayed(tmp_path: Path) -> None:
+    world = make_console_world(tmp_path)
+    ids = world.seal(world.answered(3))
+    (segment,) = (world.installation.home.ledger / "segments" / SYSTEM).glob("*/*.seg")
+    content = bytearray(segment.read_bytes())
+    content[-5] ^= 1
+    segment.chmod(0o600)
+    segment.write_bytes(content)
+    found = _replayed(world, Window(wanted=DecisionFilter()))
+    assert (found.count("bit_exact"), found.count("unreplayable")) == (2, 1)
+    for bundle in (world.installation.home.ledger / "tile" / "entries").glob("*.p/*"):
+        bundle.chmod(0o600)
+        bundle.write_bytes(bundle.read_bytes().replace(ids[1].encode(), b"0" * 36))
+    (of_release,) = _replayed(world, Window(wanted=DecisionFilter())).releases.values()
+    assert of_release.counts == {"bit_exact": 1, "unreplayable": 2}
+    assert sum("damaged: " in reason for _, reason in of_release.reasons) == 2
+    world.close()
