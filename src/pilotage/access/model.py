@@ -36,11 +36,20 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "model_validator": _EVERYONE
         | {"release.approve", "release.backtest", "decision.read_payload", "ledger.verify"},
         "risk_officer": _EVERYONE
-        | {"release.approve", "decision.read_payload", "subject.erase", "system.stop", "ledger.verify", "keyring.read"},
+        | {
+            "release.approve",
+            "decision.read_payload",
+            "subject.erase",
+            "system.stop",
+            "ledger.verify",
+            "keyring.read",
+            "hold.read",
+            "hold.edit",
+        },
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke"},
-        "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify", "keyring.read"},
+        "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read"},
         # Whoever watches from outside sees hashes and signed roots, no decision and no page.
         "witness": frozenset({"log.read", "log.cosign"}),
     }

@@ -10,6 +10,7 @@ import click
 
 from pilotage.cli.identity import opened
 from pilotage.cli.main import Chosen
+from pilotage.wiring.housekeeping import keep_house
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.upgrade import watch_environment
 
@@ -32,5 +33,8 @@ def steward(chosen: Chosen, once: bool) -> None:
     else:
         watch_environment(installation)
     gc.freeze()
-    installation.steward(holder=f"{installation.settings.node}/steward").run(stop)
+    active = installation.steward(holder=f"{installation.settings.node}/steward")
+    house = threading.Thread(target=keep_house, args=(installation, active, stop), daemon=True, name="housekeeping")
+    house.start()
+    active.run(stop)
     installation.close()

@@ -38,7 +38,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of the plan. `steward_key` is the steward's X25519 public key in hex: journals are sealed to it."""
+    """One version of the plan. `steward_key` is the steward's X25519 public key in hex: journals are sealed to it.
+
+    When `journals_since` (Unix microseconds) grows, each worker begins a new journal file.
+    """
 
     version: int
     created: int
@@ -46,6 +49,7 @@ class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):
     routes: list[Route]
     keys: list[Key]
     max_body_bytes: int = 1_048_576
+    journals_since: int = 0
 
 
 _decoder = msgspec.json.Decoder(ServingPlan)

@@ -133,8 +133,8 @@ class _Worker:
             serving = await start_serving(loaded, old)
             if self._journal is None:
                 await self._open_journal(bytes.fromhex(serving.plan.steward_key))
-            elif old is not None and old.plan.steward_key != serving.plan.steward_key:
-                _log.info("the steward's key changed: a new journal file begins")
+            elif old is not None and _journal_of(old) != _journal_of(serving):
+                _log.info("a new journal file begins, as the plan asks")
                 self._journal.begin_new_file(bytes.fromhex(serving.plan.steward_key))
             self._swap(old, serving)
         if serving.broken:
@@ -247,6 +247,11 @@ def _server(app: Gateway, drain_s: float) -> _Server:
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
     return _Server(config)
+
+
+def _journal_of(serving: Serving) -> tuple[str, int]:
+    """What of a plan asks for a new journal file when it changes."""
+    return serving.plan.steward_key, serving.plan.journals_since
 
 
 async def _close_unused(old: Serving, new: Serving) -> None:

@@ -21,15 +21,15 @@ from sqlalchemy import Connection
 from pilotage.errors import InputError, IntegrityError
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
+from pilotage.kernel.sealedbox import open_box, seal
 from pilotage.ledger import store
 from pilotage.ledger.items import Item, outbox_item
 from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.record import Event
 from pilotage.ledger.rows import WITHHELD, about, place_day
-from pilotage.ledger.sealedbox import open_box, seal
 from pilotage.ledger.tables import ERASED
 from pilotage.storage import outbox
-from pilotage.storage.outbox import OutboxEvent
+from pilotage.storage.outbox import SEALED, OutboxEvent, box_context
 
 __all__ = ["Followed", "emit_about", "follow", "open_outbox_item", "waiting_subject"]
 
@@ -75,14 +75,22 @@ def open_outbox_item(event: OutboxEvent, stewards: Sequence[X25519PrivateKey]) -
     """The leaf of a control event, its private part opened. A box that none of the keys opens is kept as it is, and
     the item is not `sound`: the ledger says so beside it.
     """
-    box, decision = event.private.get(_SEALED), event.facts.get("decision")
-    if not isinstance(box, bytes) or not isinstance(decision, str):
-        return outbox_item(event)
+    opened: OutboxEvent | None = event
+    if isinstance(box := event.private.get(SEALED), bytes):
+        opened = event = _opened(event, box, box_context(event.id), stewards) or event
+    decision = event.facts.get("decision")
+    if isinstance(box := event.private.get(_SEALED), bytes) and isinstance(decision, str):
+        opened = _opened(event, box, _context(event.id, decision), stewards)
+    item = outbox_item(opened or event)
+    return item if opened is not None and SEALED not in event.private else msgspec.structs.replace(item, sound=False)
+
+
+def _opened(event: OutboxEvent, box: bytes, context: bytes, stewards: Sequence[X25519PrivateKey]) -> OutboxEvent | None:
     for private in stewards:
         with suppress(IntegrityError, msgspec.MsgspecError):
-            opened = msgspec.msgpack.decode(open_box(private, box, _context(event.id, decision)), type=dict[str, Any])
-            return outbox_item(msgspec.structs.replace(event, private=opened))
-    return msgspec.structs.replace(outbox_item(event), sound=False)
+            opened = msgspec.msgpack.decode(open_box(private, box, context), type=dict[str, Any])
+            return msgspec.structs.replace(event, private=opened)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

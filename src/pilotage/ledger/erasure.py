@@ -7,17 +7,24 @@ Copies in journal files that are not deleted yet are named in the report: each g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, Row, Table
 
-from pilotage.errors import IntegrityError, NotFound, Refused
+from pilotage.errors import InputError, IntegrityError, NotFound, Refused
 from pilotage.kernel.clock import now_us, rfc3339
 from pilotage.kernel.ids import uuid7
-from pilotage.ledger import store
+from pilotage.ledger import store, store_keeping
+from pilotage.ledger.erasure_list import apply_erasure_list
 from pilotage.ledger.items import event_item
 from pilotage.ledger.journal_reader import journal_files
 from pilotage.ledger.keyring import Keyring
@@ -29,7 +36,9 @@ from pilotage.ledger.tables import decisions, events, legal_holds, scheduled_era
 from pilotage.storage import outbox
 from pilotage.storage.database import reading, writing
 
-__all__ = ["ErasureReport", "erase", "erase_due", "place_hold", "release_hold"]
+__all__ = ["ErasureReport", "Floors", "Hold", "erase", "erase_due", "list_holds", "place_hold", "release_hold"]
+
+_REASON = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +47,8 @@ class ErasureReport:
     same of the `events` about these decisions (outcomes, overrides, explanations).
 
     Inside a retention floor nothing is erased: `restricted_until` is its end (Unix microseconds, else 0), when
-    `erase_due` will do it. `journals` are files that still hold encrypted copies until their worker moves on.
+    `erase_due` will do it. `journals` are files that still hold encrypted copies until their worker moves
+    on, at `copies_until` (Unix microseconds) at the latest where that is known.
     """
 
     decisions: int
@@ -48,31 +58,67 @@ class ErasureReport:
     events_unreadable: int = 0
     restricted_until: int = 0
     journals: tuple[str, ...] = ()
+    copies_until: int = 0
 
 
-def erase(subject: str, reason: str, actor: str, *, steward: Steward, regimes: Iterable[str] = ()) -> ErasureReport:
+Floors = Callable[[str], Iterable[str]]
+"""The regimes whose retention floors bind for a system."""
+
+
+def _no_floor(_system: str) -> Iterable[str]:
+    return ()
+
+
+def erase(
+    subject: str,
+    reason: str,
+    actor: str,
+    *,
+    steward: Steward,
+    regimes: Iterable[str] = (),
+    floors: Floors = _no_floor,
+) -> ErasureReport:
     """Erase a subject. `reason` is a code that goes into the ledger, no free text; `actor` is encrypted there.
 
-    `regimes` are the active ones whose retention floors bind. Raises NotFound for a subject nobody knows,
-    Refused(code="legal_hold") under a hold, and what `Steward.seal` raises. The steward needs the lease.
+    `regimes` bind for all systems, `floors` names those of one. Raises InputError for a reason that is no code,
+    NotFound for a subject nobody knows, Refused(code="legal_hold") under a hold, and what `Steward.seal` raises. The
+    steward needs the lease.
     """
-    return _erase(steward.cabinet.subject_lookup(subject), reason, actor, steward, tuple(regimes))
+    if not _REASON.fullmatch(reason):
+        raise InputError(
+            "the reason is no code",
+            got=f"{len(reason)} characters",
+            expected="1 to 40 lower-case letters, digits, hyphens, underscores",
+            mend="use a code such as request or consent_withdrawn: it is kept for ever, so it must name nobody",
+        )
+    bound = tuple(regimes)
+    return _erase(steward.cabinet.subject_lookup(subject), reason, actor, steward, lambda of: (*bound, *floors(of)))
 
 
-def erase_due(steward: Steward) -> list[ErasureReport]:
-    """Do the erasures whose retention floor has passed."""
+def erase_due(steward: Steward, floors: Floors = _no_floor) -> list[ErasureReport]:
+    """Do the erasures whose retention floor has passed. One that a hold forbids waits on; one whose person has newer
+    decisions inside a floor is scheduled anew.
+    """
     with reading(steward.ledger) as connection:
-        due = store.due_erasures(connection, steward.clock())
-    return [_erase(row.lookup, row.reason, "schedule", steward, ()) for row in due]
+        due = store_keeping.due_erasures(connection, steward.clock())
+    done = []
+    for row in due:
+        with suppress(Refused):
+            done.append(_erase(row.lookup, row.reason, "schedule", steward, floors))
+    return done
 
 
 def place_hold(
     control: Engine, keyring: Keyring, reason: str, actor: str, *, subject: str = "", system: str = ""
 ) -> str:
-    """Forbid erasure of one subject, of all of one system, or of all; the hold's id. `reason` is encrypted."""
+    """Forbid erasure and retention's deletions: of one subject, of all of one system, or of all; the hold's id.
+
+    `reason` is encrypted: a court's file number names people.
+    """
     hold, now = uuid7(), now_us()
     lookup = KeyCabinet(keyring).subject_lookup(subject) if subject else ""
-    row = {"id": hold, "lookup": lookup, "system": system, "reason": reason, "placed": now, "released": 0}
+    kept = _shut_reason(keyring, hold, reason)
+    row = {"id": hold, "lookup": lookup, "system": system, "reason": kept, "placed": now, "released": 0}
     private = {"actor": actor, "reason": reason}
     with writing(control) as connection:
         store.add_rows(connection, legal_holds, [row])
@@ -80,15 +126,61 @@ def place_hold(
     return hold
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """A legal hold: on one `subject` (whose name is nowhere), on one `system`, on all where both are empty.
+
+    `placed` and `released` in Unix microseconds, `released` 0 while it holds.
+    """
+
+    id: str
+    on_subject: bool
+    system: str
+    reason: str
+    placed: int
+    released: int
+
+
+def list_holds(control: Engine, keyring: Keyring) -> list[Hold]:
+    """Every legal hold, the newest first."""
+    with reading(control) as connection:
+        rows = store_keeping.all_holds(connection)
+    return [
+        Hold(
+            id=row.id,
+            on_subject=bool(row.lookup),
+            system=row.system,
+            reason=_open_reason(keyring, row.id, row.reason),
+            placed=row.placed,
+            released=row.released,
+        )
+        for row in rows
+    ]
+
+
+def _shut_reason(keyring: Keyring, hold: str, reason: str) -> str:
+    nonce = os.urandom(12)
+    sealed = nonce + AESGCM(keyring.secret("hold-reason")).encrypt(nonce, reason.encode(), hold.encode())
+    return base64.b64encode(sealed).decode()
+
+
+def _open_reason(keyring: Keyring, hold: str, kept: str) -> str:
+    try:
+        sealed = base64.b64decode(kept, validate=True)
+        return AESGCM(keyring.secret("hold-reason")).decrypt(sealed[:12], sealed[12:], hold.encode()).decode()
+    except (ValueError, InvalidTag):
+        return "(not readable with this keyring)"
+
+
 def release_hold(control: Engine, hold: str, actor: str) -> None:
     """End a legal hold. Raises NotFound."""
     with writing(control) as connection:
-        if not store.release_hold_row(connection, hold, now_us()):
+        if not store_keeping.release_hold_row(connection, hold, now_us()):
             raise NotFound("no such legal hold is active", got=hold, mend="check its id")
         outbox.emit(connection, "legal_hold.released", facts={"hold": hold}, private={"actor": actor})
 
 
-def _erase(lookup: str, reason: str, actor: str, steward: Steward, regimes: Sequence[str]) -> ErasureReport:
+def _erase(lookup: str, reason: str, actor: str, steward: Steward, floors: Floors) -> ErasureReport:
     steward.seal_all()
     with reading(steward.ledger) as connection:
         key = store.find_keys(connection, subject_keys, [lookup]).get(lookup)
@@ -99,7 +191,10 @@ def _erase(lookup: str, reason: str, actor: str, steward: Steward, regimes: Sequ
             mend="check the reference: it is the value of the contract's subject field",
         )
     _require_no_hold(steward.control, lookup, rows)
-    until = kept_until(max((int(row.at) for row in rows), default=0), regimes)
+    newest: dict[str, int] = {}
+    for row in rows:
+        newest[row.system] = max(newest.get(row.system, 0), int(row.at))
+    until = max((kept_until(at, floors(system)) for system, at in newest.items()), default=0)
     if until > steward.clock():
         return _schedule(lookup, reason, actor, steward, len(rows), until)
     return _destroy(lookup, str(key.key_id), reason, actor, steward, rows)
@@ -107,7 +202,7 @@ def _erase(lookup: str, reason: str, actor: str, steward: Steward, regimes: Sequ
 
 def _require_no_hold(control: Engine, lookup: str, rows: Sequence[Row[Any]]) -> None:
     with reading(control) as connection:
-        holds = store.active_holds(connection, lookup, sorted({row.system for row in rows}))
+        holds = store_keeping.active_holds(connection, lookup, sorted({row.system for row in rows}))
     if holds:
         raise Refused(
             "a legal hold forbids this erasure",
@@ -123,7 +218,7 @@ def _schedule(lookup: str, reason: str, actor: str, steward: Steward, count: int
     row = {"lookup": lookup, "due": until, "reason": reason, "event": item.id}
 
     def remember(connection: Connection) -> None:
-        store.drop_scheduled(connection, lookup)
+        store_keeping.drop_scheduled(connection, lookup)
         store.add_rows(connection, scheduled_erasures, [row])
 
     steward.seal_event(item, remember)
@@ -139,8 +234,8 @@ def _destroy(
     item = event_item("subject.erased", now, {"decisions": len(rows), "reason": reason}, {"actor": actor})
 
     def destroy(connection: Connection) -> None:
-        store.drop_scheduled(connection, lookup)
-        changed = store.destroy_key(connection, key_id, item.id, now)
+        store_keeping.drop_scheduled(connection, lookup)
+        changed = store_keeping.destroy_key(connection, key_id, item.id, now)
         if changed != len(rows):
             raise IntegrityError(
                 "the subject's decisions changed while they were erased",
@@ -150,7 +245,8 @@ def _destroy(
             )
 
     steward.seal_event(item, destroy)
-    store.scrub(steward.ledger)
+    apply_erasure_list(steward.home, steward.ledger)
+    store_keeping.scrub(steward.ledger)
     return ErasureReport(
         decisions=len(rows),
         unreadable=sum(_is_unreadable(steward, row, decisions) for row in rows),

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pilotage.errors import InputError, IntegrityError, NotFound
-from pilotage.ledger.sealedbox import key_id, open_box, seal
+from pilotage.kernel.sealedbox import key_id, open_box, seal
 
 __all__ = [
     "END_BYTES",

@@ -27,7 +27,11 @@ from pilotage.ledger.journal_reader import FrameScan, node_files
 from pilotage.ledger.journal_segments import Segment, SegmentFiles
 from pilotage.ledger.record import Event, commitment
 
-__all__ = ["JournalWriter", "Recovery"]
+__all__ = ["MAX_AGE_S", "JournalWriter", "Recovery"]
+
+MAX_AGE_S = 600.0
+"""How long a journal file with records is written to, at most."""
+
 
 _MEBIBYTE = 1 << 20
 _GROUP_LIMIT_BYTES = 4 * _MEBIBYTE
@@ -69,7 +73,7 @@ class JournalWriter:
         clock: Clock = now_us,
         first_bytes: int = 8 * _MEBIBYTE,
         segment_bytes: int = 64 * _MEBIBYTE,
-        max_age_s: float = 600.0,
+        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self._folder = folder
         self._worker = worker

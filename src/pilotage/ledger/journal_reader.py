@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pilotage.errors import IntegrityError, PilotageError
+from pilotage.kernel.sealedbox import key_id
 from pilotage.ledger.frames import (
     END_BYTES,
     GROUP_BYTES,
@@ -38,7 +39,6 @@ from pilotage.ledger.frames import (
     parse_group,
     parse_header,
 )
-from pilotage.ledger.sealedbox import key_id
 
 __all__ = ["FrameScan", "JournalFile", "OpenedFrame", "journal_files", "node_files", "read_frames"]
 

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from sqlalchemy import Engine, Row, Table
 
 from pilotage.errors import IntegrityError, PilotageError
-from pilotage.ledger import store
+from pilotage.kernel.sealedbox import key_id
+from pilotage.ledger import store_keeping
 from pilotage.ledger.intake import StreamBox
 from pilotage.ledger.items import event_item
 from pilotage.ledger.journal_reader import journal_files
 from pilotage.ledger.keyring import Keyring, SigningKey, fingerprint
 from pilotage.ledger.keys import KeyCabinet
-from pilotage.ledger.sealedbox import key_id
 from pilotage.ledger.sealing import Steward
 from pilotage.ledger.signing import ROTATED, key_periods
 from pilotage.ledger.tables import day_keys, held_frames, subject_keys
@@ -87,18 +87,18 @@ def rewrap(
         (held_frames, "position", "secret", lambda row: _renewed(box, row)),
     )
     with reading(ledger) as connection:
-        total = sum(store.count_rows(connection, table) for table, *_ in work)
+        total = sum(store_keeping.count_rows(connection, table) for table, *_ in work)
     rows = moved = 0
     for table, key, column, renew in work:
         for found in _pages(ledger, table, key, batch):
             changes = [(row, new) for row in found if (new := renew(row)) is not None]
             if changes:
                 with writing(ledger) as connection:
-                    moved += store.replace_values(connection, table, key, column, changes)
+                    moved += store_keeping.replace_values(connection, table, key, column, changes)
             rows += len(found)
             progress(rows, max(total, rows))
     if moved:
-        store.scrub(ledger)
+        store_keeping.scrub(ledger)
     return Rewrapped(rows=rows, moved=moved)
 
 
@@ -159,7 +159,7 @@ def _pages(ledger: Engine, table: Table, key: str, size: int) -> Iterator[Sequen
     after: object = None
     while True:
         with reading(ledger) as connection:
-            found = store.page_after(connection, table, key, after, size)
+            found = store_keeping.page_after(connection, table, key, after, size)
         if not found:
             return
         yield found

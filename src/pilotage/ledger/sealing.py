@@ -181,6 +181,11 @@ class Steward:
         except Unavailable:
             self._standby.evict()
 
+    @property
+    def active(self) -> bool:
+        """Whether this is the one that seals, as far as it knows."""
+        return self._lease is not None
+
     def release(self) -> None:
         """Give the lease back."""
         with self._lock:

@@ -12,57 +12,45 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
-    Engine,
     Row,
     Select,
     Table,
     Text,
-    bindparam,
     case,
     cast,
     delete,
     func,
     insert,
-    or_,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError as NotUnique
 
 from pilotage.ledger.tables import (
-    ERASED,
     consumed,
     day_keys,
     decisions,
-    erased_keys,
     events,
     heads,
     held_frames,
     lease,
-    legal_holds,
     pending_entries,
     profile_counts,
-    scheduled_erasures,
     segments,
     subject_keys,
 )
 
 __all__ = [
     "Rows",
-    "active_holds",
     "add_rows",
     "add_values",
     "all_heads",
     "count_conditions",
     "count_decisions",
-    "count_rows",
     "decision_conditions",
     "decisions_of_key",
-    "destroy_key",
     "drop_entries",
     "drop_held",
-    "drop_scheduled",
-    "due_erasures",
     "events_about",
     "events_about_key",
     "find_counts",
@@ -85,15 +73,11 @@ __all__ = [
     "known_segments",
     "last_head",
     "open_streams",
-    "page_after",
     "peek_lease",
     "positions",
     "prepare_bulk",
-    "release_hold_row",
     "renew_lease",
-    "replace_values",
     "save_positions",
-    "scrub",
     "sealed_ids",
     "signing_rotations",
     "stream_rows",
@@ -437,30 +421,6 @@ def keys_about(connection: Connection, key_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def count_rows(connection: Connection, table: Table) -> int:
-    """How many rows a table has."""
-    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
-
-
-def page_after(connection: Connection, table: Table, key: str, after: object, size: int) -> Sequence[Row[Any]]:
-    """Up to `size` rows by their key, behind one of them (None: from the first on)."""
-    query = select(table).order_by(table.c[key]).limit(size)
-    return connection.execute(query if after is None else query.where(table.c[key] > after)).all()
-
-
-def replace_values(
-    connection: Connection, table: Table, key: str, column: str, changes: Sequence[tuple[Row[Any], bytes]]
-) -> int:
-    """Put a new value into `column` of each row that still holds what was read; how many did."""
-    change = (
-        update(table)
-        .where(table.c[key] == bindparam("at"), table.c[column] == bindparam("was"))
-        .values({column: bindparam("new")})
-    )
-    values = [{"at": getattr(row, key), "was": getattr(row, column), "new": new} for row, new in changes]
-    return connection.execute(change, values).rowcount
-
-
 def find_key_rows(connection: Connection, key_ids: Iterable[str]) -> dict[str, Row[Any]]:
     """The key rows of some ids, of subjects and of system-days."""
     wanted = list(key_ids)
@@ -475,71 +435,3 @@ def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:
     """The index rows encrypted under one key, the oldest first."""
     query = select(decisions).where(decisions.c.key_id == key_id).order_by(decisions.c.leaf)
     return connection.execute(query).all()
-
-
-def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int:
-    """Delete a subject's key and what the index holds of the person; the number of decisions it concerned.
-
-    The keys of events about these decisions go too.
-    """
-    sqlite = connection.dialect.name == "sqlite"
-    if sqlite:
-        connection.exec_driver_sql("PRAGMA secure_delete=ON")
-    for gone in (key_id, *keys_about(connection, key_id)):
-        connection.execute(delete(subject_keys).where(subject_keys.c.key_id == gone))
-        connection.execute(insert(erased_keys).values(key_id=gone, event=event, at=at))
-        connection.execute(update(events).where(events.c.key_id == gone).values(key_id=ERASED))
-    clear = update(decisions).where(decisions.c.key_id == key_id)
-    changed = connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount
-    if sqlite:
-        connection.exec_driver_sql("PRAGMA secure_delete=FAST")
-    return changed
-
-
-def scrub(engine: Engine) -> bool:
-    """After a key was deleted: leave no copy of it in the database's own files. False when a reader was in the way.
-
-    SQLite: deleted cells are zeroed by `secure_delete`, and the write-ahead log is emptied into the file here.
-    PostgreSQL: the key table is rewritten; its write-ahead log ages out by itself.
-    """
-    if engine.dialect.name != "sqlite":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"VACUUM (FULL) {subject_keys.name}")
-        return True
-    raw = engine.raw_connection()
-    try:
-        cursor = raw.cursor()
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        [(busy, _, _)] = cursor.fetchall()
-        cursor.close()
-        return not busy
-    finally:
-        raw.close()
-
-
-def due_erasures(connection: Connection, at: int) -> Sequence[Row[Any]]:
-    """Erasures whose floor has passed."""
-    query = select(scheduled_erasures).where(scheduled_erasures.c.due <= at).order_by(scheduled_erasures.c.due)
-    return connection.execute(query).all()
-
-
-def drop_scheduled(connection: Connection, lookup: str) -> None:
-    """Forget a scheduled erasure."""
-    connection.execute(delete(scheduled_erasures).where(scheduled_erasures.c.lookup == lookup))
-
-
-def active_holds(connection: Connection, lookup: str, systems: list[str]) -> Sequence[Row[Any]]:
-    """Legal holds that forbid to erase this subject, whose decisions are of these systems."""
-    holds = legal_holds.c
-    query = select(legal_holds).where(
-        holds.released == 0,
-        or_(holds.lookup == lookup, holds.lookup == ""),
-        or_(holds.system == "", holds.system.in_(systems)),
-    )
-    return connection.execute(query.order_by(holds.placed)).all()
-
-
-def release_hold_row(connection: Connection, id_: str, at: int) -> bool:
-    """End a legal hold; False when there is no such active one."""
-    active = (legal_holds.c.id == id_, legal_holds.c.released == 0)
-    return connection.execute(update(legal_holds).where(*active).values(released=at)).rowcount == 1

@@ -21,8 +21,13 @@ from pilotage.storage.witness import attest
 __all__ = ["add_compiled_plan", "compile_plan", "read_steward_key", "refresh_plan_file"]
 
 
-def compile_plan(connection: Connection, *, steward_key: str, at: int) -> ServingPlan:
-    """The plan that the database says now, one version after the newest. `steward_key` is X25519 public, hex."""
+def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journals: bool = False) -> ServingPlan:
+    """The plan that the database says now, one version after the newest. `steward_key` is X25519 public, hex.
+
+    With `new_journals`, workers begin new journal files when they adopt it.
+    """
+    before = newest_plan(connection)
+    since = at if new_journals else decode_plan(before.body).journals_since if before is not None else 0
     lives = [live_after(history(connection, system)) for system in deployed_systems(connection)]
     return ServingPlan(
         version=newest_version(connection) + 1,
@@ -33,12 +38,14 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int) -> Servin
             Key(id=key.id, sha256=key.sha256, scopes=list(key.scopes), expires=key.expires)
             for key in active_keys(connection, at)
         ],
+        journals_since=since,
     )
 
 
-def add_compiled_plan(connection: Connection, *, steward_key: str, at: int) -> StoredPlan:
+def add_compiled_plan(connection: Connection, *, steward_key: str, at: int, new_journals: bool = False) -> StoredPlan:
     """Compile and store a plan in the caller's transaction, with its event `plan.published`."""
-    stored = add_plan(connection, compile_plan(connection, steward_key=steward_key, at=at))
+    plan = compile_plan(connection, steward_key=steward_key, at=at, new_journals=new_journals)
+    stored = add_plan(connection, plan)
     row = {"version": stored.version, "digest": stored.digest, "body": stored.body.decode(), "created": at}
     facts = {"version": stored.version, "plan": stored.digest, "rows": attest(serving_plans, row)}
     emit(connection, "plan.published", facts=facts, at=at)

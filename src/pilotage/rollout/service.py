@@ -161,6 +161,14 @@ class Rollout:
         refresh_plan_file(self.control, self.home)
         return stored
 
+    def begin_new_journals(self) -> StoredPlan:
+        """Let every worker begin a new journal file, so that the steward can delete the ones until now."""
+        with writing(self.control) as connection:
+            store.lock_plans(connection)
+            stored = self._plan(connection, self.clock(), new_journals=True)
+        refresh_plan_file(self.control, self.home)
+        return stored
+
     def publish(self) -> StoredPlan:
         """Compile and publish a plan from what the database says now; needed once, before anything is live."""
         with writing(self.control) as connection:
@@ -239,9 +247,9 @@ class Rollout:
         emit(connection, _EVENT[action], system=system, release=release, facts=facts, private=private, at=at)
         return act, plan
 
-    def _plan(self, connection: Connection, at: int) -> StoredPlan:
+    def _plan(self, connection: Connection, at: int, *, new_journals: bool = False) -> StoredPlan:
         self._refuse_older_keyring(connection)
-        return add_compiled_plan(connection, steward_key=self.steward_key, at=at)
+        return add_compiled_plan(connection, steward_key=self.steward_key, at=at, new_journals=new_journals)
 
     def _refuse_older_keyring(self, connection: Connection) -> None:
         """A process with an older keyring must not turn gateways back to a key that may be dropped already."""

@@ -51,6 +51,11 @@ class Home:
         return self.root / "environments"
 
     @property
+    def erasures(self) -> Path:
+        """The ids of destroyed keys: what a restored database must lose again."""
+        return self.root / "erasures"
+
+    @property
     def plan_file(self) -> Path:
         """The digest-checked serving plan from which a worker starts when the database is away."""
         return self.root / "plan.json"

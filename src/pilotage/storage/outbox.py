@@ -5,7 +5,7 @@ A row is read by the steward, sealed under its `id` (at most once: the ledger's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,9 +13,24 @@ from sqlalchemy import Column, Connection, LargeBinary, String, Table, delete, i
 
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
+from pilotage.kernel.sealedbox import seal
 from pilotage.storage.database import BIG, DOCUMENT, control
 
-__all__ = ["OutboxEvent", "drop", "emit", "outbox", "waiting"]
+__all__ = [
+    "SEALED",
+    "OutboxEvent",
+    "box_context",
+    "drop",
+    "emit",
+    "is_sealed_to",
+    "outbox",
+    "outbox_key",
+    "seal_to",
+    "waiting",
+]
+
+SEALED = "sealed"
+"""The one field of a private part that is sealed to the steward's key."""
 
 outbox = Table(
     "outbox",
@@ -30,11 +45,20 @@ outbox = Table(
 )
 
 
+outbox_key = Table(
+    "outbox_key",
+    control,
+    Column("name", String(16), primary_key=True),
+    Column("public", String(64), nullable=False),
+)
+"""One row, `steward`: the X25519 public key, in hex, that private parts are sealed to while they wait."""
+
+
 class OutboxEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One control event on its way to the ledger.
 
     `facts` must hold no personal data: it becomes part of a leaf that is kept for ever. Who acted, and any free
-    text, goes to `private`, which is encrypted when sealed.
+    text, goes to `private`: it waits sealed to the steward's key, and is encrypted in the ledger.
     """
 
     id: str
@@ -78,14 +102,52 @@ def emit(
             system=event.system,
             release=event.release,
             facts=event.facts,
-            private=msgspec.msgpack.encode(event.private),
+            private=_sealed(connection, event),
         )
     )
     return event
 
 
+def seal_to(connection: Connection, public: bytes, older: Iterable[bytes] = ()) -> bool:
+    """From now on seal private parts to this X25519 public key (32 bytes); False when they are already.
+
+    A key that is neither this one nor one of the `older` stays: it belongs to a newer keyring than the caller's.
+    """
+    now = _public(connection)
+    if now == public.hex() or (now is not None and now not in {key.hex() for key in older}):
+        return False
+    connection.execute(delete(outbox_key))
+    connection.execute(insert(outbox_key).values(name="steward", public=public.hex()))
+    return True
+
+
+def is_sealed_to(connection: Connection, public: bytes) -> bool:
+    """Whether private parts are sealed to this key now."""
+    return _public(connection) == public.hex()
+
+
+def _public(connection: Connection) -> str | None:
+    return connection.execute(select(outbox_key.c.public).where(outbox_key.c.name == "steward")).scalar()
+
+
+def box_context(id_: str) -> bytes:
+    """What binds a sealed private part to its event."""
+    return f"outbox {id_}".encode()
+
+
+def _sealed(connection: Connection, event: OutboxEvent) -> bytes:
+    content = msgspec.msgpack.encode(event.private)
+    if not event.private:
+        return content
+    public = _public(connection)
+    if public is None:
+        return content
+    box = seal(bytes.fromhex(public), content, box_context(event.id))
+    return msgspec.msgpack.encode({SEALED: box})
+
+
 def waiting(connection: Connection, limit: int = 4096) -> list[OutboxEvent]:
-    """The oldest unsealed events, by id."""
+    """The oldest unsealed events, by id. A `private` of `{SEALED: box}` is for the steward to open."""
     rows = connection.execute(select(outbox).order_by(outbox.c.id).limit(limit)).mappings()
     return [OutboxEvent(**{**row, "private": msgspec.msgpack.decode(row["private"])}) for row in rows]
 

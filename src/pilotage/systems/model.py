@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["STAGES", "AISystem", "Answer", "ExplanationRules", "Owners", "Pilot", "Reason", "Stage"]
+from pilotage.ledger.retention import Floor
+
+__all__ = ["STAGES", "AISystem", "Answer", "ExplanationRules", "Owners", "Pilot", "Reason", "Retention", "Stage"]
 
 Stage = Literal["pilot", "internal", "limited", "general", "retired"]
 STAGES: tuple[Stage, ...] = ("pilot", "internal", "limited", "general", "retired")
@@ -86,6 +88,17 @@ class ExplanationRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     background: int = 0
 
 
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the record of decisions is kept. `regimes` are laws whose floors bind (`pilotage retention show`).
+
+    `payloads` is after how long payloads are deleted, such as `{months: 24}`; left out, they are kept without end.
+    A floor wins over it.
+    """
+
+    regimes: list[str] = []
+    payloads: Floor = Floor()
+
+
 class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One AI system. `id` is used in addresses: lower-case letters, digits and hyphens."""
 
@@ -100,3 +113,4 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     explanation: ExplanationRules = ExplanationRules()
     contract: str = ""
     author: str = ""
+    retention: Retention = Retention()

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from pilotage.errors import InputError, NotFound
+from pilotage.ledger.retention import retention_floors
 from pilotage.systems.model import AISystem
 
 __all__ = ["MOST_BACKGROUND", "load_system", "parse_system"]
@@ -137,6 +138,14 @@ def _meaning(system: AISystem) -> list[Fault]:
     ):
         if not inside:
             faults.append(_fault(path, "is out of range", got=_at(system, path), mend="a number between 0 and 1"))
+    known = retention_floors()
+    faults += [
+        _fault(f"retention.regimes[{i}]", f"{name} is no known regime", got=name, mend=f"one of: {', '.join(known)}")
+        for i, name in enumerate(system.retention.regimes)
+        if name not in known
+    ]
+    if min(system.retention.payloads.months, system.retention.payloads.days) < 0:
+        faults.append(_fault("retention.payloads", "is negative", mend="write {months: 24} or {days: 400}"))
     if answer.adverse == answer.favourable:
         faults.append(
             _fault("answer.favourable", "is the adverse label too", got=answer.adverse, mend="name two labels")

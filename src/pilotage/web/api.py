@@ -17,6 +17,7 @@ from pilotage.access.model import Person, may, require
 from pilotage.errors import InputError, NotFound
 from pilotage.gates.service import approve, check
 from pilotage.kernel.clock import parse_time
+from pilotage.ledger.erasure import list_holds, place_hold, release_hold
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.traces import TRACE_LIMIT, tree_document
 from pilotage.monitor.service import status
@@ -26,10 +27,11 @@ from pilotage.replay.service import replay
 from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
-from pilotage.web.bodies import Approve, Move, Reason, json_object, read_body
+from pilotage.web.bodies import Approve, Erase, Move, PlaceHold, Reason, json_object, read_body
 from pilotage.web.exports import export_response, release_digest
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
+from pilotage.wiring.erasing import erase_person
 from pilotage.wiring.installation import Installation
 
 __all__ = ["routes"]
@@ -57,6 +59,10 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/decisions/{id}/explanation", "decision.read_payload", api.explanation),
         ("GET", "/decisions/{id}/proof", "decision.read", api.proof),
         ("POST", "/decisions/{id}/replay", "decision.read", api.replay),
+        ("POST", "/erasures", "subject.erase", api.erase),
+        ("GET", "/holds", "hold.read", api.holds),
+        ("POST", "/holds", "hold.edit", api.place_hold),
+        ("POST", "/holds/{id}/release", "hold.edit", api.release_hold),
         ("GET", "/checkpoint", "decision.read", api.checkpoint),
         ("GET", "/stats", "decision.read", api.stats),
     ]
@@ -192,6 +198,24 @@ class _Api:
         id_ = request.path_params["id"]
         text = self.installation.ledger().prove(id_)
         return _download(text.encode(), f"{id_}.tlog-proof", "text/plain; charset=utf-8")
+
+    def erase(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
+        ask = read_body(Erase, body)
+        report = erase_person(self.installation, person, ask.subject, ask.reason)
+        return JSONResponse(asdict(report), status_code=202 if report.restricted_until else 200)
+
+    def holds(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return [asdict(hold) for hold in list_holds(self.installation.control, self.installation.keyring)]
+
+    def place_hold(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
+        ask = read_body(PlaceHold, body)
+        cover = {"subject": ask.subject, "system": ask.system}
+        made = place_hold(self.installation.control, self.installation.keyring, ask.reason, person.id, **cover)
+        return JSONResponse({"id": made}, status_code=201)
+
+    def release_hold(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
+        release_hold(self.installation.control, request.path_params["id"], person.id)
+        return {"id": request.path_params["id"]}
 
     def checkpoint(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return Response(self.installation.ledger().checkpoint(), media_type="text/plain; charset=utf-8")

@@ -9,7 +9,7 @@ import msgspec
 
 from pilotage.errors import InputError
 
-__all__ = ["Approve", "Move", "Reason", "json_object", "read_body"]
+__all__ = ["Approve", "Erase", "Move", "PlaceHold", "Reason", "json_object", "read_body"]
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
@@ -35,6 +35,21 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why somebody rolls back, stops or starts."""
 
     reason: str = ""
+
+
+class Erase(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to erase, by the reference that client systems send; `reason` is a short code."""
+
+    subject: str
+    reason: str = "request"
+
+
+class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
+    """What a legal hold covers: one subject, one system, or everything where both are empty."""
+
+    reason: str
+    subject: str = ""
+    system: str = ""
 
 
 def json_object(content: bytes) -> dict[str, Any]:

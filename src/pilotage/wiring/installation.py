@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from pilotage.errors import NotFound, PilotageError
+from pilotage.ledger.erasure_list import apply_erasure_list
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keyring_source import KeyringSource
 from pilotage.ledger.queries import Ledger
@@ -19,13 +20,14 @@ from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.load import open_release
 from pilotage.replay.environments import Environments
 from pilotage.rollout.service import Rollout
-from pilotage.storage.database import open_engine, url_of
+from pilotage.storage import outbox
+from pilotage.storage.database import open_engine, reading, url_of, writing
 from pilotage.storage.home import Home
 from pilotage.storage.migrate import migrate
 from pilotage.storage.objects import Objects
 from pilotage.wiring.settings import Settings
 
-__all__ = ["Installation", "open_installation"]
+__all__ = ["Installation", "open_installation", "seal_outbox"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,8 @@ def open_installation(settings: Settings, *, create: bool = False) -> Installati
     ledger_engine = open_engine(url_of(home, "ledger", settings.database_url))
     migrate(control, "control")
     migrate(ledger_engine, "ledger")
+    seal_outbox(control, keyrings.current())
+    apply_erasure_list(home, ledger_engine)
     return Installation(
         settings=settings,
         control=control,
@@ -110,6 +114,16 @@ def open_installation(settings: Settings, *, create: bool = False) -> Installati
         keyrings=keyrings,
         profile_of=_profiles_in(home.releases),
     )
+
+
+def seal_outbox(control: Engine, keyring: Keyring) -> None:
+    """Let private parts of control events wait sealed to the steward's newest key."""
+    key, *older = (key.public_key().public_bytes_raw() for key in keyring.stewards)
+    with reading(control) as connection:
+        done = outbox.is_sealed_to(connection, key)
+    if not done:
+        with writing(control) as connection:
+            outbox.seal_to(connection, key, older)
 
 
 def _profiles_in(releases: Path) -> Callable[[str], ReferenceProfile | None]:

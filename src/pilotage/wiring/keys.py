@@ -19,7 +19,7 @@ from pilotage.ledger.signing import ROTATED, KeyPeriod, key_periods
 from pilotage.rollout.plans import read_steward_key
 from pilotage.storage import outbox
 from pilotage.storage.database import reading, writing
-from pilotage.wiring.installation import Installation
+from pilotage.wiring.installation import Installation, seal_outbox
 
 __all__ = ["KINDS", "KeyKind", "KeyState", "Pruned", "Rotated", "key_states", "prune", "rotate", "verifier_keys"]
 
@@ -108,6 +108,7 @@ def rotate(
             _announce(installation, person)
             return Rotated(kind=kind, old=old, new=new)
         if kind == "steward":
+            seal_outbox(installation.control, keyring)
             plan = installation.rollout.follow_steward_key(person, old)
             return Rotated(kind=kind, old=old, new=new, plan=plan.version)
         done = _rewrap(installation, keyring, progress)
@@ -177,13 +178,10 @@ def _emit(installation: Installation, person: Person, kind: str, facts: dict[str
 def _without_needless(installation: Installation, keyring: Keyring) -> tuple[Keyring, tuple[str, ...]]:
     """(the keyring without what nothing needs, why the rest of the old secrets stays)."""
     kept, stewards = [], [keyring.steward]
-    plan_key = _plan_key(installation)
     for key in keyring.stewards[1:]:
         public = key.public_key().public_bytes_raw()
-        files = rotation.journals_sealed_to(installation.home.journal, public)
-        if files or public.hex() == plan_key:
+        if why := _needs(installation, public):
             stewards.append(key)
-            why = f"{len(files)} journal files are sealed to it" if files else "the serving plan carries it"
             kept.append(f"steward {public.hex()[:16]}: {why}")
     signing = verifier_keys(installation)[-1].vkey
     signings = tuple(
@@ -194,17 +192,23 @@ def _without_needless(installation: Installation, keyring: Keyring) -> tuple[Key
     return left, tuple(kept)
 
 
+def _needs(installation: Installation, public: bytes) -> str:
+    """What still needs an older key of the steward; empty when nothing does."""
+    with reading(installation.control) as connection:
+        stored, waiting = newest_plan(connection), len(outbox.waiting(connection, 1))
+    if stored is not None and read_steward_key(stored) == public.hex():
+        return "the serving plan carries it"
+    if waiting:
+        return "events wait to be sealed: try again when the steward has sealed them"
+    files = rotation.journals_sealed_to(installation.home.journal, public)
+    return f"{len(files)} journal files are sealed to it" if files else ""
+
+
 def _private_names(keyring: Keyring) -> dict[str, list[str]]:
     """The names of the secrets that the keyring can use; a signing key of which only the public part is left cannot."""
     named = rotation.names(keyring)
     able = [vkey for key, vkey in zip(keyring.signings, keyring.vkeys, strict=True) if key.private is not None]
     return {**named, "signing": able}
-
-
-def _plan_key(installation: Installation) -> str:
-    with reading(installation.control) as connection:
-        stored = newest_plan(connection)
-    return read_steward_key(stored) if stored is not None else ""
 
 
 def _state(installation: Installation, keyring: Keyring, kind: KeyKind, name: str, at: int) -> KeyState:
@@ -215,9 +219,8 @@ def _state(installation: Installation, keyring: Keyring, kind: KeyKind, name: st
     if at == 0:
         return KeyState(kind=kind, name=name, state="in use", needed=True)
     if kind == "steward":
-        files = len(rotation.journals_sealed_to(installation.home.journal, bytes.fromhex(name)))
-        needed = bool(files) or name == _plan_key(installation)
-        return KeyState(kind=kind, name=name, state=f"kept: {files} journal files are sealed to it", needed=needed)
+        why = _needs(installation, bytes.fromhex(name))
+        return KeyState(kind=kind, name=name, state=why or "kept until pilotage keys prune", needed=bool(why))
     return KeyState(kind=kind, name=name, state="kept until pilotage keys prune", needed=False)
 
 

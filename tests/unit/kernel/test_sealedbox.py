@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from pilotage.errors import InputError, IntegrityError
-from pilotage.ledger.sealedbox import key_id, open_box, seal
+from pilotage.kernel.sealedbox import key_id, open_box, seal
 
 PRIVATE = X25519PrivateKey.generate()
 PUBLIC = PRIVATE.public_key().public_bytes_raw()

@@ -1,0 +1,43 @@
+"""What the active steward does by itself beside sealing: erasures that have come due."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pilotage.errors import PilotageError
+from pilotage.ledger.erasure import erase_due
+from pilotage.ledger.sealing import Steward
+from pilotage.wiring.erasing import clear_journals, floors_of
+from pilotage.wiring.installation import Installation
+
+__all__ = ["keep_house"]
+
+_EVERY_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+def keep_house(installation: Installation, steward: Steward, stop: threading.Event, every_s: float = _EVERY_S) -> None:
+    """Look every few seconds, while this steward is the active one, until told to stop. Troubles are logged."""
+    complaint = ""
+    while not stop.wait(every_s):
+        if not steward.active:
+            continue
+        try:
+            _tend(installation, steward)
+            complaint = ""
+        except (PilotageError, SQLAlchemyError, OSError) as error:
+            if str(error) != complaint:
+                _log.error("housekeeping stopped for now: %s", error)
+            complaint = str(error)
+
+
+def _tend(installation: Installation, steward: Steward) -> None:
+    for report in erase_due(steward, floors_of(installation)):
+        if report.restricted_until:
+            continue
+        _log.info("an erasure came due: %d decisions are unreadable", report.unreadable)
+        if report.journals:
+            clear_journals(installation, steward, report)
