@@ -50,6 +50,19 @@ MEANINGS = {
     "gateway_port": ("--gateway-port", str(Settings.gateway_port), "The gateway's port; 0 picks a free one."),
     "console_port": ("--console-port", str(Settings.console_port), "The port of console and API; 0 picks a free one."),
     "workers": ("--workers", "2, or fewer cores", "Gateway processes."),
+    "journal_host": (
+        "--journal-host",
+        Settings.journal_host,
+        "Where a gateway node offers its journal to the steward; nobody but the steward gets in.",
+    ),
+    "journal_port": ("--journal-port", str(Settings.journal_port), "The port for that; 0 picks a free one."),
+    "pull_lag_s": (
+        "",
+        str(Settings.pull_lag_s),
+        "The steward writes the event `journal.lagging` when a node's journal was not here for this many seconds.",
+    ),
+    "pull_lag_mib": ("", str(Settings.pull_lag_mib), "The same, for this many MiB that are not here yet."),
+    "pull_mib_s": ("", str(Settings.pull_mib_s), "How many MiB a second the steward pulls from one node at most."),
     "node": ("", "the machine's name", "This machine's name in journal paths: letters, digits, hyphens."),
     "keyring_command": (
         "",

@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "Show and rotate what wraps, seals and signs the record."),
     "sign-in": ("people", "Print a one-time sign-in link to the console."),
     "gateway": ("gateway", "Run one gateway worker (pilotage up runs them for you)."),
+    "node": ("node", "Invite, join, list and retire gateway nodes."),
+    "journal": ("journal", "Carry the journal of an edge node to the ledger by hand."),
     "steward": ("steward", "Run the steward (pilotage up runs it for you)."),
     "console": ("console", "Run console and API (pilotage up runs them for you)."),
 }

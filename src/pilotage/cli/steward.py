@@ -12,6 +12,7 @@ from pilotage.cli.identity import opened
 from pilotage.cli.main import Chosen
 from pilotage.wiring.housekeeping import keep_house
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
+from pilotage.wiring.pulls import pull_journals
 from pilotage.wiring.upgrade import watch_environment
 
 __all__ = ["steward"]
@@ -36,5 +37,8 @@ def steward(chosen: Chosen, once: bool) -> None:
     active = installation.steward(holder=f"{installation.settings.node}/steward")
     house = threading.Thread(target=keep_house, args=(installation, active, stop), daemon=True, name="housekeeping")
     house.start()
+    pulls = threading.Thread(target=pull_journals, args=(installation, active, stop), daemon=True, name="pulls")
+    pulls.start()
     active.run(stop)
+    pulls.join()
     installation.close()

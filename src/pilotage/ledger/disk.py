@@ -20,6 +20,10 @@ class Disk(Protocol):
         """A descriptor of a new or emptied file, mode 0600, for reading and writing."""
         ...
 
+    def reopen(self, path: Path) -> int:
+        """A descriptor of a file that is there, for reading and writing."""
+        ...
+
     def write(self, descriptor: int, content: bytes, offset: int) -> None:
         """Write all of the content at an offset."""
         ...
@@ -54,6 +58,9 @@ class OsDisk:
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def reopen(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def write(self, descriptor: int, content: bytes, offset: int) -> None:
         written = os.pwrite(descriptor, content, offset)

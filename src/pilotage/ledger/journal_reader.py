@@ -40,7 +40,10 @@ from pilotage.ledger.frames import (
     parse_header,
 )
 
-__all__ = ["FrameScan", "JournalFile", "OpenedFrame", "journal_files", "node_files", "read_frames"]
+__all__ = ["COPIED", "FrameScan", "JournalFile", "OpenedFrame", "journal_files", "node_files", "read_frames"]
+
+COPIED = ".copied"
+"""The file that marks a folder of copies of another machine's journal; there `<worker>-<n>.end` ends a file."""
 
 _FILE_NAME = re.compile(r"(\d+)-(\d+)\.log")
 _WINDOW_BYTES = 1 << 20
@@ -117,12 +120,12 @@ def node_files(folder: Path) -> list[JournalFile]:
     """The journal files of one node, by worker and number."""
     found = [match for path in folder.iterdir() if (match := _FILE_NAME.fullmatch(path.name))]
     numbers = sorted((int(match[1]), int(match[2]), match[0]) for match in found)
-    files = []
+    files, copied = [], (folder / COPIED).exists()
     for _, group in groupby(numbers, key=lambda entry: entry[0]):
         entries = list(group)
         for worker, n, name in entries:
             path, newest = folder / name, n == entries[-1][1]
-            finished = _unlocked(path) if newest else True
+            finished = _finished(path, copied) if newest else True
             if finished is not None:
                 files.append(
                     JournalFile(path=path, node=folder.name, worker=worker, n=n, finished=finished, newest=newest)
@@ -293,6 +296,10 @@ class _Pieces:
         while piece := os.pread(self._descriptor, 16 * _WINDOW_BYTES, self._offset):
             self._offset += len(piece)
             yield piece
+
+
+def _finished(path: Path, copied: bool) -> bool | None:
+    return path.with_suffix(".end").exists() if copied else _unlocked(path)
 
 
 def _unlocked(path: Path) -> bool | None:

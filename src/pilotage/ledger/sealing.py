@@ -115,13 +115,17 @@ class Steward:
         ticks: Callable[[], int] = time.monotonic_ns,
         step: Callable[[str], None] = lambda name: None,
         keyring_now: Callable[[], Keyring] | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        """`keyring_now` gives the keyring as it is now: a rotation changes it while the steward runs."""
+        """`keyring_now` gives the keyring as it is now: a rotation changes it while the steward runs.
+
+        `prepare` is called when the lease was acquired, before anything is sealed.
+        """
         self.home, self.control, self.ledger = home, control, ledger
         self.holder, self.clock = holder, clock
         self.trouble = ""
         self._keyring_now = keyring_now or (lambda: keyring)
-        self._profile_of = profile_of
+        self._profile_of, self._prepare = profile_of, prepare
         self._standby = leases.Standby(
             engine=ledger, name=_LEASE, label=holder, clock=clock, term_us=term_us, ticks=ticks
         )
@@ -169,6 +173,7 @@ class Steward:
             self._unblock()
             self._publisher.check()
             self._publisher.publish()
+            self._prepare()
             self._signing = None
             self._lease, self._retry, self._renewed = lease, True, self._ticks()
             return True

@@ -61,6 +61,16 @@ class Home:
         return self.root / "plan.json"
 
     @property
+    def nodes(self) -> Path:
+        """The authority of nodes and the steward's client certificate, mode 0600."""
+        return self.root / "nodes.json"
+
+    @property
+    def node(self) -> Path:
+        """Who this home is as a node of another steward, mode 0600."""
+        return self.root / "node.json"
+
+    @property
     def run(self) -> Path:
         """What belongs to the running processes: pid file, endpoints, logs."""
         return self.root / "run"

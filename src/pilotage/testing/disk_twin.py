@@ -95,6 +95,12 @@ class DiskTwin:
             self._open[descriptor] = file
             return descriptor
 
+    def reopen(self, path: Path) -> int:
+        with self._lock:
+            descriptor = self._disk.reopen(path)
+            self._open[descriptor] = self._names[path]
+            return descriptor
+
     def write(self, descriptor: int, content: bytes, offset: int) -> None:
         self._before("write")
         with self._lock:
@@ -159,6 +165,10 @@ class FailingDisk:
     def create(self, path: Path) -> int:
         self._pass("create")
         return self._disk.create(path)
+
+    def reopen(self, path: Path) -> int:
+        self._pass("create")
+        return self._disk.reopen(path)
 
     def write(self, descriptor: int, content: bytes, offset: int) -> None:
         self._pass("write")

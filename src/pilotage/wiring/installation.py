@@ -16,6 +16,7 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keyring_source import KeyringSource
 from pilotage.ledger.queries import Ledger
 from pilotage.ledger.sealing import Steward
+from pilotage.nodes.copies import mend_copies
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.load import open_release
 from pilotage.replay.environments import Environments
@@ -82,6 +83,7 @@ class Installation:
             holder=holder,
             profile_of=self.profile_of,
             keyring_now=self.keyrings.current,
+            prepare=lambda: mend_copies(self.home.journal),
         )
 
     def close(self) -> None:

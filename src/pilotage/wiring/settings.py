@@ -21,6 +21,9 @@ class Settings:
     `home`: where state lives. `database_url`: a PostgreSQL URL, or None for the embedded SQLite files. `host`: the
     address to listen on. `gateway_port`, `console_port`: 0 picks a free one. `workers`: gateway processes. `node`: this
     machine's name in journal paths. `keyring_command`: prints the keyring, or the secret that opens its file.
+
+    `journal_host`, `journal_port`: where a gateway node offers its journal. `pull_lag_s`, `pull_lag_mib`: how far a
+    node may be behind before an alert. `pull_mib_s`: how fast the steward pulls from one node at most.
     """
 
     home: Home
@@ -30,6 +33,11 @@ class Settings:
     console_port: int = 8701
     workers: int = 2
     node: str = "node"
+    journal_host: str = "127.0.0.1"
+    journal_port: int = 8702
+    pull_lag_s: int = 60
+    pull_lag_mib: int = 256
+    pull_mib_s: int = 64
     keyring_command: str = field(default="", repr=False)
 
     @classmethod
@@ -48,6 +56,11 @@ class Settings:
             console_port=_whole(value("console_port", cls.console_port), "console_port", 0, 65_535),
             workers=_whole(value("workers", min(2, os.cpu_count() or 1)), "workers", 1, 256),
             node=_plain_name(str(value("node", socket.gethostname().split(".")[0] or "node"))),
+            journal_host=str(value("journal_host", cls.journal_host)),
+            journal_port=_whole(value("journal_port", cls.journal_port), "journal_port", 0, 65_535),
+            pull_lag_s=_whole(value("pull_lag_s", cls.pull_lag_s), "pull_lag_s", 1, 31_536_000),
+            pull_lag_mib=_whole(value("pull_lag_mib", cls.pull_lag_mib), "pull_lag_mib", 1, 1 << 30),
+            pull_mib_s=_whole(value("pull_mib_s", cls.pull_mib_s), "pull_mib_s", 1, 1 << 20),
             keyring_command=str(value("keyring_command", "")),
         )
 

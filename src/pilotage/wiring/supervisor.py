@@ -104,25 +104,34 @@ class Supervisor:
             ) from error
         return lock
 
-    def start(self) -> dict[str, str]:
-        """Bind, start every process and return the endpoints once they are written (not yet ready)."""
+    def start(self, *, gateway_only: bool = False) -> dict[str, str]:
+        """Bind, start every process and return the endpoints once they are written (not yet ready).
+
+        With `gateway_only`, this is a node of another machine's steward: gateways, and the journal offered to it.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
-        gateway = bind(self.settings.host, self.settings.gateway_port)
-        console = bind(self.settings.host, self.settings.console_port)
-        self._sockets = [gateway, console]
+        gateway = self._bound(self.settings.host, self.settings.gateway_port)
+        found = {"gateway": f"http://{self.settings.host}:{gateway.getsockname()[1]}", "pid": str(os.getpid())}
+        if gateway_only:
+            journal = self._bound(self.settings.journal_host, self.settings.journal_port)
+            found["journal"] = f"https://{self.settings.journal_host}:{journal.getsockname()[1]}"
+            self._add("journal", ["node", "serve", "--fd", str(journal.fileno())], (journal.fileno(),))
         for worker in range(self.settings.workers):
             arguments = ["gateway", "--worker", str(worker), "--fd", str(gateway.fileno())]
             self._add(f"gateway-{worker}", arguments, (gateway.fileno(),))
-        self._add("steward", ["steward"], ())
-        self._add("console", ["console", "--fd", str(console.fileno())], (console.fileno(),))
-        found = {
-            "gateway": f"http://{self.settings.host}:{gateway.getsockname()[1]}",
-            "console": f"http://{self.settings.host}:{console.getsockname()[1]}",
-            "pid": str(os.getpid()),
-        }
+        if not gateway_only:
+            console = self._bound(self.settings.host, self.settings.console_port)
+            found["console"] = f"http://{self.settings.host}:{console.getsockname()[1]}"
+            self._add("steward", ["steward"], ())
+            self._add("console", ["console", "--fd", str(console.fileno())], (console.fileno(),))
         write_durably(self.settings.home.run / "endpoints.json", json.dumps(found).encode())
         return found
+
+    def _bound(self, host: str, port: int) -> socket.socket:
+        listener = bind(host, port)
+        self._sockets.append(listener)
+        return listener
 
     def _add(self, name: str, arguments: Sequence[str], sockets: Sequence[int]) -> None:
         child = Child(name=name, arguments=arguments, sockets=sockets, log=self.settings.home.run / f"{name}.log")
@@ -175,7 +184,7 @@ class Supervisor:
         """Stop everything, each after what depends on it; nothing accepted is lost."""
         self.stopping = True
         self.say("draining")
-        for prefix in ("gateway", "steward", "console"):
+        for prefix in ("gateway", "journal", "steward", "console"):
             self._end([child for child in self.children if child.name.startswith(prefix)])
             if prefix == "steward":
                 self._seal_the_rest()
