@@ -7,6 +7,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hypothesis import HealthCheck, settings
+
 from tests.postgres import fresh_postgres, postgres_server, postgres_url
 
 __all__ = ["fresh_postgres", "postgres_server", "postgres_url"]
+
+# How fast inputs are made is the machine's matter: other work beside it must not fail what is tested.
+settings.register_profile("pilotage", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("pilotage")
