@@ -7,8 +7,8 @@ from alembic import op
 
 __all__: list[str] = []
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
