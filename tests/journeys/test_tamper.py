@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,13 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    root = tmp_path_factory.mktemp("tamper")
+    with kept_home(tmp_path_factory.mktemp("tamper")) as made:
+        yield made
+
+
+@contextmanager
+def kept_home(root: Path) -> Iterator[Kept]:
+    """A home with a history, at rest, and its copy."""
     live = LiveHome(root=root / "home")
     with running(live) as up:
         up.wait_until_all_live()

@@ -106,6 +106,7 @@ def test_a_history_rewritten_by_who_holds_every_key_is_told_at_once(live: LiveHo
         verified = live.call("audit", "verify", "--witness", outsider.key, token=auditor)
         assert f"witnessed up to size {said['size']} by audit.example/w1" in verified.stdout
         prove(live, outsider)
+        verify_what_is_new(up, outsider, auditor)
         run_the_page(up, outsider)
 
         os.kill(up.children()["steward"], signal.SIGSTOP)  # its next batch would cover the traces
@@ -140,6 +141,19 @@ def prove(live: LiveHome, outsider: Outsider) -> None:
     words = [sys.executable, str(script), str(file), str(record), live.vkey, outsider.key]
     alone = subprocess.run(words, capture_output=True, text=True, check=False)
     assert alone.returncode == 0 and "the witness has confirmed" in alone.stdout, alone.stdout
+
+
+def verify_what_is_new(up: Up, outsider: Outsider, auditor: str) -> None:
+    """An auditor's own file holds what was verified last; the next run reads only what came after, and renews it."""
+    words = ("audit", "verify", "--json", "--state", str(outsider.folder / "verified"))
+    first = json.loads(up.live.call(*words, token=auditor).stdout)
+    answered(up, 2)
+    second = json.loads(up.live.call(*words, token=auditor).stdout)
+    assert first["since"] == 0 < second["since"] <= second["size"] and 2 <= second["decisions"] < first["decisions"] + 2
+    until = json.loads(up.live.call("audit", "verify", "--json", "--since", str(second["since"]), token=auditor).stdout)
+    assert until["since"] == second["since"] and until["ok"]
+    kept = parse_checkpoint((outsider.folder / "verified").read_text(), [up.live.vkey])
+    assert kept.size > second["since"]
 
 
 def run_the_page(up: Up, outsider: Outsider) -> None:

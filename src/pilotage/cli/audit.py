@@ -16,13 +16,17 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_table
 from pilotage.cli.verifier_keys import VerifierKey
 from pilotage.errors import InputError, NotFound
-from pilotage.kernel.clock import rfc3339
+from pilotage.kernel.clock import parse_time, rfc3339
+from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.outside import Outside, Receipt, parse_receipts, read_notes
 from pilotage.ledger.proofs import require_cosignature
 from pilotage.ledger.proofs import verify_proof as check_proof
 from pilotage.ledger.signing import parse_periods
 from pilotage.ledger.verify import LedgerReport
+from pilotage.ledger.verify_since import head_before
+from pilotage.storage.objects import write_durably
 from pilotage.wiring.audit import verify as verify_installation
+from pilotage.wiring.installation import Installation
 from pilotage.wiring.keys import verifier_keys
 
 __all__ = ["audit"]
@@ -53,10 +57,22 @@ audit.add_command(follow)
 @click.option(
     "--witness", "witnesses", type=VerifierKey(), multiple=True, help="A witness's key: it must have cosigned."
 )
+@click.option("--since", default="", metavar="TIME|SIZE", help="Only what was sealed after the last head until then.")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Your own file, kept elsewhere, of the head verified last: only what came after is read, then it is renewed.",
+)
 @json_option
 @click.pass_obj
 def verify(
-    chosen: Chosen, receipts: tuple[str, ...], held: tuple[Path, ...], witnesses: tuple[str, ...], json_: bool
+    chosen: Chosen,
+    receipts: tuple[str, ...],
+    held: tuple[Path, ...],
+    witnesses: tuple[str, ...],
+    since: str,
+    state: Path | None,
+    json_: bool,
 ) -> None:
     """Recompute the whole ledger: leaves, tiles, heads, signatures, payloads, index, counts, journals, control rows;
     and hold it against evidence from outside.
@@ -65,7 +81,11 @@ def verify(
     """
     installation = opened(chosen)
     require(acting(installation), "ledger.verify")
-    outside = Outside(receipts=_receipts(receipts), checkpoints=read_notes(held), witnesses=witnesses)
+    kept = read_notes([state]) if state is not None and state.exists() else []
+    shown = installation.ledger().checkpoint() if state is not None else ""
+    notes = [*read_notes(held), *kept, *filter(None, [shown])]
+    outside = Outside(receipts=_receipts(receipts), checkpoints=notes, witnesses=witnesses)
+    start = _start(installation, since, kept)
     columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors_console(), transient=True) as bar:
         task = bar.add_task("entries", total=None)
@@ -73,7 +93,9 @@ def verify(
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        report = verify_installation(installation, advance, outside)
+        report = verify_installation(installation, advance, outside, start)
+    if state is not None and report.ok:
+        write_durably(state, shown.encode())
     if json_:
         as_json(asdict(report))
     else:
@@ -81,6 +103,10 @@ def verify(
             click.style("verified", fg="green", bold=True) if report.ok else click.style("CHANGED", fg="red", bold=True)
         )
         click.echo(f"{word}: {report.size} entries, root {report.root}")
+        if report.since:
+            click.echo(
+                f"Only what came after size {report.since} was read; journals and the control plane need a full run."
+            )
         if report.faults:
             show_table(
                 ("place", "what", "got", "expected"),
@@ -181,6 +207,16 @@ def _vouched(report: LedgerReport) -> list[str]:
         beyond = f"Beyond size {upto} only" if upto else "No witness has confirmed anything: only"
         lines.append(f"{beyond} the signing key on this machine vouches; whoever holds it can sign another history.")
     return lines
+
+
+def _start(installation: Installation, since: str, kept: list[str]) -> int:
+    """The size of the head to begin with: of the auditor's own file, or the last one until a size or a time."""
+    if not since:
+        return read_checkpoint_body(kept[0]).size if kept else 0
+    engine, published = installation.ledger_engine, read_checkpoint_body(installation.ledger().checkpoint()).size
+    if since.isdecimal():
+        return head_before(engine, size=min(published, int(since[:18])))
+    return head_before(engine, size=published, at=parse_time(since))
 
 
 def _receipts(given: tuple[str, ...]) -> list[Receipt]:

@@ -54,7 +54,7 @@ Witness = Callable[[Sequence[ReadableEvent]], Iterable[LedgerFault]]
 class LedgerReport:
     """What was verified. `readable` payloads were decrypted, `erased` ones are unreadable for ever; `published` is the
     size of the published tree. `faults` holds the first 1,000 of `fault_count`. `witnessed` is filled in by whoever
-    compares with evidence from outside.
+    compares with evidence from outside. `since`: what lies before this size was not read again.
     """
 
     ok: bool
@@ -72,6 +72,7 @@ class LedgerReport:
     fault_count: int = 0
     faults: tuple[LedgerFault, ...] = ()
     witnessed: tuple[Witnessed, ...] = ()
+    since: int = 0
 
 
 def verify_ledger(

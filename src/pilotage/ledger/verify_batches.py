@@ -93,6 +93,10 @@ class BatchAudit:
         if end - self._waiting[0].first >= _TOGETHER or self._weight >= _TOGETHER_BYTES:
             self._check_waiting()
 
+    def finish_part(self) -> None:
+        """The last of the batches taken, of a part of the ledger: nothing is said of what others would show."""
+        self._check_waiting()
+
     def finish(self, size: int) -> None:
         """What only the whole ledger shows: rows outside the tree, keys and erasures that nothing speaks of."""
         self._check_waiting()

@@ -10,6 +10,7 @@ from pilotage.ledger.faults import LedgerFault
 from pilotage.ledger.outside import Outside, OutsideAudit
 from pilotage.ledger.verify import LedgerReport, verify_ledger
 from pilotage.ledger.verify_batches import ReadableEvent
+from pilotage.ledger.verify_since import verify_since
 from pilotage.rollout.service import witness
 from pilotage.storage.database import reading
 from pilotage.storage.outbox import waiting
@@ -25,8 +26,12 @@ def verify(
     installation: Installation,
     progress: Callable[[int, int], None] = lambda done, total: None,
     outside: Outside | None = None,
+    since: int = 0,
 ) -> LedgerReport:
-    """Verify the installation's whole record, and against evidence from outside; the report names every place."""
+    """Verify the installation's whole record, and against evidence from outside; the report names every place.
+
+    `since` is the size of a head that was verified before: only what came after it is read then.
+    """
     home, ledger, keyring = installation.home, installation.ledger_engine, installation.keyring
     audit = OutsideAudit(home, ledger, keyring, outside or Outside())
 
@@ -36,6 +41,15 @@ def verify(
     def outsiders(_sealed: Sequence[ReadableEvent]) -> Iterable[LedgerFault]:
         return audit.faults()
 
+    if since:
+        part, found = verify_since(home, ledger, keyring, since, progress), list(audit.faults())
+        return replace(
+            part,
+            ok=part.ok and not found,
+            fault_count=part.fault_count + len(found),
+            faults=(*part.faults, *found),
+            witnessed=tuple(audit.witnessed),
+        )
     report = verify_ledger(home, ledger, keyring, witnesses=[control_rows, outsiders], progress=progress)
     return replace(report, witnessed=tuple(audit.witnessed))
 

@@ -116,12 +116,22 @@ def changes(text: str) -> dict[str, str]:
         "carriage returns": text.replace("\n", "\r\n"),
         "a space after a hash": text.replace(lines[2], lines[2] + " "),
         "two extra lines": text.replace("\nindex", "\nextra YWJj\nextra YWJj\nindex"),
+        "the index line twice": text.replace("index 300\n", "index 300\nindex 300\n"),
+        "the first line twice": lines[0] + "\n" + text,
+        "the origin twice": text.replace("\n\n", "\n\n" + text.split("\n\n")[1].split("\n")[0] + "\n", 1),
+        "the blank line twice": text.replace("\n\n", "\n\n\n", 1),
+        "other bits behind a hash": text.replace(lines[2], lines[2][:-2] + chr(ord(lines[2][-2]) + 1) + "="),
+        "no padding": text.replace(lines[2], lines[2].rstrip("=")),
+        "URL-safe base64": text.replace(lines[2], lines[2][:4] + "-_" + lines[2][6:]),
+        "a hash in upper-case hex": text.replace(lines[2], "AB" * 32),
+        "a tab for a blank": text.replace("index 300", "index\t300"),
+        "a byte order mark": "\ufeff" + text,
         "nothing": "",
         "only a head": text.split("\n\n")[0],
     }
 
 
-@pytest.mark.parametrize("name", changes("c\nindex 300\nh\n\n"))
+@pytest.mark.parametrize("name", changes("c\nindex 300\nhash\n\n"))
 def test_changed_files_are_refused(proof: str, refused: Refuses, name: str) -> None:
     changed = changes(proof)[name]
     assert changed != proof
@@ -145,6 +155,16 @@ def test_another_key_of_the_same_name_is_refused(proof: str, script: ModuleType)
         verify_proof(proof, ENTRIES[300], STRANGER.vkey())
     with pytest.raises(script.NotProven, match="not signed"):
         script.verify(proof, ENTRIES[300], script.read_key(STRANGER.vkey()))
+
+
+def test_a_key_written_otherwise_is_refused(proof: str, script: ModuleType) -> None:
+    name, key_id, key = SIGNER.vkey().split("+", 2)
+    assert key_id.upper() != key_id
+    for written in (f"{name}+{key_id.upper()}+{key}", f"{name}+{key_id}+{key}=", f"{name}+{key_id}+{key[:-1]}"):
+        with pytest.raises(InputError):
+            verify_proof(proof, ENTRIES[300], written)
+        with pytest.raises(script.NotProven):
+            script.read_key(written)
 
 
 def test_a_checkpoint_of_another_origin_is_refused(folder: Path, refused: Refuses) -> None:

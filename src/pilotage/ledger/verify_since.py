@@ -1,0 +1,213 @@
+"""Verify only what came after a head that was verified before: its entries, tiles, heads, payloads and index rows.
+
+The tree ties the new to the old: the hash tiles must have the root of the earlier head, and lead from it to every later
+one. The entries, payloads and rows before it are not read again, nor journals, nor rows of the control plane: those
+need the whole (`verify_ledger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
+
+from pilotage.errors import IntegrityError, NotFound, PilotageError
+from pilotage.ledger import store, tiles
+from pilotage.ledger.faults import Faults
+from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.merkle import Frontier, leaf_hash, subtree_root
+from pilotage.ledger.record import Batch, decode_leaf
+from pilotage.ledger.signing import key_periods, verify_checkpoint
+from pilotage.ledger.tables import heads, pending_entries
+from pilotage.ledger.verify import LedgerReport, Progress
+from pilotage.ledger.verify_batches import BatchAudit
+from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
+from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
+from pilotage.storage.database import reading
+from pilotage.storage.home import Home
+
+__all__ = ["head_before", "verify_since"]
+
+
+def head_before(ledger: Engine, *, size: int, at: int | None = None) -> int:
+    """The size of the last head of at most `size` entries, sealed until `at` (Unix microseconds); 0 for none."""
+    with reading(ledger) as connection:
+        found = [
+            int(head.size)
+            for head in store.all_heads(connection)
+            if head.size <= size and (at is None or head.at <= at)
+        ]
+    return max(found, default=0)
+
+
+def verify_since(
+    home: Home, ledger: Engine, keyring: Keyring, since: int, progress: Progress = lambda done, total: None
+) -> LedgerReport:
+    """Verify what was sealed after the head of `since` entries. Never raises for what is wrong: it reports.
+
+    Counts are of that part; `size`, `published` and `root` are the tree's.
+    """
+    faults = Faults()
+    part: _Part | None = None
+    try:
+        with snapshot(ledger, faults) as rows:
+            rows.check_storage()
+            part = _Part(home.ledger, ledger, keyring, rows, faults, since)
+            part.run(progress)
+    except DatabaseError as error:
+        faults.add("ledger.db", "the database cannot be read", error.orig)
+    except PilotageError as error:
+        faults.add(home.ledger, error.what, error.got, error.expected)
+    known: dict[str, int] = {}
+    if part is not None:
+        batches, payloads = part.batches, part.payloads
+        known = {
+            "size": part.size,
+            "published": part.published,
+            "decisions": batches.decisions,
+            "events": batches.events,
+            "batches": batches.batches,
+            "segments": payloads.segments,
+            "readable": payloads.readable,
+            "erased": batches.erased,
+        }
+    return LedgerReport(
+        ok=faults.count == 0,
+        origin=keyring.origin,
+        root=part.frontier.root().hex() if part else "",
+        since=since,
+        fault_count=faults.count,
+        faults=tuple(faults.found),
+        witnessed=(),
+        **known,
+    )
+
+
+class _Part:
+    """One verification of a part."""
+
+    def __init__(
+        self, folder: Path, ledger: Engine, keyring: Keyring, rows: Snapshot, faults: Faults, since: int
+    ) -> None:
+        self._folder, self._rows, self._faults, self._since = folder, rows, faults, since
+        self._heads = {int(row["size"]): row for row in rows.between(heads, heads.c.size, since, 2**62)}
+        self.size = max(self._heads, default=since)
+        with reading(ledger) as connection:
+            self._keys = key_periods(connection, keyring)
+        self.published = self._published()
+        self._reader = tiles.TileReader(folder, self.published)
+        self.frontier = self._edge(since)
+        self._unlike: list[int] = []
+        base = self._heads.get(since)
+        self.payloads = PayloadAudit(
+            folder=folder, cabinet=KeyCabinet(keyring), rows=rows, faults=faults, after=int(base["at"]) if base else 0
+        )
+        self.batches = BatchAudit(rows=rows, heads=self._heads, payloads=self.payloads, faults=faults)
+
+    def run(self, progress: Progress) -> None:
+        self._check_head(self._since, self._heads.get(self._since))
+        first, leaves = self._since, list[SealedLeaf]()
+        for index, entry in enumerate(self._entries(), self._since):
+            if index % tiles.TILE_WIDTH == 0:
+                progress(index - self._since, self.size - self._since)
+            self.frontier = self.frontier.append([leaf_hash(entry)])
+            if index < self.published and self._reader.read(0, index) != leaf_hash(entry):
+                self._unlike.append(index)
+            if index + 1 in self._heads:
+                self._check_head(index + 1, self._heads[index + 1])
+            try:
+                leaf = decode_leaf(entry)
+            except (msgspec.MsgspecError, ValueError) as error:
+                self._faults.add(f"leaf {index}", f"its entry is no record: {error}")
+                continue
+            if isinstance(leaf, Batch):
+                self.batches.take(first, index + 1, leaves, leaf)
+                first, leaves = index + 1, []
+            else:
+                leaves.append(SealedLeaf(index=index, leaf=leaf))
+        if first != self.size:
+            self._faults.add(f"leaf {self.size - 1}", "the tree does not end with a batch leaf")
+        self.batches.finish_part()
+        self._check_tiles()
+        progress(self.size - self._since, self.size - self._since)
+
+    def _published(self) -> int:
+        path, waiting = self._folder / "checkpoint", self._rows.all(pending_entries)
+        known = min((int(row["leaf"]) for row in waiting), default=self.size)
+        try:
+            text = tiles.read_checkpoint(self._folder)
+            size = verify_checkpoint(text, self._keys).size
+        except NotFound:
+            self._faults.add(path, "the file is missing")
+            return known
+        except IntegrityError as error:
+            self._faults.add(path, error.what, error.got, error.expected)
+            return known
+        if size in self._heads and self._heads[size]["checkpoint"] != text:
+            self._faults.add(path, "not the checkpoint of the head of this size", text, self._heads[size]["checkpoint"])
+        elif size not in self._heads and size <= self.size:
+            self._faults.add(f"heads row of size {size}", "the head that the checkpoint signs is missing")
+        return min(size, self.size)
+
+    def _edge(self, size: int) -> Frontier:
+        """The right edge of the tree's first `size` leaves, from the hash tiles."""
+        edge, at = [], 0
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                edge.append(self._reader.read(level, at >> level))
+                at += 1 << level
+        return Frontier(size=size, edge=tuple(edge))
+
+    def _entries(self) -> Iterator[bytes]:
+        """From `since` on: those that were published, then those that wait to be."""
+        yield from tiles.read_entries(self._folder, self._since, max(self._since, self.published))
+        beyond = max(self._since, self.published)
+        waiting = {int(row["leaf"]): row["entry"] for row in self._rows.all(pending_entries)}
+        for index in range(beyond, self.size):
+            if not isinstance(waiting.get(index), bytes):
+                self._faults.add(f"pending_entries entry of leaf {index}", "the entry is missing")
+                return
+            yield waiting[index]
+
+    def _settle(self, entries_are_true: bool) -> None:
+        """Leaves where bundle and tile disagree: the head has told which of them was changed."""
+        for index in self._unlike:
+            number, level = index // tiles.TILE_WIDTH, 0 if entries_are_true else "entries"
+            width = min(tiles.TILE_WIDTH, self.published - number * tiles.TILE_WIDTH)
+            place = tiles.tile_path(self._folder, level, number, width)
+            self._faults.add(f"{place} leaf {index}", "entry and leaf hash are not of each other")
+        self._unlike = []
+
+    def _check_head(self, size: int, row: Row | None) -> None:
+        """The tree so far has the root that this head signs, and its columns say the same."""
+        if row is None:
+            if size:
+                self._faults.add(f"heads row of size {size}", "the head to begin with is missing")
+            return
+        root = self.frontier.root()
+        try:
+            signed = verify_checkpoint(row["checkpoint"], self._keys)
+        except (IntegrityError, TypeError, AttributeError):
+            self._faults.add(f"heads checkpoint of size {size}", "not a checkpoint that this log signed")
+            return
+        self._settle((signed.size, signed.root) == (size, root))
+        if (signed.size, signed.root) != (size, root):
+            what = "the tree does not have the root that this head signs"
+            self._faults.add(f"heads checkpoint of size {size}", what, root.hex(), signed.root.hex())
+        if row["root"] != root.hex():
+            self._faults.add(f"heads root of size {size}", "not the tree's root", row["root"], root.hex())
+        if row["frontier"] != self.frontier.to_bytes():
+            self._faults.add(f"heads frontier of size {size}", "not the tree's right edge")
+
+    def _check_tiles(self) -> None:
+        """The upper tiles lead to the root that the published checkpoint signs."""
+        row = self._heads.get(self.published)
+        if row is None or not self.published:
+            return
+        root = subtree_root(0, self.published, self._reader.read).hex()
+        if root != row["root"]:
+            self._faults.add(self._folder / "tile", "the tiles have another root", root, row["root"])
