@@ -154,6 +154,9 @@ def traffic(up: Up, seconds: float) -> None:
     async def ask() -> None:
         asking = asyncio.create_task(load.run())
         await asyncio.sleep(seconds)
+        end = time.monotonic() + 30
+        while load.statuses.total() < 45 and time.monotonic() < end:  # a busy machine takes longer
+            await asyncio.sleep(0.05)
         load.stopping = True
         await asking
 
