@@ -201,7 +201,7 @@ class _Audit:
             newest = max((row["size"] for row in rows.between(heads, heads.c.size, self.size, 2**62)), default=0)
         for path in tiles:
             span = tile_span(self._folder, path)
-            if span is None or not self.published < span <= newest:
+            if span is None or not min(self.published, self.size) < span <= newest:
                 self._faults.add(path, "the tree has no such tile")
         for name in sorted(set(extra) - known - intended):
             if (self._folder / name).exists():
