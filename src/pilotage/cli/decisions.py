@@ -19,10 +19,10 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.cli.replay import replay
 from pilotage.cli.traces import show_trace
+from pilotage.evaluation.reasons import Explanation
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.ledger.queries import DecisionRow, RecordedDecision
-from pilotage.replay.reasons import explain_recorded
 
 __all__ = ["decisions"]
 
@@ -142,20 +142,37 @@ def as_document(found: RecordedDecision, readable: bool) -> dict[str, Any]:
 @json_option
 @click.pass_obj
 def explain(chosen: Chosen, id_: str, json_: bool) -> None:
-    """Say why: up to four principal reasons, the whole attribution, and what would have altered the answer."""
+    """Say why: up to four principal reasons, the whole attribution, and what would have altered the answer.
+
+    The first time puts it on record, under the decision's own key; from then on it is read from there.
+    """
     installation = opened(chosen)
-    require(acting(installation), "decision.read_payload")
-    made = explain_recorded(installation.ledger().decision(id_), installation.releases)
+    person = acting(installation)
+    require(person, "decision.read_payload")
+    kept = installation.explanations.make(installation.ledger().decision(id_), person.id)
     if json_:
-        as_json(msgspec.to_builtins(made))
+        as_json(kept.as_dict())
         return
+    made = kept.explanation
     click.echo(f"{made.label}, score {made.score:.6f}  ({made.method}, {'exact' if made.exact else 'an estimate'})")
     for number, reason in enumerate(made.reasons, 1):
-        click.echo(f"{number}. {reason.text}  [{reason.code}, {reason.contribution:+.3f}]")
+        mark = "" if reason.approved else ", text approved by nobody"
+        click.echo(f"{number}. {reason.text}  [{reason.code}, {reason.contribution:+.3f}{mark}]")
+    if made.withheld:
+        click.echo(f"among the four strongest factors and may not be told: {', '.join(made.withheld)}")
     if made.counterfactual:
         click.echo(made.counterfactual)
+    click.echo(f"{'made now' if kept.fresh else f'made {rfc3339(kept.made)}'} by explainer {made.version}, on record")
+    _show_attributions(made)
+
+
+def _show_attributions(made: Explanation) -> None:
     ordered = sorted(made.attributions.items(), key=lambda item: -abs(item[1]))
-    show_table(("feature", made.unit), [(name, f"{value:+.4f}") for name, value in ordered])
+    if made.exact:
+        show_table(("feature", made.unit), [(name, f"{value:+.4f}") for name, value in ordered])
+        return
+    rows = [(name, f"{value:+.4f}", f"{made.standard_errors[name]:.4f}") for name, value in ordered]
+    show_table(("feature", made.unit, "standard error"), rows)
 
 
 decisions.add_command(replay)

@@ -14,10 +14,11 @@ from pilotage.errors import Refused
 from pilotage.evaluation.explainer import ScoreRows, Value
 from pilotage.evaluation.reasons import Explanation, explain
 from pilotage.ledger.queries import RecordedDecision
+from pilotage.ledger.record import Payload
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.runtimes.open import open_runtime
 
-__all__ = ["explain_recorded"]
+__all__ = ["check_explainable", "explain_recorded", "quick_to_explain"]
 
 
 def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
@@ -26,13 +27,7 @@ def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
     Raises Refused when there is nothing to explain (no answer, or erased), NotFound and IntegrityError as
     `open_release`, Unavailable when a model without a linear form cannot be asked.
     """
-    payload = recorded.payload
-    if payload is None:
-        raise Refused(
-            "this decision cannot be explained any more", got=recorded.unreadable, mend="its plain part is still shown"
-        )
-    if payload.score is None or not payload.features:
-        raise Refused("there is no answer to explain", got=recorded.row.outcome, mend="see its faults instead")
+    payload = check_explainable(recorded)
     release = open_release(releases, recorded.plain.release)
     explainer = release.explainer()
     adverse = None if payload.answer is None else payload.answer.get("label") == explainer.adverse
@@ -42,6 +37,23 @@ def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
     with _asking(release) as score_rows:
         background = release.background()
         return explain(explainer, payload.features, score_rows=score_rows, background=background, adverse=adverse)
+
+
+def check_explainable(recorded: RecordedDecision) -> Payload:
+    """The payload of a decision that has an answer to explain. Raises Refused."""
+    payload = recorded.payload
+    if payload is None:
+        raise Refused(
+            "this decision cannot be explained any more", got=recorded.unreadable, mend="its plain part is still shown"
+        )
+    if payload.score is None or not payload.features:
+        raise Refused("there is no answer to explain", got=recorded.row.outcome, mend="see its faults instead")
+    return payload
+
+
+def quick_to_explain(recorded: RecordedDecision, releases: Path) -> bool:
+    """Whether its reasons take milliseconds; sampling asks the model thousands of times."""
+    return open_release(releases, recorded.plain.release).explainer().method != "sampling"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ __all__ = [
     "outbox_key",
     "seal_to",
     "waiting",
+    "waiting_about",
 ]
 
 SEALED = "sealed"
@@ -150,6 +151,13 @@ def waiting(connection: Connection, limit: int = 4096) -> list[OutboxEvent]:
     """The oldest unsealed events, by id. A `private` of `{SEALED: box}` is for the steward to open."""
     rows = connection.execute(select(outbox).order_by(outbox.c.id).limit(limit)).mappings()
     return [OutboxEvent(**{**row, "private": msgspec.msgpack.decode(row["private"])}) for row in rows]
+
+
+def waiting_about(connection: Connection, kind: str, decision: str) -> OutboxEvent | None:
+    """The oldest unsealed event of a kind whose facts name this decision, or None."""
+    rows = connection.execute(select(outbox).where(outbox.c.kind == kind).order_by(outbox.c.id)).mappings()
+    found = next((row for row in rows if row["facts"].get("decision") == decision), None)
+    return None if found is None else OutboxEvent(**{**found, "private": msgspec.msgpack.decode(found["private"])})
 
 
 def drop(connection: Connection, ids: list[str]) -> None:

@@ -93,8 +93,11 @@ def make_release(
     threshold: float = 0.5,
     shift: float = 0.0,
     rows: int = 400,
+    sampling: bool = False,
 ) -> LoadedRelease:
     """Make a release folder under the home and open it. `shift` moves the log-odds, so that releases differ.
+
+    With `sampling` its reasons are sampled, as if nobody could follow the model.
 
     Nothing is registered in a database: see `releases.store.register`.
     """
@@ -125,6 +128,7 @@ def make_release(
     declared = _system(system, serving, list(_REASONS if reasons is None and columns is COLUMNS else reasons or ()))
     background = [list(row) for row in sample[:100]]
     explainer = _explainer(form, contract, serving, declared, background)
+    explainer = _sampled(explainer, background) if sampling else explainer
     policy = canonical_json(msgspec.to_builtins(serving))
     environment = serving_environment()
     scores = [float(score) for score in score_linear(form, names, sample)]
@@ -177,6 +181,12 @@ def _explainer(
         means=[float(mean) for mean in means],
         form=form,
     )
+
+
+def _sampled(explainer: Explainer, background: list[list[Value]]) -> Explainer:
+    assert explainer.form is not None  # noqa: S101 - it is made of one
+    base = float(score_linear(explainer.form, explainer.names, background).mean())
+    return msgspec.structs.replace(explainer, method="sampling", form=None, means=[], base=base)
 
 
 def _system(system: str, serving: ServingSpec, reasons: list[Reason]) -> AISystem:

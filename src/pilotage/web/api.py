@@ -22,7 +22,6 @@ from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.traces import TRACE_LIMIT, tree_document
 from pilotage.monitor.service import status
 from pilotage.releases.store import find_release
-from pilotage.replay.reasons import explain_recorded
 from pilotage.replay.service import replay
 from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
@@ -188,8 +187,8 @@ class _Api:
             "unreadable": found.unreadable,
         }
 
-    def explanation(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
-        return msgspec.to_builtins(explain_recorded(self._recorded(request), self.installation.releases))
+    def explanation(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
+        return self.installation.explanations.make(self._recorded(request), person.id).as_dict()
 
     def replay(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return msgspec.to_builtins(replay(self._recorded(request), self.installation.releases))

@@ -20,6 +20,7 @@ from pilotage.nodes.copies import mend_copies
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.load import open_release
 from pilotage.replay.environments import Environments
+from pilotage.replay.explanations import Explanations
 from pilotage.rollout.service import Rollout
 from pilotage.storage import outbox
 from pilotage.storage.database import open_engine, reading, url_of, writing
@@ -72,6 +73,16 @@ class Installation:
     def ledger(self) -> Ledger:
         """A reader of the ledger, which can open payloads."""
         return Ledger(home=self.home, engine=self.ledger_engine, keyring=self.keyring)
+
+    @property
+    def explanations(self) -> Explanations:
+        """What makes explanations and keeps them on record."""
+        return Explanations(
+            ledger=self.ledger(),
+            control=self.control,
+            releases=self.releases,
+            steward_public=self.keyring.steward_public,
+        )
 
     def steward(self, holder: str) -> Steward:
         """The one that seals; inactive until it acquires the lease."""

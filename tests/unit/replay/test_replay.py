@@ -145,3 +145,23 @@ def test_a_recorded_decision_is_explained_by_its_release(home: Home, release: Lo
     assert explanation.label == "refer"
     assert explanation.score == pytest.approx(adverse.score, abs=1e-12)
     assert explanation.reasons
+
+
+def test_where_nothing_can_be_followed_the_releases_own_runtime_is_asked(tmp_path: Path) -> None:
+    home = Home(root=tmp_path).create()
+    sampling = make_release(home, sampling=True)
+    payloads = [_answered(sampling, values) for values in make_rows(COLUMNS, 50, seed=8)]
+    adverse = next(each for each in payloads if each.answer["label"] == "refer")
+    told = explain_recorded(_recorded(sampling, adverse), home.releases)
+    assert (told.method, told.exact, told.unit) == ("sampling", False, "probability")
+    assert told.base + sum(told.attributions.values()) == pytest.approx(told.score, abs=0.05)
+    assert set(told.standard_errors) == set(told.attributions)
+    assert told.reasons
+
+
+def test_the_recorded_answer_says_whether_it_was_adverse(home: Home, release: LoadedRelease) -> None:
+    payloads = [_answered(release, values) for values in make_rows(COLUMNS, 50, seed=8)]
+    adverse = next(each for each in payloads if each.answer["label"] == "refer")
+    other = msgspec.structs.replace(adverse, answer={**adverse.answer, "label": release.serving.favourable})
+    told = explain_recorded(_recorded(release, other), home.releases)
+    assert (told.label, told.reasons, told.counterfactual) == ("approve", [], "")

@@ -219,6 +219,9 @@ class TestReading:
         id_ = first(auditor, "answered")
         found = auditor.get(f"/api/v1/decisions/{id_}/explanation").json()
         assert found["exact"] and set(found["attributions"]) == {"income", "late_payments", "home", "age"}
+        assert found["fresh"] and found["event"] and found["made"]
+        again = auditor.get(f"/api/v1/decisions/{id_}/explanation").json()
+        assert again == found | {"fresh": False}
         assert auditor.post(f"/api/v1/decisions/{id_}/replay").json()["verdict"] == "bit_exact"
 
 

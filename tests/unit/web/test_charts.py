@@ -63,6 +63,14 @@ def test_bars_stay_in_their_box_and_share_one_scale(values: list[tuple[str, floa
     assert sorted(width for _, width in sorted(sizes)) == [width for _, width in sorted(sizes)]
 
 
+def test_a_whisker_spans_one_error_each_way_and_stays_in_the_box() -> None:
+    near, far = bars([("near", 1.0), ("far", -2.0)], 300.0, {"near": 1.0, "far": 1.0})
+    assert (near.zero, near.low, near.high) == (180.0, 180.0, 300.0)
+    assert (far.low, far.x, far.high) == (0.0, 60.0, 120.0)
+    plain = bars([("near", 1.0)], 300.0)[0]
+    assert plain.low == plain.high == 300.0
+
+
 @given(st.lists(st.floats(0, 1e9), max_size=300))
 def test_a_sparkline_stays_in_its_box(values: list[float]) -> None:
     found = points(sparkline(values))

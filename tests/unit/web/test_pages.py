@@ -149,6 +149,21 @@ class TestDecisions:
         assert "late_payments" in text and "raised the score" in text and f"/decisions/{id_}/proof" in text
         assert "the same answer to the last bit" in pages.post(f"/decisions/{id_}/replay").text
 
+    def test_reasons_are_told_as_they_were_made_and_slow_ones_made_on_request(
+        self, pages: TestClient, world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        quick, slow = world.seal(world.answered(2, seed=31))
+        (event,) = re.findall(r"on record as event <code>([^<]+)<", pages.get(f"/decisions/{quick}").text)
+        assert event in pages.get(f"/decisions/{quick}").text
+        monkeypatch.setattr("pilotage.web.console.decision_pages.quick_to_explain", lambda *_: False)
+        text = pages.get(f"/decisions/{slow}").text
+        assert "Make the reasons" in text and "raised the score" not in text
+        made = pages.post(f"/decisions/{slow}/explain")
+        assert (made.status_code, made.headers["location"]) == (303, f"/decisions/{slow}")
+        world.seal([])
+        for id_ in (quick, slow):
+            assert "raised the score" in pages.get(f"/decisions/{id_}").text
+
     def test_who_may_not_read_payloads_sees_none(self, world: ConsoleWorld, client: TestClient) -> None:
         client.headers.update({"accept": "text/html", **HERE})
         client.post("/sign-in", data={"token": world.token("operator")})

@@ -6,7 +6,7 @@ Pure functions: the same input gives the same picture, on a page and in a printe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Bar", "Radar", "Spoke", "bars", "polyline", "radar", "sparkline"]
@@ -109,23 +109,39 @@ def _reach(label: str, x: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A signed horizontal bar: `x` and `width` in a box of the given width whose zero is at `zero`."""
+    """A signed horizontal bar: `x` and `width` in a box of the given width whose zero is at `zero`.
+
+    `low` and `high` are the ends of a whisker one standard error about the bar's end; equal where there is none.
+    """
 
     label: str
     value: float
     x: float
     width: float
     zero: float
+    low: float = 0.0
+    high: float = 0.0
 
 
-def bars(values: Sequence[tuple[str, float]], width: float = 260.0) -> list[Bar]:
-    """Signed bars on one common scale, zero where the signs part."""
-    least = min([0.0, *(v for _, v in values)])
-    most = max([0.0, *(v for _, v in values)])
+def bars(
+    values: Sequence[tuple[str, float]], width: float = 260.0, errors: Mapping[str, float] | None = None
+) -> list[Bar]:
+    """Signed bars on one common scale, zero where the signs part; with whiskers for the labels that have an error."""
+    spread = {label: (errors or {}).get(label, 0.0) for label, _ in values}
+    least = min([0.0, *(v - spread[label] for label, v in values)])
+    most = max([0.0, *(v + spread[label] for label, v in values)])
     span = (most - least) or 1.0
     zero = -least / span * width
     return [
-        Bar(label=label, value=v, x=zero + min(0.0, v) / span * width, width=abs(v) / span * width, zero=zero)
+        Bar(
+            label=label,
+            value=v,
+            x=zero + min(0.0, v) / span * width,
+            width=abs(v) / span * width,
+            zero=zero,
+            low=zero + (v - spread[label]) / span * width,
+            high=zero + (v + spread[label]) / span * width,
+        )
         for label, v in values
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from pilotage.access.model import Person, may
@@ -18,8 +18,9 @@ from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
 from pilotage.ledger.traces import TRACE_LIMIT, trace_tree
 from pilotage.releases.store import list_releases
+from pilotage.replay.explanations import KeptExplanation
 from pilotage.replay.model import ReplayVerdict
-from pilotage.replay.reasons import explain_recorded
+from pilotage.replay.reasons import quick_to_explain
 from pilotage.replay.service import replay
 from pilotage.storage.database import reading
 from pilotage.systems.store import list_systems
@@ -45,6 +46,7 @@ def routes(view: Pages) -> list[BaseRoute]:
         Route("/decisions/{id}/proof", pages.proof),
         Route("/decisions/{id}/record", pages.record),
         Route("/decisions/{id}/replay", pages.replay, methods=["POST"]),
+        Route("/decisions/{id}/explain", pages.explain, methods=["POST"]),
     ]
 
 
@@ -127,7 +129,8 @@ class _DecisionPages:
     def _page(self, request: Request, person: Person, verdict: ReplayVerdict | None) -> Response:
         found = self.ledger().decision(request.path_params["id"])
         may_read = may(person, "decision.read_payload")
-        explanation, why = self._explained(found, may_read)
+        kept, why = self._explained(found, person, may_read)
+        explanation = None if kept is None else kept.explanation
         payload = found.payload if may_read else None
         top = sorted(explanation.attributions.items(), key=lambda item: -abs(item[1])) if explanation else []
         return self.view.render(
@@ -145,8 +148,9 @@ class _DecisionPages:
             request_text=_pretty(payload.request) if payload else "",
             sent=payload.chunks if isinstance(payload, InterruptedPayload) else [],
             explanation=explanation,
+            kept=kept,
             explanation_why=why,
-            bars=bars(top[:_MOST_BARS]),
+            bars=bars(top[:_MOST_BARS], errors=explanation.standard_errors if explanation else {}),
             more_bars=max(0, len(top) - _MOST_BARS),
             leaf_hash=leaf_hash(found.entry).hex(),
             size=read_checkpoint_body(self.ledger().checkpoint()).size,
@@ -159,13 +163,25 @@ class _DecisionPages:
             releases = list_releases(connection, found.row.system)
         return next((each.name for each in releases if each.digest == found.row.release), "")
 
-    def _explained(self, found: RecordedDecision, may_read: bool) -> tuple[Any, str]:
+    def _explained(self, found: RecordedDecision, person: Person, may_read: bool) -> tuple[KeptExplanation | None, str]:
+        """The explanation on record, made now where that is quick; or why there is none, nothing to offer making it."""
         if not may_read:
             return None, "Your roles may not read payloads, and reasons come from them."
+        explanations = self.installation.explanations
         try:
-            return explain_recorded(found, self.installation.releases), ""
+            kept = explanations.find(found)
+            if kept is None and quick_to_explain(found, self.installation.releases):
+                kept = explanations.make(found, person.id)
+            return kept, ""
         except PilotageError as error:
             return None, error.what[0].upper() + error.what[1:] + "."
+
+    def explain(self, request: Request) -> Response:
+        """Make what takes a while, then show it."""
+        person = self.view.person(request, "decision.read_payload")
+        found = self.ledger().decision(request.path_params["id"])
+        self.installation.explanations.make(found, person.id)
+        return RedirectResponse(f"/decisions/{found.row.id}", status_code=303)
 
     def proof(self, request: Request) -> Response:
         self.view.person(request, "decision.read")
