@@ -31,7 +31,7 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "admin": _EVERYONE
         | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"}
-        | {"node.edit"},
+        | {"node.edit", "ledger.rebuild"},
         "ml_engineer": _EVERYONE
         | {"system.declare", "release.build", "release.backtest", "system.promote", "system.rollback"},
         "model_validator": _EVERYONE
@@ -49,6 +49,7 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         },
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
+        | {"ledger.rebuild"}
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke", "node.edit"},
         "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read"},
         # Whoever watches from outside sees hashes and signed roots, no decision and no page.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
+
 import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, json_option, show_facts
+from pilotage.cli.output import as_json, errors_console, json_option, show_facts
 from pilotage.kernel.clock import parse_time
+from pilotage.ledger.rebuild import rebuild_index
 
 __all__ = ["ledger"]
 
@@ -40,3 +45,41 @@ def stats(chosen: Chosen, system: str, since: str, json_: bool) -> None:
         as_json(facts)
     else:
         show_facts(list(facts.items()))
+
+
+@ledger.command("rebuild-index")
+@json_option
+@click.pass_obj
+def rebuild(chosen: Chosen, json_: bool) -> None:
+    """Make the SQL index anew from entry bundles and payload segments, then swap it in at once. Works while the service
+    runs. Heads, data keys, the erasure list and open streams lie nowhere else: restore these from a backup.
+    """
+    installation = opened(chosen)
+    require(acting(installation), "ledger.rebuild")
+    steward = installation.steward(holder=f"{installation.settings.node}/rebuild-{os.getpid()}")
+    columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=errors_console(), transient=True) as bar:
+            task = bar.add_task("entries", total=None)
+            report = rebuild_index(
+                steward, installation.profile_of, lambda done, total: bar.update(task, completed=done, total=total)
+            )
+    finally:
+        steward.release()
+    if json_:
+        as_json(asdict(report))
+        return
+    facts: list[tuple[str, object]] = [
+        ("entries", report.size),
+        ("decisions", report.decisions),
+        ("events", report.events),
+        ("erased", report.erased),
+        ("positions put back", report.positions),
+    ]
+    show_facts(facts)
+    if report.uncounted:
+        click.echo(
+            f"the profile counts of {len(report.uncounted)} batches could not be made again, because payloads of "
+            "theirs were erased or their release is gone: restore profile_counts from a backup"
+        )
+    click.echo("Check it: pilotage audit verify")

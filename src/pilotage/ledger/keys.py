@@ -100,8 +100,13 @@ class KeyCabinet:
         return self.open_row(row)
 
     def find_all(self, connection: Connection, key_ids: Iterable[str]) -> dict[str, DataKey]:
-        """The keys of some ids, without those that were destroyed."""
-        return {key_id: self.open_row(row) for key_id, row in store.find_key_rows(connection, key_ids).items()}
+        """The keys of some ids, without those that were destroyed; those of system-days have no pseudonym."""
+        wanted = list(key_ids)
+        return {
+            key_id: self._unwrap(row, named=table is subject_keys)
+            for table in (subject_keys, day_keys)
+            for key_id, row in store.find_key_rows(connection, table, wanted).items()
+        }
 
     def open_row(self, row: Row[tuple[object, ...]]) -> DataKey:
         """The key in a row of `subject_keys` or `day_keys`, with the pseudonym it would give a subject."""

@@ -20,7 +20,7 @@ from pilotage.ledger.segments import SegmentBuilder, segment_path
 from pilotage.profiles.counts import Counts, add, count_floats, count_rows
 from pilotage.profiles.model import ReferenceProfile
 
-__all__ = ["Packed", "pack"]
+__all__ = ["Packed", "count_profiles", "pack"]
 
 _MAX_SEGMENTS = 200
 """The batch leaf names every segment and is at most 65,535 bytes; payloads beyond so many system-days share one."""
@@ -58,7 +58,7 @@ def pack(
     now: int,
 ) -> Packed:
     """Pack the items of a batch, whose first leaf will be at tree index `first`. Reads keys, writes nothing."""
-    counts, uncounted = _count(items, profile_of, batch)
+    counts, uncounted = count_profiles(items, profile_of, batch)
     items = [*items, *(event_item("profile.uncounted", now, facts) for facts in uncounted)]
     days = [(item.system, place_day(item.at)) for item in items]
     known = _follow(items, days, follow(items, connection, cabinet))
@@ -129,7 +129,7 @@ def _new_rows(keys: Iterable[DataKey]) -> Rows:
     return list({key.key_id: key.row for key in keys if key.row is not None}.values())
 
 
-def _count(
+def count_profiles(
     items: Sequence[Item], profile_of: Callable[[str], ReferenceProfile | None], batch: str
 ) -> tuple[Rows, list[dict[str, str]]]:
     """(rows of profile counts, what could not be counted): by system, release, arm and mode."""

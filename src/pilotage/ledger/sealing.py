@@ -255,6 +255,14 @@ class Steward:
             finally:
                 self._signing = None  # the event may tell of a new signing key
 
+    def amend(self, change: Callable[[Connection], None]) -> None:
+        """Change the ledger's tables in one transaction that only the lease's holder can commit. Adds no leaf."""
+        with self._lock:
+            lease = self._require_lease()
+            with writing(self.ledger) as connection:
+                leases.fence(connection, lease, clock=self.clock, term_us=self._term_us)
+                change(connection)
+
     def run(self, stop: threading.Event) -> None:
         """Seal until told to stop, then all that waits: at once while more waits, else after a pause that grows to
         half a second.

@@ -421,14 +421,10 @@ def keys_about(connection: Connection, key_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def find_key_rows(connection: Connection, key_ids: Iterable[str]) -> dict[str, Row[Any]]:
-    """The key rows of some ids, of subjects and of system-days."""
-    wanted = list(key_ids)
-    found: dict[str, Row[Any]] = {}
-    for table in (subject_keys, day_keys):
-        query = select(table).where(table.c.key_id.in_(_listed(connection, wanted)))
-        found |= {row.key_id: row for row in connection.execute(query)}
-    return found
+def find_key_rows(connection: Connection, table: Table, key_ids: Iterable[str]) -> dict[str, Row[Any]]:
+    """The key rows of some ids, of subjects or of system-days."""
+    query = select(table).where(table.c.key_id.in_(_listed(connection, key_ids)))
+    return {row.key_id: row for row in connection.execute(query)}
 
 
 def decisions_of_key(connection: Connection, key_id: str) -> Sequence[Row[Any]]:

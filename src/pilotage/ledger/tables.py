@@ -12,6 +12,7 @@ from pilotage.storage.database import BIG, DOCUMENT, control, ledger
 
 __all__ = [
     "ERASED",
+    "REBUILDABLE",
     "consumed",
     "day_keys",
     "decision_sums",
@@ -198,6 +199,9 @@ profile_counts = Table(
     Column("counts", DOCUMENT, nullable=False),
     Index("profile_counts_by_release", "system", "release", "from_at"),
 )
+
+REBUILDABLE = (decisions, events, segments, profile_counts, decision_sums)
+"""What entry bundles and payload segments give again; `ledger.rebuild` makes it."""
 
 subject_keys = Table(
     "subject_keys",

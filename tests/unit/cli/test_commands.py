@@ -122,6 +122,16 @@ def decision_id(call: Call, *words: str) -> str:
     return str(value(out)[0]["id"])
 
 
+def test_the_index_is_rebuilt_by_those_who_may(call: Call) -> None:
+    before = value(call("decisions", "list", "--json", "--all", role="auditor")[1])
+    assert call("ledger", "rebuild-index", role="auditor")[0] == 1
+    code, out, err = call("ledger", "rebuild-index", "--json", role="operator")
+    assert code == 0, err
+    assert value(out)["decisions"] == len(before) and value(out)["uncounted"] == []
+    assert value(call("decisions", "list", "--json", "--all", role="auditor")[1]) == before
+    assert call("audit", "verify", role="auditor")[0] == 0
+
+
 def test_a_request_is_shown_as_a_tree(call: Call) -> None:
     (row,) = value(call("decisions", "list", "--json", "--limit", "1", role="auditor")[1])
     code, out, _ = call("decisions", "show", "--trace", row["request_id"], role="operator")

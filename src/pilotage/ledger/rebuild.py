@@ -1,0 +1,269 @@
+"""Make the SQL index anew from entry bundles and payload segments, then put it in place in one transaction.
+
+    scratch     every row made again in a database of its own; each entry and segment held to the tree
+    lease       taken from the active steward, which stands by; what was sealed meanwhile is added
+    swap        ONE transaction fenced by the lease: old rows out, new rows in, erasures of meanwhile applied
+
+Rebuilt: decisions, events, segments, profile counts, sums. Not rebuilt, because nothing else holds them: heads (they
+are signatures), data keys and the erasure list, open streams. Profile counts of a batch with erased payloads cannot be
+counted again; they are kept where they still are what the batch leaf commits to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine
+
+from pilotage.errors import IntegrityError
+from pilotage.kernel.digests import digest
+from pilotage.ledger import rebuild_store as scratch_rows
+from pilotage.ledger import store, tiles
+from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item
+from pilotage.ledger.keys import DataKey, KeyCabinet
+from pilotage.ledger.merkle import Frontier, leaf_hash
+from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.ledger.packing import count_profiles
+from pilotage.ledger.record import Batch, Event, Interrupted, Leaf, Payload, Plain, decode_leaf
+from pilotage.ledger.rows import WITHHELD, Place, counts_digest, index_row
+from pilotage.ledger.sealing import ProfileOf, Steward
+from pilotage.ledger.segments import SealedPayload, iterate_segment
+from pilotage.ledger.sums import SUMMED
+from pilotage.ledger.sums_store import add_sums
+from pilotage.ledger.tables import ERASED, REBUILDABLE, decisions, events, profile_counts, segments
+from pilotage.storage.database import open_engine, reading, writing
+
+__all__ = ["RebuildReport", "rebuild_index"]
+
+_summed = itemgetter(*SUMMED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuildReport:
+    """What was made again. `uncounted` names batches whose profile counts could neither be counted nor kept;
+    `positions` are journal files whose consumed positions were lost and were taken from the batch leaves.
+    """
+
+    size: int
+    decisions: int
+    events: int
+    erased: int
+    uncounted: tuple[str, ...] = ()
+    positions: int = 0
+
+
+def rebuild_index(
+    steward: Steward, profile_of: ProfileOf, progress: Callable[[int, int], None] = lambda done, total: None
+) -> RebuildReport:
+    """Rebuild the index of the steward's ledger. It need not hold the lease: it takes it for the swap.
+
+    Raises NotFound when nothing was published; IntegrityError, and changes nothing, when an entry, a segment or a key
+    is not what the tree commits to.
+    """
+    with _scratch(steward.home.run) as engine:
+        making = _Making(steward=steward, scratch=engine, profile_of=profile_of, progress=progress)
+        making.extend(read_checkpoint_body(tiles.read_checkpoint(steward.home.ledger)).size)
+        steward.acquire(steal=True)
+        size = read_checkpoint_body(tiles.read_checkpoint(steward.home.ledger)).size
+        making.extend(size)
+        making.check_root()
+        lost = 0
+
+        def swap(connection: Connection) -> None:
+            nonlocal lost
+            with reading(engine) as rows:
+                for table in REBUILDABLE:
+                    scratch_rows.replace_rows(connection, rows, table)
+            scratch_rows.apply_erasures(connection)
+            lost = scratch_rows.add_lost_positions(connection, making.consumed, steward.home.journal)
+
+        steward.amend(swap)
+        store.scrub(steward.ledger)
+        # Journal files whose position was lost are read again here; what is sealed already is skipped.
+        steward.seal_all()
+        return RebuildReport(
+            size=size,
+            decisions=making.decisions,
+            events=making.events,
+            erased=making.erased,
+            uncounted=tuple(making.uncounted),
+            positions=lost,
+        )
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Engine]:
+    """An empty database (mode 0600) that is gone at the end: it holds pseudonyms and scores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "rebuild.db"
+    names = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
+    for name in names:
+        name.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    engine = open_engine(f"sqlite:///{path}")
+    try:
+        for table in REBUILDABLE:
+            table.create(engine)
+        yield engine
+    finally:
+        engine.dispose()
+        for name in names:
+            name.unlink(missing_ok=True)
+
+
+@dataclass(kw_only=True)
+class _Making:
+    """Rows made so far, of the first `size` leaves."""
+
+    steward: Steward
+    scratch: Engine
+    profile_of: ProfileOf
+    progress: Callable[[int, int], None]
+    size: int = 0
+    decisions: int = 0
+    events: int = 0
+    erased: int = 0
+    uncounted: list[str] = field(default_factory=list)
+    consumed: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _frontier: Frontier = field(default_factory=Frontier)
+
+    def extend(self, size: int) -> None:
+        """Take the leaves up to `size`, which must end a batch."""
+        entries: list[bytes] = []
+        leaves: list[Leaf] = []
+        for entry in tiles.read_entries(self.steward.home.ledger, self.size, size):
+            leaf = _decoded(entry, self.size + len(entries))
+            entries.append(entry)
+            leaves.append(leaf)
+            if isinstance(leaf, Batch):
+                self._take(entries, leaves, leaf)
+                self.progress(self.size, size)
+                entries, leaves = [], []
+        if entries:
+            raise _changed("the tree does not end with a batch leaf", self.size, size)
+
+    def check_root(self) -> None:
+        """The entries must be those that the last head signs."""
+        with reading(self.steward.ledger) as connection:
+            head = store.last_head(connection)
+        root = self._frontier.root().hex()
+        if head is None or (head.size, head.root) != (self.size, root):
+            raise _changed("the entries are not those that the last head signs", root, head and head.root)
+
+    def _take(self, entries: Sequence[bytes], leaves: Sequence[Leaf], batch: Batch) -> None:
+        first = self.size
+        self._frontier = self._frontier.append([leaf_hash(entry) for entry in entries])
+        self.size += len(entries)
+        self.consumed |= batch.consumed
+        records = self._records(batch)
+        keys = self._keys({sealed.key_id for _, sealed in records.values()})
+        rows: dict[str, list[dict[str, Any]]] = {decisions.name: [], events.name: []}
+        items: list[Item] = []
+        for index, (entry, leaf) in enumerate(zip(entries[:-1], leaves[:-1], strict=True), first):
+            if isinstance(leaf, Batch) or leaf.id not in records:
+                raise _changed(f"leaf {index} has no payload in the segments of its batch", leaf.id, batch.id)
+            place, sealed = records[leaf.id]
+            place = msgspec.structs.replace(place, leaf=index)
+            key = keys.get(sealed.key_id)
+            secret = key.open(sealed) if key is not None else None
+            row = index_row(leaf, _payload(leaf, secret), key.pseudonym if key else "", place)
+            if key is None:
+                row["key_id"] = ERASED
+                self.erased += 1
+            elif isinstance(leaf, Plain) and secret is not None:
+                items.append(decision_item(entry, secret, sealed.origin))
+            rows[events.name if isinstance(leaf, Event) else decisions.name].append(row)
+        self._write(batch, rows, self._counts(batch, items))
+
+    def _write(self, batch: Batch, rows: Mapping[str, list[dict[str, Any]]], counts: list[dict[str, Any]]) -> None:
+        self.decisions += len(rows[decisions.name])
+        self.events += len(rows[events.name])
+        made = [{"path": s.path, "batch": batch.id, "digest": s.digest, "records": s.records} for s in batch.segments]
+        with writing(self.scratch) as connection:
+            store.add_rows(connection, decisions, rows[decisions.name])
+            store.add_rows(connection, events, rows[events.name])
+            store.add_rows(connection, segments, made)
+            store.add_rows(connection, profile_counts, counts)
+            add_sums(connection, map(_summed, rows[decisions.name]))
+
+    def _records(self, batch: Batch) -> dict[str, tuple[Place, SealedPayload]]:
+        """Where each payload of a batch lies, of segments that are what the batch leaf commits to."""
+        found: dict[str, tuple[Place, SealedPayload]] = {}
+        for segment in batch.segments:
+            path = self.steward.home.ledger / segment.path
+            try:
+                got = digest(path.read_bytes())
+            except OSError as error:
+                raise _changed(f"payload segment {path} cannot be read", error.strerror, segment.digest) from error
+            if got != segment.digest:
+                raise _changed(f"payload segment {path} was changed", got, segment.digest)
+            for offset, length, sealed in iterate_segment(path, self.steward.cabinet.mask_key):
+                place = Place(
+                    leaf=0,
+                    segment=segment.path,
+                    offset=offset,
+                    length=length,
+                    key_id=sealed.key_id,
+                    origin=sealed.origin,
+                )
+                found[sealed.id] = place, sealed
+        return found
+
+    def _keys(self, ids: set[str]) -> dict[str, DataKey]:
+        """The keys of some payloads, without those that were destroyed. Raises IntegrityError when one is lost."""
+        cabinet: KeyCabinet = self.steward.cabinet
+        with reading(self.steward.ledger) as connection:
+            keys = cabinet.find_all(connection, ids)
+            gone = ids - keys.keys() - {WITHHELD}
+            lost = gone - scratch_rows.erased_among(connection, gone)
+        if lost:
+            raise IntegrityError(
+                f"{len(lost)} data keys are missing, and no erasure destroyed them",
+                got=", ".join(sorted(lost)[:3]),
+                mend="restore the keys' tables from a backup first: without them payloads cannot be read",
+            )
+        return keys
+
+    def _counts(self, batch: Batch, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """The profile counts that the batch leaf commits to: counted again, else those that are still there."""
+        counted, _ = count_profiles(items, self.profile_of, batch.id)
+        if counts_digest(counted) == batch.counts:
+            return counted
+        with reading(self.steward.ledger) as connection:
+            kept = scratch_rows.counts_of(connection, batch.id)
+        if counts_digest(kept) == batch.counts:
+            return kept
+        self.uncounted.append(batch.id)
+        return []
+
+
+def _payload(leaf: Leaf, secret: bytes | None) -> Payload | None:
+    if secret is None or not isinstance(leaf, Plain | Interrupted):
+        return None
+    kind = InterruptedPayload if isinstance(leaf, Interrupted) else Payload
+    try:
+        return msgspec.msgpack.decode(secret[SALT:], type=kind)
+    except msgspec.DecodeError:
+        return None  # sealed as it was, and said to be unsound
+
+
+def _decoded(entry: bytes, index: int) -> Leaf:
+    try:
+        return decode_leaf(entry)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise _changed(f"leaf {index} is no record", error, "a leaf as sealed") from error
+
+
+def _changed(what: str, got: object, expected: object) -> IntegrityError:
+    return IntegrityError(
+        what,
+        got=got,
+        expected=expected,
+        mend="restore what `pilotage audit verify` names from a backup; the index was not touched",
+    )
