@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +14,7 @@ from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts
 from pilotage.kernel.clock import parse_time
+from pilotage.ledger.partitioned import export_parts
 from pilotage.ledger.rebuild import rebuild_index
 
 __all__ = ["ledger"]
@@ -45,6 +47,38 @@ def stats(chosen: Chosen, system: str, since: str, json_: bool) -> None:
         as_json(facts)
     else:
         show_facts(list(facts.items()))
+
+
+@ledger.command("export")
+@click.option("--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder.")
+@click.option("--payload", is_flag=True, help="With what was asked and answered, for roles that may read payloads.")
+@json_option
+@click.pass_obj
+def export(chosen: Chosen, folder: Path, payload: bool, json_: bool) -> None:
+    """Add what was sealed since the last time to a folder of Parquet files, partitioned by system and day, that DuckDB,
+    Polars and Spark read. The export goes on record. What is in the folder is out of reach of a later erasure.
+    """
+    installation = opened(chosen)
+    person = acting(installation)
+    require(person, "decision.read")
+    if payload:
+        require(person, "decision.read_payload")
+    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors_console(), transient=True) as bar:
+        task = bar.add_task("decisions", total=None)
+        made = export_parts(
+            installation.ledger(),
+            installation.control,
+            person.id,
+            folder,
+            origin=installation.keyring.origin,
+            payload=payload,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json_:
+        as_json({**asdict(made), "to": str(folder)})
+    else:
+        click.echo(f"{made.decisions} decisions and {made.events} events added to {folder}")
 
 
 @ledger.command("rebuild-index")

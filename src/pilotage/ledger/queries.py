@@ -324,6 +324,17 @@ class Ledger:
         with reading(self._engine) as connection:
             return [_row(EventRow, row) for row in store.events_about(connection, decision)]
 
+    def each_event(self, first: int, end: int) -> Iterator[list[EventRow]]:
+        """The events of leaves [first, end) in pages, the oldest first."""
+        while first < end:
+            with reading(self._engine) as connection:
+                page = [_row(EventRow, row) for row in store.events_between(connection, first, end, _PAGE)]
+            if page:
+                yield page
+            if len(page) < _PAGE:
+                return
+            first = page[-1].leaf + 1
+
     def event(self, id_: str) -> RecordedEvent:
         """One event by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
         with reading(self._engine) as connection:

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine
 from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger import rebuild_store as scratch_rows
-from pilotage.ledger import store, tiles
+from pilotage.ledger import store, store_keeping, tiles
 from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item
 from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash
@@ -84,7 +84,7 @@ def rebuild_index(
             lost = scratch_rows.add_lost_positions(connection, making.consumed, steward.home.journal)
 
         steward.amend(swap)
-        store.scrub(steward.ledger)
+        store_keeping.scrub(steward.ledger)
         # Journal files whose position was lost are read again here; what is sealed already is skipped.
         steward.seal_all()
         return RebuildReport(

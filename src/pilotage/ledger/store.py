@@ -53,6 +53,7 @@ __all__ = [
     "drop_held",
     "events_about",
     "events_about_key",
+    "events_between",
     "find_counts",
     "find_decisions",
     "find_events",
@@ -299,6 +300,12 @@ def count_decisions(connection: Connection, where: list[ColumnElement[bool]]) ->
 def find_row(connection: Connection, table: Table, id_: str) -> Row[Any] | None:
     """The index row of a decision or an event."""
     return connection.execute(select(table).where(table.c.id == id_)).first()
+
+
+def events_between(connection: Connection, first: int, end: int, limit: int) -> Sequence[Row[Any]]:
+    """Events of leaves [first, end), the oldest first."""
+    c = events.c
+    return connection.execute(select(events).where(c.leaf >= first, c.leaf < end).order_by(c.leaf).limit(limit)).all()
 
 
 def find_trace(connection: Connection, ref: str, limit: int) -> Sequence[Row[Any]]:

@@ -122,6 +122,14 @@ def decision_id(call: Call, *words: str) -> str:
     return str(value(out)[0]["id"])
 
 
+def test_the_ledger_is_exported_to_a_folder_that_grows(call: Call, tmp_path: Path) -> None:
+    code, out, err = call("ledger", "export", "--to", "out", "--json", role="operator")
+    assert code == 0 and value(out)["decisions"] == 7, err
+    assert list(tmp_path.glob("out/decisions/system=credit/day=*/*.parquet"))
+    assert value(call("ledger", "export", "--to", "out", "--json", role="operator")[1])["decisions"] == 0
+    assert call("ledger", "export", "--to", "more", "--payload", role="operator")[0] == 1
+
+
 def test_the_index_is_rebuilt_by_those_who_may(call: Call) -> None:
     before = value(call("decisions", "list", "--json", "--all", role="auditor")[1])
     assert call("ledger", "rebuild-index", role="auditor")[0] == 1
