@@ -46,12 +46,15 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
             "keyring.read",
             "hold.read",
             "hold.edit",
+            "retention.read",
+            "retention.enforce",
         },
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
         | {"ledger.rebuild"}
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke", "node.edit"},
-        "auditor": _EVERYONE | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read"},
+        "auditor": _EVERYONE
+        | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read", "retention.read"},
         # Whoever watches from outside sees hashes and signed roots, no decision and no page.
         "witness": frozenset({"log.read", "log.cosign"}),
     }

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Verify the ledger and its proofs."),
     "ledger": ("ledger", "Count, export and rebuild what is sealed."),
     "erase": ("erase", "Make one person's payloads unreadable for ever."),
+    "retention": ("retention", "Show how long what is kept; delete what is over."),
     "hold": ("erase", "Place, list and release legal holds."),
     "monitor": ("monitor", "See drift against a release's reference."),
     "people": ("people", "Add people, with roles and personal tokens."),

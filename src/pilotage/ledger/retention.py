@@ -12,7 +12,7 @@ import yaml
 
 from pilotage.errors import InputError
 
-__all__ = ["Floor", "RetentionFloor", "kept_until", "retention_floors"]
+__all__ = ["Floor", "RetentionFloor", "after", "kept_until", "retention_floors"]
 
 _TABLE = Path(__file__).with_name("retention_floors.yaml")
 
@@ -52,10 +52,11 @@ def kept_until(at: int, regimes: Iterable[str]) -> int:
         raise InputError(
             "unknown retention regimes", got=", ".join(unknown), expected=", ".join(floors), mend="use a listed one"
         )
-    return max((_after(at, floors[regime].floor) for regime in wanted), default=0)
+    return max((after(at, floors[regime].floor) for regime in wanted), default=0)
 
 
-def _after(at: int, span: Floor) -> int:
+def after(at: int, span: Floor) -> int:
+    """The moment a span of calendar months and days after another, in Unix microseconds."""
     start = datetime.fromtimestamp(at // 1_000_000, UTC)
     months = start.month - 1 + span.months
     year, month = start.year + months // 12, months % 12 + 1

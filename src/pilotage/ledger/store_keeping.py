@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Table,
+    and_,
     bindparam,
     delete,
     func,
@@ -21,12 +22,25 @@ from sqlalchemy import (
 )
 
 from pilotage.ledger.store import keys_about
-from pilotage.ledger.tables import ERASED, decisions, erased_keys, events, legal_holds, scheduled_erasures, subject_keys
+from pilotage.ledger.tables import (
+    ERASED,
+    day_keys,
+    decisions,
+    erased_keys,
+    events,
+    heads,
+    legal_holds,
+    scheduled_erasures,
+    segments,
+    subject_keys,
+)
 
 __all__ = [
+    "SegmentRow",
     "active_holds",
     "all_holds",
     "all_scheduled",
+    "clear_segments",
     "count_erased",
     "count_rows",
     "destroy_key",
@@ -39,6 +53,9 @@ __all__ = [
     "release_hold_row",
     "replace_values",
     "scrub",
+    "segments_of_key",
+    "segments_with_heads",
+    "systems_in",
 ]
 
 _MANY = 500
@@ -183,3 +200,75 @@ def release_hold_row(connection: Connection, id_: str, at: int) -> bool:
     """End a legal hold; False when there is no such active one."""
     active = (legal_holds.c.id == id_, legal_holds.c.released == 0)
     return connection.execute(update(legal_holds).where(*active).values(released=at)).rowcount == 1
+
+
+class SegmentRow(NamedTuple):
+    """A segment with the leaves `[first, size)` of its batch, sealed at `at`."""
+
+    path: str
+    digest: str
+    records: int
+    first: int
+    size: int
+    at: int
+
+
+def segments_with_heads(connection: Connection) -> list[SegmentRow]:
+    """Every segment that was ever committed, the oldest batch first."""
+    c, h = segments.c, heads.c
+    query = select(c.path, c.digest, c.records, h.first, h.size, h.at).join(heads, h.batch == c.batch)
+    return [SegmentRow(*row) for row in connection.execute(query.order_by(h.size, c.path))]
+
+
+def systems_in(connection: Connection, path: str, first: int, size: int) -> list[str]:
+    """The systems of the payloads in a segment."""
+    found: set[str] = set()
+    for table in (decisions, events):
+        c = table.c
+        query = select(c.system).distinct().where(c.leaf >= first, c.leaf < size, c.segment == path)
+        found.update(connection.execute(query).scalars())
+    return sorted(found)
+
+
+def segments_of_key(connection: Connection, key_id: str) -> set[str]:
+    """The segments with payloads under one key."""
+    queries = (select(table.c.segment).distinct().where(table.c.key_id == key_id) for table in (decisions, events))
+    return {path for query in queries for path in connection.execute(query).scalars()}
+
+
+def clear_segments(connection: Connection, places: Sequence[tuple[str, int, int]]) -> int:
+    """Take out of the index what came from these segments (path, first leaf, end), and delete the keys under which
+    nothing is left; how many. The key of somebody whose erasure is scheduled stays until then.
+    """
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    keys: set[str] = set()
+    for path, first, size in places:
+        within = [
+            and_(table.c.leaf >= first, table.c.leaf < size, table.c.segment == path) for table in (decisions, events)
+        ]
+        for table, where in zip((decisions, events), within, strict=True):
+            keys.update(connection.execute(select(table.c.key_id).distinct().where(where)).scalars())
+        _clear_index(connection, *within)
+    gone = _drop_unused(connection, sorted(keys))
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA secure_delete=FAST")
+    return gone
+
+
+def _drop_unused(connection: Connection, key_ids: Sequence[str]) -> int:
+    waiting = select(scheduled_erasures.c.lookup)
+    gone = 0
+    for at in range(0, len(key_ids), _MANY):
+        chunk = key_ids[at : at + _MANY]
+        used: set[str] = set()
+        for table in (decisions, events):
+            used.update(
+                connection.execute(select(table.c.key_id).distinct().where(table.c.key_id.in_(chunk))).scalars()
+            )
+        unused = sorted(set(chunk) - used)
+        for table in (subject_keys, day_keys):
+            where = (table.c.key_id.in_(unused), table.c.lookup.not_in(waiting))
+            gone += connection.execute(delete(table).where(*where)).rowcount
+    return gone

@@ -28,6 +28,7 @@ from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.outside import Witnessed
 from pilotage.ledger.record import Batch, Event, decode_leaf
+from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.segments import intents
 from pilotage.ledger.signing import ROTATED, KeyPeriod, periods_of, verify_checkpoint
 from pilotage.ledger.tables import consumed, events, heads, held_frames, pending_entries, segments
@@ -52,7 +53,8 @@ Witness = Callable[[Sequence[ReadableEvent]], Iterable[LedgerFault]]
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerReport:
-    """What was verified. `readable` payloads were decrypted, `erased` ones are unreadable for ever; `published` is the
+    """What was verified. `readable` payloads were decrypted, `erased` ones are unreadable for ever, `retired`
+    ones were deleted by retention; `published` is the
     size of the published tree. `faults` holds the first 1,000 of `fault_count`. `witnessed` is filled in by whoever
     compares with evidence from outside. `since`: what lies before this size was not read again.
     """
@@ -68,6 +70,7 @@ class LedgerReport:
     segments: int = 0
     readable: int = 0
     erased: int = 0
+    retired: int = 0
     frames: int = 0
     fault_count: int = 0
     faults: tuple[LedgerFault, ...] = ()
@@ -114,6 +117,7 @@ def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
             "segments": payloads.segments,
             "readable": payloads.readable,
             "erased": batches.erased,
+            "retired": batches.retired,
             "frames": audit.journals.frames,
         }
     return LedgerReport(
@@ -147,7 +151,13 @@ class _Audit:
             heads=[self._signed_head(row) for row in self._heads],
             faults=faults,
         )
-        self.payloads = PayloadAudit(folder=home.ledger, cabinet=KeyCabinet(keyring), rows=rows, faults=faults)
+        self.payloads = PayloadAudit(
+            folder=home.ledger,
+            cabinet=KeyCabinet(keyring),
+            rows=rows,
+            faults=faults,
+            retired=named_by(rows.among(events, events.c.kind, [RETIRED])),
+        )
         self.batches = BatchAudit(
             rows=rows,
             heads={row["size"]: row for row in self._heads},
@@ -191,6 +201,9 @@ class _Audit:
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             if path.name not in _FOLDER and not path.name.startswith("."):
                 self._faults.add(path, "nothing of the ledger has this name")
+        for retired in self.payloads.retired:
+            if (self._folder / retired).exists():
+                self._faults.add(self._folder / retired, "retention deleted it, says an event, and yet it is there")
         tiles = list(self.walk.stray_files())
         extra = [path for path in _segment_files(self._folder) if path not in self.payloads.paths]
         intended = _intended(self._folder)

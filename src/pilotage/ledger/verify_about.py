@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from pilotage.ledger.about import waiting_subject
@@ -24,6 +24,7 @@ class AboutAudit:
     rows: Snapshot
     cabinet: KeyCabinet
     faults: Faults
+    retired: Container[str] = frozenset()
     _decisions: dict[str, Row] = field(default_factory=dict)
 
     def meet(self, leaves: Iterable[SealedLeaf]) -> None:
@@ -42,6 +43,8 @@ class AboutAudit:
                 self._add(sealed, "its payload was not kept, but it is about no erased decision", key_id)
             return
         row = self._decisions.get(id_)
+        if row is not None and row["segment"] in self.retired:
+            return  # the decision's payload went by retention: its key is not known any more
         erased = row is not None and row["key_id"] == ERASED
         if key is None:
             if not erased:

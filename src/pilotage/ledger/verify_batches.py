@@ -73,6 +73,7 @@ class BatchAudit:
     events: int = 0
     batches: int = 0
     erased: int = 0
+    retired: int = 0
     kept: list[ReadableEvent] = field(default_factory=list)
     _waiting: list[_Waiting] = field(default_factory=list)
     _weight: int = 0
@@ -82,9 +83,11 @@ class BatchAudit:
     _sums: SumsAudit = field(init=False)
 
     def __post_init__(self) -> None:
-        self._erasures = ErasureAudit(rows=self.rows, faults=self.faults)
+        self._erasures = ErasureAudit(rows=self.rows, faults=self.faults, retired=bool(self.payloads.retired))
         self._sums = SumsAudit(rows=self.rows, faults=self.faults)
-        self._about = AboutAudit(rows=self.rows, cabinet=self.payloads.cabinet, faults=self.faults)
+        self._about = AboutAudit(
+            rows=self.rows, cabinet=self.payloads.cabinet, faults=self.faults, retired=self.payloads.retired.keys()
+        )
 
     def take(self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch) -> None:
         """A batch: its leaves from tree index `first` on, the batch leaf at `end - 1`."""
@@ -163,6 +166,9 @@ class BatchAudit:
                 self.faults.add(f"leaf {sealed.index}", f"what it says cannot be read: {error}")
         for record in payloads.records.values():
             self.faults.add(self.payloads.at(record), "no leaf has this payload")
+        for path, left in payloads.retired.items():
+            if left:
+                self.faults.add(f"index rows of {path}", "leaves that say they were in it are missing", left)
         self._check_counts(batch, rows.counts.get(batch.id, []))
         self._check_segments(batch, rows.segments.get(batch.id, []))
 
@@ -184,7 +190,10 @@ class BatchAudit:
             self.faults.add(f"{table} row of leaf {index}", "it is missing", expected=leaf.id)
         record = payloads.records.pop(leaf.id, None)
         if record is None:
-            if payloads.complete:
+            if row is not None and payloads.retired.get(row["segment"]):
+                payloads.retired[row["segment"]] -= 1
+                self._check_retired(sealed, table, row)
+            elif payloads.complete:
                 self.faults.add(f"leaf {index}", "no segment of its batch has its payload", expected=leaf.id)
             return
         key_id = record.sealed.key_id
@@ -224,6 +233,25 @@ class BatchAudit:
         if row is not None:
             expected["key_id"] = ERASED
             self._compare(f"of leaf {sealed.index}", table, row, expected)
+
+    def _check_retired(self, sealed: SealedLeaf, table: str, row: Row) -> None:
+        """A leaf whose payload went by retention: nothing of it may be left in the index."""
+        self.retired += 1
+        self._meet(sealed.index, sealed.leaf, None)
+        origin = f"{row['node']}/{row['worker']}-{row['journal']}" if row["worker"] >= 0 else row["node"]
+        place = Place(
+            leaf=sealed.index,
+            segment=row["segment"],
+            offset=row["offset"],
+            length=row["length"],
+            key_id=ERASED,
+            origin=origin,
+        )
+        expected = index_row(sealed.leaf, None, "", place)
+        for unknown in ("node", "worker", "journal"):
+            expected.pop(unknown)  # only the segment's record told from which journal the payload came
+        self._sums.take(table, expected)
+        self._compare(f"of leaf {sealed.index}", table, row, expected)
 
     def _meet(self, index: int, leaf: Recorded, private: Any) -> None:
         if isinstance(leaf, Event):

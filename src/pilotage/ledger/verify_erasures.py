@@ -19,10 +19,14 @@ _DONE, _SCHEDULED = "subject.erased", "erasure.scheduled"
 
 @dataclass(kw_only=True)
 class ErasureAudit:
-    """Meets every event and every leaf whose key is gone, then compares."""
+    """Meets every event and every leaf whose key is gone, then compares.
+
+    With `retired`, segments of those who were erased may have gone since: then fewer leaves are met than it concerned.
+    """
 
     rows: Snapshot
     faults: Faults
+    retired: bool = False
     _events: dict[str, Event] = field(default_factory=dict)
     _decisions: dict[str, set[str]] = field(default_factory=dict)
     _about: dict[str, set[str]] = field(default_factory=dict)
@@ -60,6 +64,8 @@ class ErasureAudit:
                 self.faults.add(f"erased_keys event of {key_id}", "no such erasure in the ledger", row["event"])
             elif row["at"] != event.at:
                 self.faults.add(f"erased_keys at of {key_id}", "not the time of the erasure", row["at"], event.at)
+            elif self.retired and len(concerned) < int(event.facts.get("decisions", 0)):
+                continue
             elif not self._decisions.get(key_id) and not self._about.get(key_id, {""}) <= concerned:
                 self.faults.add(f"erased_keys row {key_id}", "this key was not of what the erasure concerned")
             elif len(concerned) != event.facts.get("decisions"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.record import Batch, Event, Interrupted, Payload, Plain
 from pilotage.ledger.rows import WITHHELD, about, place_day
 from pilotage.ledger.segments import SealedPayload, iterate_segment
-from pilotage.ledger.tables import day_keys, erased_keys, subject_keys
+from pilotage.ledger.tables import day_keys, erased_keys, scheduled_erasures, subject_keys
 from pilotage.ledger.verify_rows import Row, Snapshot
 
 __all__ = ["Key", "PayloadAudit", "Payloads", "Recorded", "SealedLeaf"]
@@ -53,11 +53,15 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Payloads:
-    """The payload records of one batch by id; `complete` unless a segment could not be read."""
+    """The payload records of one batch by id; `complete` unless a segment could not be read.
+
+    `retired` are its segments that retention deleted, and how many payloads were in them.
+    """
 
     batch: Batch
     records: dict[str, Record]
     complete: bool
+    retired: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,7 @@ class PayloadAudit:
     rows: Snapshot
     faults: Faults
     after: int = 0
+    retired: Mapping[str, str] = field(default_factory=dict)
     readable: int = 0
     segments: int = 0
     paths: set[str] = field(default_factory=set)
@@ -97,11 +102,14 @@ class PayloadAudit:
     def read(self, batch: Batch) -> Payloads:
         """The records in the segments of a batch, whose every byte the batch leaf commits to."""
         records: dict[str, Record] = {}
-        complete = True
+        complete, retired = True, dict[str, int]()
         for segment in batch.segments:
             self.segments += 1
             self.paths.add(segment.path)
             path = self.folder / segment.path
+            if self.retired.get(segment.path) == segment.digest:
+                retired[segment.path] = segment.records
+                continue
             try:
                 if (got := digest(path.read_bytes())) != segment.digest:
                     self.faults.add(path, "its bytes are not those that the batch leaf commits to", got, segment.digest)
@@ -117,7 +125,7 @@ class PayloadAudit:
                 if sealed.id in records:
                     self.faults.add(f"{path} at byte {offset}", "a second payload of one leaf", sealed.id)
                 records[sealed.id] = Record(path=segment.path, offset=offset, length=length, sealed=sealed)
-        return Payloads(batch=batch, records=records, complete=complete)
+        return Payloads(batch=batch, records=records, complete=complete, retired=retired)
 
     def open_keys(self, batches: Sequence[Payloads]) -> dict[str, Key | None]:
         """The keys of some batches, in order, by id; None where one does not unwrap. Destroyed ones are left out."""
@@ -136,7 +144,7 @@ class PayloadAudit:
                 keys[key_id] = self._unwrap(table.name, row, personal=table is subject_keys)
                 created, expected = row["created"], first_used[key_id]
                 before = self.after and isinstance(created, int) and created <= self.after
-                if key_id not in self._used and created != expected and not before:
+                if key_id not in self._used and self._made_otherwise(created, expected) and not before:
                     what = "not the time of the first batch that used this key"
                     self.faults.add(f"{table.name} created of {key_id}", what, created, expected)
         self._used |= keys.keys()
@@ -147,6 +155,12 @@ class PayloadAudit:
                 place = f"subject_keys or day_keys row {key_id}"
                 self.faults.add(place, "the key is missing, and no erasure destroyed it")
         return keys
+
+    def _made_otherwise(self, created: object, first_used: int) -> bool:
+        """Whether a key was made at another time; its first payloads may have gone by retention."""
+        if self.retired and isinstance(created, int):
+            return created > first_used
+        return created != first_used
 
     def open(self, sealed: SealedLeaf, record: Record, key: Key, *, unsound: bool) -> bytes | None:
         """salt ‖ payload, held to the leaf's commitment unless the ledger itself says that the two differ."""
@@ -194,9 +208,11 @@ class PayloadAudit:
 
     def finish(self) -> None:
         """Keys under which nothing was sealed do not belong here."""
+        waiting = {str(row["lookup"]) for row in self.rows.all(scheduled_erasures)} if self.retired else set()
+        kept = {row["key_id"] for row in self.rows.among(subject_keys, subject_keys.c.lookup, sorted(waiting))}
         for table in (subject_keys, day_keys):
             for key_id in self.rows.values(table.c.key_id):
-                if key_id not in self._used:
+                if key_id not in self._used and key_id not in kept:
                     self.faults.add(f"{table.name} row {key_id}", "no payload was sealed under this key")
 
     def at(self, record: Record) -> str:

@@ -1,4 +1,4 @@
-"""What the active steward does by itself beside sealing: erasures that have come due."""
+"""What the active steward does by itself beside sealing: erasures that have come due, and once a day retention."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import threading
 from sqlalchemy.exc import SQLAlchemyError
 
 from pilotage.errors import PilotageError
+from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.erasure import erase_due
 from pilotage.ledger.sealing import Steward
 from pilotage.wiring.erasing import clear_journals, floors_of
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.retention import enforce_now
 
 __all__ = ["keep_house"]
 
@@ -21,12 +23,17 @@ _log = logging.getLogger(__name__)
 
 def keep_house(installation: Installation, steward: Steward, stop: threading.Event, every_s: float = _EVERY_S) -> None:
     """Look every few seconds, while this steward is the active one, until told to stop. Troubles are logged."""
-    complaint = ""
+    complaint, enforced = "", ""
     while not stop.wait(every_s):
         if not steward.active:
             continue
         try:
             _tend(installation, steward)
+            if (today := rfc3339(steward.clock())[:10]) != enforced:
+                done = enforce_now(installation, steward, "schedule")
+                enforced = today
+                if done.segments:
+                    _log.info("retention deleted %d payloads in %d segments", done.records, done.segments)
             complaint = ""
         except (PilotageError, SQLAlchemyError, OSError) as error:
             if str(error) != complaint:

@@ -29,6 +29,9 @@ READ = [
     ("decisions", "list"),
     ("ledger", "stats"),
     ("audit", "vkey"),
+    ("retention", "show"),
+    ("retention", "floors"),
+    ("hold", "list"),
     ("audit", "verify"),
 ]
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from pilotage.ledger import store
 from pilotage.ledger.erasure_list import apply_erasure_list, remember_erased
+from pilotage.ledger.retention import Floor
 from pilotage.ledger.tables import erased_keys, scheduled_erasures, subject_keys
 from pilotage.storage.database import reading, writing
 from pilotage.storage.home import Home
@@ -121,6 +122,26 @@ def test_the_floor_of_a_declared_system_binds_and_the_steward_erases_when_it_end
     house.join(20)
     [erased] = opened.ledger().events(kind="subject.erased", limit=1)
     assert erased.facts == {"decisions": 1, "reason": "request"}
+
+
+def test_retention_shows_first_and_deletes_only_when_told(
+    do: Callable[..., Any], opened: Installation, home: Path
+) -> None:
+    before = do("retention", "show", role="auditor")["systems"]
+    assert [(each["system"], each["due"], each["payloads"]) for each in before if each["system"] == "credit"] == [
+        ("credit", 0, "without end")
+    ]
+    with writing(opened.control) as connection:
+        example = find_system(connection, "example")
+        short = Retention(payloads=Floor(days=1))
+        declare_system(connection, replace(example, id="credit", retention=short), by="tests")
+    [shown] = [each for each in do("retention", "show", role="auditor")["systems"] if each["system"] == "credit"]
+    assert shown["due"] == 1 and shown["due_records"] == 7
+    assert "forbidden" in do("retention", "enforce", role="auditor", code=1)
+    done = do("retention", "enforce")
+    assert (done["segments"], done["records"]) == (shown["due"], shown["due_records"])
+    assert do("retention", "enforce")["segments"] == 0
+    assert do("audit", "verify", role="auditor")["ok"]
 
 
 def test_a_restored_table_loses_the_key_again_before_anything_is_read(

@@ -1,0 +1,120 @@
+"""How long an installation keeps what, and the deletions that follow from it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pilotage.access.model import Person, require
+from pilotage.kernel.clock import now_us
+from pilotage.ledger.retention import Floor, after, retention_floors
+from pilotage.ledger.retiring import Policy, Retirement, StoredSegment, finish, retire, survey
+from pilotage.ledger.sealing import Steward
+from pilotage.storage.database import reading
+from pilotage.systems.store import list_systems
+from pilotage.wiring.installation import Installation
+
+__all__ = ["KEPT", "SystemRetention", "enforce", "enforce_now", "policies_of", "retention_now"]
+
+KEPT: tuple[tuple[str, str], ...] = (
+    ("payloads of decisions", "as `retention: {payloads: ...}` of the system says, never shorter than a floor"),
+    ("private parts of control events", "without end: who approved, stopped, erased"),
+    ("leaves, hash tiles, heads", "without end: they hold no personal data, and proofs need them"),
+    ("profile counts", "without end: sums over many people"),
+    ("journals", "until sealed, at most ten minutes after the file began"),
+    ("keys of people and days", "until erasure, or until nothing is left under them"),
+    ("logs in run/, metrics", "no personal data; rotate logs as you like"),
+    ("exports", "outside: whoever made one keeps it; the event names who and when"),
+)
+"""Classes of data and how long each is kept, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemRetention:
+    """One system: its wish and floors in words, what is kept, what is due now, and when the next segment may go.
+
+    `held` segments are due but under a legal hold. Times in Unix microseconds, 0 for never.
+    """
+
+    system: str
+    payloads: str
+    regimes: tuple[str, ...]
+    floor: str
+    segments: int
+    records: int
+    due: int
+    due_records: int
+    held: int
+    next: int
+
+
+def policies_of(installation: Installation) -> dict[str, Policy]:
+    """The retention that each system declares."""
+    with reading(installation.control) as connection:
+        declared = list_systems(connection)
+    return {
+        system.id: Policy(payloads=system.retention.payloads, regimes=tuple(system.retention.regimes))
+        for system in declared
+    }
+
+
+def retention_now(installation: Installation, now: int | None = None) -> list[SystemRetention]:
+    """What is kept of each system, and what would go now. Deletes nothing."""
+    at = now_us() if now is None else now
+    policies = policies_of(installation)
+    kept: dict[str, list[StoredSegment]] = {system: [] for system in policies}
+    for segment in survey(installation.ledger_engine, installation.control, policies):
+        for system in segment.systems:
+            if system:
+                kept.setdefault(system, []).append(segment)
+    return [_of_system(system, policies.get(system, Policy()), segments, at) for system, segments in kept.items()]
+
+
+def enforce(installation: Installation, person: Person) -> Retirement:
+    """Delete what is due. Raises Forbidden. Cut off, it goes on at the next call, or in the steward."""
+    require(person, "retention.enforce")
+    steward = installation.steward(holder=f"{installation.settings.node}/retention-{os.getpid()}")
+    steward.acquire(steal=True)
+    try:
+        return enforce_now(installation, steward, person.id)
+    finally:
+        steward.release()
+
+
+def enforce_now(installation: Installation, steward: Steward, actor: str) -> Retirement:
+    """Delete what is due, with a steward that has the lease."""
+    finish(installation.home.ledger, installation.ledger_engine)
+    found = survey(installation.ledger_engine, installation.control, policies_of(installation))
+    now = steward.clock()
+    return retire(steward, [segment for segment in found if segment.due(now)], actor)
+
+
+def _of_system(system: str, policy: Policy, segments: list[StoredSegment], now: int) -> SystemRetention:
+    due = [segment for segment in segments if segment.due(now)]
+    waiting = [segment.until for segment in segments if segment.until > now]
+    return SystemRetention(
+        system=system,
+        payloads=_span(policy.payloads),
+        regimes=policy.regimes,
+        floor=_longest(policy),
+        segments=len(segments),
+        records=sum(segment.records for segment in segments),
+        due=len(due),
+        due_records=sum(segment.records for segment in due),
+        held=sum(bool(segment.held) and 0 < segment.until <= now for segment in segments),
+        next=min(waiting, default=0),
+    )
+
+
+def _span(span: Floor) -> str:
+    parts = ((span.months, "months"), (span.days, "days"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "without end"
+
+
+def _longest(policy: Policy) -> str:
+    floors = retention_floors()
+    named = [floors[regime] for regime in policy.regimes]
+    if not named:
+        return "none"
+    most = max(named, key=lambda each: after(0, each.floor))
+    return f"{_span(most.floor)} ({most.law})"
