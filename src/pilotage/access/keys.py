@@ -16,7 +16,7 @@ from pilotage.storage.witness import attest
 
 __all__ = ["active_keys", "issue_key", "revoke_key"]
 
-_SCOPE = re.compile(r"decide:(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
+_SCOPE = re.compile(r"(?:decide|outcome):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
 
 
 def issue_key(
@@ -24,8 +24,8 @@ def issue_key(
 ) -> Secret:
     """A new API key in the caller's transaction, with its event `key.issued`.
 
-    `scopes` are `decide:<system>` or `decide:*`; `expires` is Unix microseconds, 0 for never. Raises Forbidden,
-    InputError.
+    `scopes` are `decide:<system>` (ask it) and `outcome:<system>` (tell what became of its decisions), `*` for all;
+    `expires` is Unix microseconds, 0 for never. Raises Forbidden, InputError.
     """
     require(person, "key.issue")
     asked = list(dict.fromkeys(scopes))
@@ -72,5 +72,5 @@ def _check(name: str, scopes: list[str], expires: int, at: int) -> None:
     if expires and expires <= at:
         faults.append({"path": "expires", "message": "the key would have expired already", "got": expires})
     if faults:
-        mend = "name it, and give scopes such as decide:credit-default or decide:*"
+        mend = "name it, and give scopes such as decide:credit-default, outcome:credit-default or decide:*"
         raise InputError("the API key cannot be issued", mend=mend, faults=faults)

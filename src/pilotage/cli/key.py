@@ -21,7 +21,13 @@ def key() -> None:
 
 @key.command("issue")
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, required=True, help="decide:SYSTEM or decide:*; may be repeated.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    help="decide:SYSTEM (ask it) or outcome:SYSTEM (tell what became of it); * for all; may be repeated.",
+)
 @click.option("--expires", default="", help="When it ends, such as 2027-03-01T00:00Z (default: never).")
 @json_option
 @click.pass_obj

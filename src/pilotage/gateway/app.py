@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
 
-from pilotage.errors import NotFound, PilotageError, Unavailable
-from pilotage.gateway.authenticate import authorize
+from pilotage.errors import Forbidden, NotFound, PilotageError, Unavailable
+from pilotage.gateway.authenticate import Principal, authorize
 from pilotage.gateway.decide import decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
@@ -19,6 +19,7 @@ from pilotage.gateway.metrics import Metrics
 from pilotage.gateway.record import Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
+from pilotage.gateway.tell import tell, told_address
 from pilotage.gateway.turn import Turn
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
@@ -104,6 +105,8 @@ class Gateway:
             raise _overloaded()
         received, headers = self._clock(), read_headers(scope["headers"])
         principal = serving.principals.authenticate(headers.key, received)
+        if live is None and (told := told_address(scope["path"])) is not None:
+            return await self._tell(scope, receive, told, principal, received, headers.length)
         system = live.route.system if live is not None else _asked_system(scope["path"])
         authorize(principal, system)
         if live is None:
@@ -121,6 +124,36 @@ class Gateway:
                 received=received,
                 principal=principal.name,
                 trace=headers.trace,
+                charge=lambda rows: self._rates.take(principal.id, rows),
+            )
+        except Unavailable:
+            self.failed.set()
+            raise
+
+    async def _tell(
+        self, scope: Scope, receive: Receive, decision: str, principal: Principal, received: int, length: bytes
+    ) -> Reply:
+        """Record outcomes; `decision` is the address's, empty for many."""
+        serving, journal = self.serving, self._journal
+        assert serving is not None and journal is not None  # noqa: S101 - the caller looked
+        if not principal.outcomes:
+            raise Forbidden(
+                "the API key may not tell outcomes",
+                expected="a scope outcome:<system>",
+                mend="ask an administrator for a key with this scope",
+            )
+        if scope["method"] != "POST":
+            raise _no_such_method(scope["method"], "POST to tell an outcome", b"POST")
+        self._rates.take(principal.id)
+        body = await read_body(receive, length, serving.plan.max_body_bytes)
+        try:
+            return await tell(
+                decision,
+                body,
+                principal=principal,
+                journal=journal,
+                chance=self.chance,
+                received=received,
                 charge=lambda rows: self._rates.take(principal.id, rows),
             )
         except Unavailable:
@@ -202,16 +235,20 @@ def _asked_system(path: str) -> str:
 
 def _described(live: LiveSystem, method: str) -> Reply:
     if method not in ("GET", "HEAD"):
-        raise Denied(
-            "this address takes no such method",
-            status=405,
-            code="method_not_allowed",
-            got=method,
-            expected="POST to decide, GET to read the contract",
-            mend="send a POST with a JSON body",
-            headers=[(b"allow", b"GET, POST")],
-        )
+        raise _no_such_method(method, "POST to decide, GET to read the contract", b"GET, POST")
     return json_reply(200, describe(live), outcome="page")
+
+
+def _no_such_method(method: str, expected: str, allow: bytes) -> Denied:
+    return Denied(
+        "this address takes no such method",
+        status=405,
+        code="method_not_allowed",
+        got=method,
+        expected=expected,
+        mend="send a POST with a JSON body",
+        headers=[(b"allow", allow)],
+    )
 
 
 def _overloaded() -> Denied:

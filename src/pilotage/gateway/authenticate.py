@@ -20,15 +20,15 @@ _BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key th
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """The holder of a key. `systems` are those it may ask for decisions; `*` in it stands for every system.
-
-    `name` is how records name it.
+    """The holder of a key. `systems` are those it may ask for decisions, `outcomes` those whose outcomes it may tell;
+    `*` in one stands for every system. `name` is how records name it.
     """
 
     id: str
     name: str
     expires: int
     systems: frozenset[str]
+    outcomes: frozenset[str] = frozenset()
 
     def may_decide(self, system: str) -> bool:
         """Whether the key's scopes cover decisions of this system."""
@@ -69,10 +69,11 @@ def authorize(principal: Principal, system: str) -> None:
 
 
 def _principal(key: Key) -> Principal:
-    scopes = (scope.partition(":") for scope in key.scopes)
+    scopes = [scope.partition(":") for scope in key.scopes]
     return Principal(
         id=key.id,
         name=f"key:{key.id}",
         expires=key.expires,
         systems=frozenset(system for action, _, system in scopes if action in ("decide", "*")),
+        outcomes=frozenset(system for action, _, system in scopes if action in ("outcome", "*")),
     )

@@ -26,6 +26,7 @@ __all__ = [
     "interrupted_item",
     "journal_event_item",
     "outbox_item",
+    "read_private",
 ]
 
 SALT = 32
@@ -186,6 +187,14 @@ def event_item(
         leaf=leaf,
         subject=subject,
     )
+
+
+def read_private(secret: bytes) -> dict[str, Any] | None:
+    """The private part in an event's `salt ‖ payload`; None when there is none that can be read."""
+    try:
+        return msgspec.msgpack.decode(memoryview(secret)[SALT:], type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
 
 
 def interrupted_item(plain: bytes, secret: bytes, chunks: Iterable[bytes], origin: str, at: int) -> Item:

@@ -73,6 +73,10 @@ class KeyCabinet:
         """The keyed hash by which a system-day's key row is found."""
         return self._hash(b"day", f"{day} {system}".encode())
 
+    def reviewer_lookup(self, person: str) -> str:
+        """The keyed hash by which what a person decided otherwise is found."""
+        return self._hash(b"reviewer", person.encode("utf-8", "surrogatepass"))
+
     def gather(
         self, connection: Connection, needs: KeyNeeds, now: int
     ) -> tuple[dict[str, DataKey], dict[tuple[str, str], DataKey]]:

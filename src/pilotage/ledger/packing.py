@@ -12,10 +12,12 @@ from sqlalchemy import Connection
 
 from pilotage.errors import PilotageError
 from pilotage.ledger.about import Followed, follow
-from pilotage.ledger.items import Counted, Item, event_item
+from pilotage.ledger.items import Counted, Item, event_item, read_private
 from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds
+from pilotage.ledger.outcome_counts import count_outcomes
 from pilotage.ledger.record import Segment
 from pilotage.ledger.rows import WITHHELD, DecisionDraft, Place, decision_values, place_day, placed_row
+from pilotage.ledger.said import OUTCOME, OVERRIDE, SAID, said_row
 from pilotage.ledger.segments import SegmentBuilder, segment_path
 from pilotage.profiles.counts import Counts, add, count_floats, count_rows
 from pilotage.profiles.model import ReferenceProfile
@@ -43,6 +45,9 @@ class Packed:
     subject_keys: Rows
     day_keys: Rows
     counts: Rows
+    outcomes: Rows
+    overrides: Rows
+    outcome_counts: Rows
     builders: list[SegmentBuilder]
     segments: list[Segment] = field(default_factory=list)
 
@@ -82,6 +87,8 @@ def pack(
             decisions.append(decision_values(item.draft, key.pseudonym, place))
         else:
             events.append(placed_row(item.draft, key.pseudonym, place))
+    said = _said(items, cabinet, first)
+    decided = (item.draft for item in items if isinstance(item.draft, DecisionDraft))
     return Packed(
         batch=batch,
         entries=[item.entry for item in items],
@@ -90,6 +97,9 @@ def pack(
         subject_keys=_new_rows(of_subjects.values()),
         day_keys=_new_rows(of_days.values()),
         counts=counts,
+        outcomes=said[OUTCOME],
+        overrides=said[OVERRIDE],
+        outcome_counts=count_outcomes(said[OUTCOME], decided, connection, profile_of, batch),
         builders=list(dict.fromkeys(builders.values())),
     )
 
@@ -107,6 +117,16 @@ def _follow(items: list[Item], days: list[tuple[str, str]], followed: Mapping[st
         else:
             items[n], days[n] = replace(item, subject=goes.subject), goes.day if goes.day[1] else days[n]
     return known
+
+
+def _said(items: Sequence[Item], cabinet: KeyCabinet, first: int) -> dict[str, Rows]:
+    """What the index holds of outcomes and overrides, by kind."""
+    rows: dict[str, Rows] = {kind: [] for kind in SAID}
+    for leaf, item in enumerate(items, first):
+        if item.leaf is not None and item.leaf.kind in rows:
+            private = read_private(item.secret)
+            rows[item.leaf.kind].append(said_row(leaf, item.leaf, private, cabinet.reviewer_lookup))
+    return rows
 
 
 def _nonces(number: int) -> list[bytes]:

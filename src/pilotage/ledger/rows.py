@@ -211,12 +211,19 @@ def _day(number: int) -> str:
     return day(number * _DAY_US)
 
 
-def counts_digest(rows: Sequence[dict[str, Any]]) -> str:
-    """The digest of a batch's profile counts, which its batch leaf carries; without counts the digest of `[]`."""
+def counts_digest(rows: Sequence[dict[str, Any]], outcomes: Sequence[dict[str, Any]] = ()) -> str:
+    """The digest of a batch's counts, which its batch leaf carries; without any the digest of `[]`.
+
+    With counts of outcomes it is the digest of `[profile counts, outcome counts]`.
+    """
     fields = ("system", "release", "arm", "mode", "from_at", "to_at", "rows", "counts")
     listed = [[row[field] for field in fields] for row in rows]
     listed.sort(key=lambda row: row[:4])
-    return digest(canonical_json(listed))
+    if not outcomes:
+        return digest(canonical_json(listed))
+    columns = ("system", "release", "arm", "mode", "day", "counts")
+    told = sorted(([row[column] for column in columns] for row in outcomes), key=lambda row: row[:5])
+    return digest(canonical_json([listed, told]))
 
 
 def _faults(findings: list[Finding]) -> tuple[int, str]:

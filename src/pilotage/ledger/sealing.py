@@ -43,6 +43,7 @@ from pilotage.ledger.packing import Packed, pack
 from pilotage.ledger.publishing import Publisher
 from pilotage.ledger.record import Batch
 from pilotage.ledger.rows import DECISION_COLUMNS, counts_digest
+from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.ledger.segments import intent_path, intents, make_folders
 from pilotage.ledger.signing import Signing, verify_checkpoint
 from pilotage.ledger.sums import SUMMED
@@ -440,7 +441,7 @@ class Steward:
                 epoch=lease.epoch,
                 first=first,
                 segments=packed.segments,
-                counts=counts_digest(packed.counts),
+                counts=counts_digest(packed.counts, packed.outcome_counts),
                 consumed={place.name: (place.offset, place.chain) for place in taken.positions},
             )
         )
@@ -453,6 +454,9 @@ class Steward:
         add_sums(connection, map(_summed, packed.decisions))
         store.add_rows(connection, events, packed.events)
         store.add_rows(connection, profile_counts, packed.counts)
+        store.add_rows(connection, outcomes, packed.outcomes)
+        store.add_rows(connection, overrides, packed.overrides)
+        store.add_rows(connection, outcome_counts, packed.outcome_counts)
         store.add_rows(
             connection,
             segments,

@@ -73,6 +73,7 @@ __all__ = [
     "keys_of_decisions",
     "known_segments",
     "last_head",
+    "listed",
     "open_streams",
     "peek_lease",
     "positions",
@@ -231,12 +232,12 @@ def signing_rotations(connection: Connection, kind: str) -> list[Row[Any]]:
 
 def sealed_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Which of these ids are leaves already."""
-    wanted = _listed(connection, ids)
+    wanted = listed(connection, ids)
     both = (select(table.c.id).where(table.c.id.in_(wanted)) for table in (decisions, events))
     return {id_ for query in both for id_ in connection.execute(query).scalars()}
 
 
-def _listed(connection: Connection, values: Iterable[str]) -> Select[Any]:
+def listed(connection: Connection, values: Iterable[str]) -> Select[Any]:
     """Thousands of values as a subquery of one parameter: an IN list of as many parameters is several times slower."""
     if connection.dialect.name == "sqlite":
         text_list = json.dumps(list(values))
@@ -391,7 +392,7 @@ def drop_held(connection: Connection, ids: Iterable[str]) -> None:
 
 def find_keys(connection: Connection, table: Table, lookups: Iterable[str]) -> dict[str, Row[Any]]:
     """Key rows of subjects or system-days by lookup."""
-    query = select(table).where(table.c.lookup.in_(_listed(connection, lookups)))
+    query = select(table).where(table.c.lookup.in_(listed(connection, lookups)))
     return {row.lookup: row for row in connection.execute(query)}
 
 
@@ -406,7 +407,7 @@ def find_key(connection: Connection, key_id: str) -> Row[Any] | None:
 
 def keys_of_decisions(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
     """The key id of each decision that is sealed, by the decision's id; `erased` where the key was destroyed."""
-    query = select(decisions.c.id, decisions.c.key_id).where(decisions.c.id.in_(_listed(connection, ids)))
+    query = select(decisions.c.id, decisions.c.key_id).where(decisions.c.id.in_(listed(connection, ids)))
     return {row.id: row.key_id for row in connection.execute(query)}
 
 
@@ -430,7 +431,7 @@ def keys_about(connection: Connection, key_id: str) -> list[str]:
 
 def find_key_rows(connection: Connection, table: Table, key_ids: Iterable[str]) -> dict[str, Row[Any]]:
     """The key rows of some ids, of subjects or of system-days."""
-    query = select(table).where(table.c.key_id.in_(_listed(connection, key_ids)))
+    query = select(table).where(table.c.key_id.in_(listed(connection, key_ids)))
     return {row.key_id: row for row in connection.execute(query)}
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from pilotage.ledger.said_tables import outcomes, overrides
 from pilotage.ledger.store import keys_about
 from pilotage.ledger.tables import (
     ERASED,
@@ -121,6 +122,10 @@ def drop_keys(connection: Connection, key_ids: Sequence[str]) -> int:
 
 def _clear_index(connection: Connection, of_decisions: ColumnElement[bool], of_events: ColumnElement[bool]) -> int:
     """Take out of index rows what came from their payloads; how many decisions it concerned."""
+    said = select(events.c.leaf).where(of_events)
+    gone = update(outcomes).where(outcomes.c.leaf.in_(said))
+    connection.execute(gone.values(value=None, number=None, at=None))
+    connection.execute(update(overrides).where(overrides.c.leaf.in_(said)).values(reviewer=None, value=None))
     connection.execute(update(events).where(of_events).values(key_id=ERASED))
     clear = update(decisions).where(of_decisions)
     return connection.execute(clear.values(subject=None, score=None, label=None, key_id=ERASED)).rowcount

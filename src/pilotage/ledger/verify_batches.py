@@ -15,6 +15,8 @@ import msgspec
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.record import Batch, Event, Payload
 from pilotage.ledger.rows import Place, counts_digest, index_row
+from pilotage.ledger.said import SAID, said_row
+from pilotage.ledger.said_tables import outcome_counts
 from pilotage.ledger.tables import ERASED, decisions, events, heads, profile_counts, segments
 from pilotage.ledger.verify_about import AboutAudit
 from pilotage.ledger.verify_erasures import ErasureAudit
@@ -58,6 +60,7 @@ class _Rows:
     keys: dict[str, Key | None]
     segments: dict[str, list[Row]]
     counts: dict[str, list[Row]]
+    outcome_counts: dict[str, list[Row]]
 
 
 @dataclass(kw_only=True)
@@ -108,7 +111,10 @@ class BatchAudit:
                 self.faults.add(f"{table.name} row of leaf {index}", "the tree has no such leaf")
             self._count(table.name, self.rows.count(table), number)
         self._count(heads.name, len(self.heads), self.batches)
-        for table in (profile_counts, segments):
+        for table in SAID.values():
+            for index in self.rows.outside(table.c.leaf, size):
+                self.faults.add(f"{table.name} row of leaf {index}", "the tree has no such leaf")
+        for table in (profile_counts, outcome_counts, segments):
             for batch in set(self.rows.values(table.c.batch)) - self._batch_ids:
                 self.faults.add(f"{table.name} batch {batch}", "the ledger has no such batch")
         self._sums.finish()
@@ -135,18 +141,19 @@ class BatchAudit:
     def _fetch(self, waiting: Sequence[_Waiting], payloads: Sequence[Payloads]) -> _Rows:
         first, end, ids = waiting[0].first, waiting[-1].end, [one.batch.id for one in waiting]
         by_batch: dict[str, dict[str, list[Row]]] = {}
-        for table in (segments, profile_counts):
+        for table in (segments, profile_counts, outcome_counts):
             groups = by_batch[table.name] = {}
             for row in self.rows.among(table, table.c.batch, ids):
                 groups.setdefault(row["batch"], []).append(row)
         return _Rows(
             index={
                 table.name: {row["leaf"]: row for row in self.rows.between(table, table.c.leaf, first, end)}
-                for table in (decisions, events)
+                for table in (decisions, events, *SAID.values())
             },
             keys=self.payloads.open_keys(payloads),
             segments=by_batch[segments.name],
             counts=by_batch[profile_counts.name],
+            outcome_counts=by_batch[outcome_counts.name],
         )
 
     def _check_batch(self, one: _Waiting, payloads: Payloads, rows: _Rows) -> None:
@@ -169,7 +176,7 @@ class BatchAudit:
         for path, left in payloads.retired.items():
             if left:
                 self.faults.add(f"index rows of {path}", "leaves that say they were in it are missing", left)
-        self._check_counts(batch, rows.counts.get(batch.id, []))
+        self._check_counts(batch, rows.counts.get(batch.id, []), rows.outcome_counts.get(batch.id, []))
         self._check_segments(batch, rows.segments.get(batch.id, []))
 
     def _check_head(self, size: int, batch: Batch) -> None:
@@ -193,6 +200,7 @@ class BatchAudit:
             if row is not None and payloads.retired.get(row["segment"]):
                 payloads.retired[row["segment"]] -= 1
                 self._check_retired(sealed, table, row)
+                self._check_said(index, leaf, None, rows)
             elif payloads.complete:
                 self.faults.add(f"leaf {index}", "no segment of its batch has its payload", expected=leaf.id)
             return
@@ -208,6 +216,7 @@ class BatchAudit:
         if key_id not in rows.keys:
             self._about.check(sealed, end, key_id, None)
             self._check_erased(sealed, place, table, row)
+            self._check_said(index, leaf, None, rows)
             return
         key = rows.keys[key_id]
         secret = self.payloads.open(sealed, record, key, unsound=unsound) if key else None
@@ -222,6 +231,19 @@ class BatchAudit:
         self._sums.take(table, expected)
         if row is not None:
             self._compare(f"of leaf {index}", table, row, expected)
+        self._check_said(index, leaf, content, rows)
+
+    def _check_said(self, index: int, leaf: Recorded, private: Any, rows: _Rows) -> None:
+        """The row beside an outcome's or an override's event; cleared when its payload is gone."""
+        if not isinstance(leaf, Event) or leaf.kind not in SAID:
+            return
+        table = SAID[leaf.kind].name
+        row = rows.index[table].pop(index, None)
+        if row is None:
+            self.faults.add(f"{table} row of leaf {index}", "it is missing", expected=leaf.id)
+            return
+        lookup = self.payloads.cabinet.reviewer_lookup
+        self._compare(f"of leaf {index}", table, row, said_row(index, leaf, private, lookup))
 
     def _check_erased(self, sealed: SealedLeaf, place: Place, table: str, row: Row | None) -> None:
         """A leaf whose key is gone: the index must not hold anything of its payload any more."""
@@ -259,14 +281,15 @@ class BatchAudit:
             if self.keep_events:
                 self.kept.append(ReadableEvent(leaf=index, event=leaf, private=private))
 
-    def _check_counts(self, batch: Batch, rows: list[Row]) -> None:
+    def _check_counts(self, batch: Batch, rows: list[Row], outcomes: list[Row]) -> None:
         try:
-            got = counts_digest(rows)
+            got = counts_digest(rows, outcomes)
         except (ValueError, TypeError) as error:
             got = str(error)
         if got != batch.counts:
-            what = "the profile counts are not those that the batch leaf commits to"
-            self.faults.add(f"profile_counts rows of batch {batch.id}", what, got, batch.counts)
+            what = "the counts are not those that the batch leaf commits to"
+            place = "profile_counts or outcome_counts" if outcomes else "profile_counts"
+            self.faults.add(f"{place} rows of batch {batch.id}", what, got, batch.counts)
 
     def _check_segments(self, batch: Batch, rows: list[Row]) -> None:
         known = {row["path"]: row for row in rows}
