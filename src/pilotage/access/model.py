@@ -19,6 +19,7 @@ ROLES: tuple[str, ...] = (
     "risk_officer",
     "business_owner",
     "operator",
+    "reviewer",
     "auditor",
     "witness",
 )
@@ -33,7 +34,14 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"}
         | {"node.edit", "ledger.rebuild"},
         "ml_engineer": _EVERYONE
-        | {"system.declare", "release.build", "release.backtest", "system.promote", "system.rollback"},
+        | {
+            "system.declare",
+            "release.build",
+            "release.backtest",
+            "system.promote",
+            "system.rollback",
+            "outcome.record",
+        },
         "model_validator": _EVERYONE
         | {"release.approve", "release.backtest", "decision.read_payload", "ledger.verify"},
         "risk_officer": _EVERYONE
@@ -51,8 +59,9 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         },
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
-        | {"ledger.rebuild"}
+        | {"ledger.rebuild", "outcome.record"}
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke", "node.edit"},
+        "reviewer": _EVERYONE | {"decision.read_payload", "decision.override"},
         "auditor": _EVERYONE
         | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read", "retention.read"},
         # Whoever watches from outside sees hashes and signed roots, no decision and no page.

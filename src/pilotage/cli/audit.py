@@ -10,6 +10,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
+from pilotage.cli.at import at
 from pilotage.cli.follow import follow
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
@@ -38,6 +39,7 @@ def audit() -> None:
 
 
 audit.add_command(follow)
+audit.add_command(at)
 
 
 @audit.command("verify")

@@ -17,12 +17,15 @@ from pilotage.cli.filters import filter_options, wanted_decisions
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
+from pilotage.cli.override import override
 from pilotage.cli.replay import replay
 from pilotage.cli.traces import show_trace
 from pilotage.evaluation.reasons import Explanation
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
-from pilotage.ledger.queries import DecisionRow, RecordedDecision
+from pilotage.ledger.overriding import said_about
+from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
+from pilotage.rollout.past import in_production
 
 __all__ = ["decisions"]
 
@@ -96,7 +99,7 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
     found = installation.ledger().decision(id_)
     readable = may(person, "decision.read_payload")
     if json_:
-        as_json(as_document(found, readable))
+        as_json(as_document(found, readable) | beside(installation.ledger(), found, readable))
         return
     plain, row = found.plain, found.row
     show_facts(
@@ -116,12 +119,32 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
             ("ledger", f"leaf {row.leaf}, commitment {plain.commitment}"),
         ]
     )
+    _show_beside(beside(installation.ledger(), found, readable))
     if found.payload is None:
         click.echo(f"payload: cannot be read ({found.unreadable})")
     elif not readable:
         click.echo("payload: your roles may not read it")
     else:
         show_table(("feature", "value"), list(zip(found.payload.names, found.payload.features, strict=False)))
+
+
+def beside(ledger: Ledger, found: RecordedDecision, readable: bool) -> dict[str, Any]:
+    """What was said about a decision, and the gate and approvals then in force, as JSON values."""
+    then = in_production(ledger, found.row.system, found.row.at, names=readable)
+    return {"said": said_about(ledger, found.row.id, readable), "in_force": msgspec.to_builtins(then)}
+
+
+def _show_beside(known: dict[str, Any]) -> None:
+    then = known["in_force"]
+    if then is not None:
+        approved = ", ".join(f"{each['role']} {each['by']}".strip() for each in then["approvals"])
+        show_facts(
+            [("then in force", f"{short(then['release'])} since {rfc3339(then['since'])}; approved as {approved}")]
+        )
+    for each in known["said"]:
+        private = each["private"] or {}
+        told = private.get("value", each["unreadable"] or "your roles may not read it")
+        click.echo(f"{each['kind']}: {told} ({rfc3339(each['at'])}, event {each['event']})")
 
 
 def as_document(found: RecordedDecision, readable: bool) -> dict[str, Any]:
@@ -176,6 +199,7 @@ def _show_attributions(made: Explanation) -> None:
 
 
 decisions.add_command(replay)
+decisions.add_command(override)
 
 
 @decisions.command("prove")

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("rollout", "Refuse every request to a system, at once, on record."),
     "start": ("rollout", "End a stop."),
     "decisions": ("decisions", "List, show, explain, replay and prove decisions."),
+    "outcomes": ("outcomes", "Upload and list what became of decisions."),
     "audit": ("audit", "Verify the ledger and its proofs."),
     "ledger": ("ledger", "Count, export and rebuild what is sealed."),
     "erase": ("erase", "Make one person's payloads unreadable for ever."),

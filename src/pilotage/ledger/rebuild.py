@@ -4,9 +4,9 @@
     lease       taken from the active steward, which stands by; what was sealed meanwhile is added
     swap        ONE transaction fenced by the lease: old rows out, new rows in, erasures of meanwhile applied
 
-Rebuilt: decisions, events, segments, profile counts, sums. Not rebuilt, because nothing else holds them: heads (they
-are signatures), data keys and the erasure list, open streams. Profile counts of a batch with erased payloads cannot be
-counted again; they are kept where they still are what the batch leaf commits to.
+Rebuilt: decisions, events, outcomes, overrides, segments, counts, sums. Not rebuilt, because nothing else holds them:
+heads (they are signatures), data keys and the erasure list, open streams. Counts of a batch with erased payloads cannot
+be counted again; they are kept where they still are what the batch leaf commits to.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from operator import itemgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -25,13 +27,16 @@ from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger import rebuild_store as scratch_rows
 from pilotage.ledger import store, store_keeping, tiles
-from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item
+from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item, read_private
 from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.ledger.outcome_counts import count_outcomes
 from pilotage.ledger.packing import count_profiles
 from pilotage.ledger.record import Batch, Event, Interrupted, Leaf, Payload, Plain, decode_leaf
 from pilotage.ledger.rows import WITHHELD, Place, counts_digest, index_row
+from pilotage.ledger.said import SAID, said_row
+from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.ledger.sealing import ProfileOf, Steward
 from pilotage.ledger.segments import SealedPayload, iterate_segment
 from pilotage.ledger.sums import SUMMED
@@ -163,7 +168,7 @@ class _Making:
         self.consumed |= batch.consumed
         records = self._records(batch)
         keys = self._keys({sealed.key_id for _, sealed in records.values()})
-        rows: dict[str, list[dict[str, Any]]] = {decisions.name: [], events.name: []}
+        rows: dict[str, list[dict[str, Any]]] = {t.name: [] for t in (decisions, events, outcomes, overrides)}
         items: list[Item] = []
         for index, (entry, leaf) in enumerate(zip(entries[:-1], leaves[:-1], strict=True), first):
             if isinstance(leaf, Batch) or leaf.id not in records:
@@ -179,9 +184,19 @@ class _Making:
             elif isinstance(leaf, Plain) and secret is not None:
                 items.append(decision_item(entry, secret, sealed.origin))
             rows[events.name if isinstance(leaf, Event) else decisions.name].append(row)
-        self._write(batch, rows, self._counts(batch, items))
+            if isinstance(leaf, Event) and leaf.kind in SAID:
+                private = read_private(secret) if secret is not None else None
+                lookup = self.steward.cabinet.reviewer_lookup
+                rows[SAID[leaf.kind].name].append(said_row(index, leaf, private, lookup))
+        self._write(batch, rows, *self._counts(batch, items, rows))
 
-    def _write(self, batch: Batch, rows: Mapping[str, list[dict[str, Any]]], counts: list[dict[str, Any]]) -> None:
+    def _write(
+        self,
+        batch: Batch,
+        rows: Mapping[str, list[dict[str, Any]]],
+        counts: list[dict[str, Any]],
+        told: list[dict[str, Any]],
+    ) -> None:
         self.decisions += len(rows[decisions.name])
         self.events += len(rows[events.name])
         made = [{"path": s.path, "batch": batch.id, "digest": s.digest, "records": s.records} for s in batch.segments]
@@ -190,6 +205,9 @@ class _Making:
             store.add_rows(connection, events, rows[events.name])
             store.add_rows(connection, segments, made)
             store.add_rows(connection, profile_counts, counts)
+            store.add_rows(connection, outcomes, rows[outcomes.name])
+            store.add_rows(connection, overrides, rows[overrides.name])
+            store.add_rows(connection, outcome_counts, told)
             add_sums(connection, map(_summed, rows[decisions.name]))
 
     def _records(self, batch: Batch) -> dict[str, tuple[Place, SealedPayload]]:
@@ -230,17 +248,22 @@ class _Making:
             )
         return keys
 
-    def _counts(self, batch: Batch, items: Sequence[Item]) -> list[dict[str, Any]]:
-        """The profile counts that the batch leaf commits to: counted again, else those that are still there."""
+    def _counts(
+        self, batch: Batch, items: Sequence[Item], rows: Mapping[str, list[dict[str, Any]]]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The counts of profiles and of outcomes that the batch leaf commits to: counted again, else those kept."""
         counted, _ = count_profiles(items, self.profile_of, batch.id)
-        if counts_digest(counted) == batch.counts:
-            return counted
+        decided: list[Any] = [SimpleNamespace(**row) for row in rows[decisions.name]]
+        with reading(self.scratch) as connection:
+            told = count_outcomes(rows[outcomes.name], decided, connection, self.profile_of, batch.id)
         with reading(self.steward.ledger) as connection:
             kept = scratch_rows.counts_of(connection, batch.id)
-        if counts_digest(kept) == batch.counts:
-            return kept
+            kept_told = scratch_rows.counts_of(connection, batch.id, outcome_counts)
+        for both in product((counted, kept), (told, kept_told)):
+            if counts_digest(*both) == batch.counts:
+                return both
         self.uncounted.append(batch.id)
-        return []
+        return [], []
 
 
 def _payload(leaf: Leaf, secret: bytes | None) -> Payload | None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from pilotage.ledger import store
 from pilotage.ledger.journal_reader import journal_files
+from pilotage.ledger.said_tables import outcomes, overrides
 from pilotage.ledger.tables import ERASED, consumed, decisions, erased_keys, events, profile_counts
 
 __all__ = ["add_lost_positions", "apply_erasures", "counts_of", "erased_among", "replace_rows"]
@@ -36,6 +37,10 @@ def apply_erasures(connection: Connection) -> None:
     gone = select(erased_keys.c.key_id)
     cleared = {"subject": None, "score": None, "label": None, "key_id": ERASED}
     connection.execute(update(decisions).where(decisions.c.key_id.in_(gone)).values(**cleared))
+    said = select(events.c.leaf).where(events.c.key_id.in_(gone))
+    told = update(outcomes).where(outcomes.c.leaf.in_(said))
+    connection.execute(told.values(value=None, number=None, at=None))
+    connection.execute(update(overrides).where(overrides.c.leaf.in_(said)).values(reviewer=None, value=None))
     connection.execute(update(events).where(events.c.key_id.in_(gone)).values(key_id=ERASED))
 
 
@@ -65,11 +70,11 @@ def erased_among(connection: Connection, key_ids: Iterable[str]) -> set[str]:
     return found
 
 
-def counts_of(connection: Connection, batch: str) -> list[dict[str, Any]]:
-    """The profile counts of a batch; none when their table is gone."""
-    if not connection.dialect.has_table(connection, profile_counts.name):
+def counts_of(connection: Connection, batch: str, table: Table = profile_counts) -> list[dict[str, Any]]:
+    """The counts of a batch in a table of them; none when the table is gone."""
+    if not connection.dialect.has_table(connection, table.name):
         return []
-    query = select(profile_counts).where(profile_counts.c.batch == batch)
+    query = select(table).where(table.c.batch == batch)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

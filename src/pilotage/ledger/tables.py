@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, LargeBinary, Table, Text, text
 
+from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.storage.database import BIG, DOCUMENT, control, ledger
 
 __all__ = [
@@ -200,7 +201,7 @@ profile_counts = Table(
     Index("profile_counts_by_release", "system", "release", "from_at"),
 )
 
-REBUILDABLE = (decisions, events, segments, profile_counts, decision_sums)
+REBUILDABLE = (decisions, events, segments, profile_counts, decision_sums, outcomes, overrides, outcome_counts)
 """What entry bundles and payload segments give again; `ledger.rebuild` makes it."""
 
 subject_keys = Table(

@@ -16,17 +16,19 @@ from starlette.routing import BaseRoute, Route
 from pilotage.access.model import Person, may, require
 from pilotage.errors import InputError, NotFound
 from pilotage.gates.service import approve, check
-from pilotage.kernel.clock import parse_time
+from pilotage.kernel.clock import now_us, parse_time
 from pilotage.ledger.erasure import list_holds, place_hold, release_hold
+from pilotage.ledger.overriding import override, said_about
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.traces import TRACE_LIMIT, tree_document
 from pilotage.monitor.service import status
 from pilotage.releases.store import find_release
 from pilotage.replay.service import replay
+from pilotage.rollout.past import in_production
 from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
-from pilotage.web.bodies import Approve, Erase, Move, PlaceHold, Reason, json_object, read_body
+from pilotage.web.bodies import Approve, Erase, Move, Override, PlaceHold, Reason, json_object, read_body
 from pilotage.web.exports import export_response, release_digest
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
@@ -50,6 +52,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("POST", "/systems/{system}/rollback", "system.rollback", api.rollback),
         ("POST", "/systems/{system}/stop", "system.stop", api.stop),
         ("POST", "/systems/{system}/start", "system.start", api.start),
+        ("GET", "/systems/{system}/at", "decision.read", api.at),
         ("POST", "/approvals", "system.read", api.approve),
         ("GET", "/decisions", "decision.read", api.decisions),
         ("GET", "/decisions/export", "decision.read", api.export),
@@ -62,6 +65,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/holds", "hold.read", api.holds),
         ("POST", "/holds", "hold.edit", api.place_hold),
         ("POST", "/holds/{id}/release", "hold.edit", api.release_hold),
+        ("POST", "/decisions/{id}/override", "decision.override", api.override),
         ("GET", "/checkpoint", "decision.read", api.checkpoint),
         ("GET", "/stats", "decision.read", api.stats),
     ]
@@ -179,13 +183,38 @@ class _Api:
         return tree_document(self.installation.ledger().trace(request.path_params["id"], TRACE_LIMIT))
 
     def decision(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
-        found = self._recorded(request)
+        found, readable = self._recorded(request), may(person, "decision.read_payload")
+        ledger = self.installation.ledger()
         return {
             "row": asdict(found.row),
             "plain": json.loads(msgspec.json.encode(found.plain)),
-            "payload": found.payload_values() if may(person, "decision.read_payload") else None,
+            "payload": found.payload_values() if readable else None,
             "unreadable": found.unreadable,
+            "said": said_about(ledger, found.row.id, readable),
+            "in_force": msgspec.to_builtins(in_production(ledger, found.row.system, found.row.at, names=readable)),
         }
+
+    def at(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
+        with reading(self.installation.control) as connection:
+            system = find_system(connection, request.path_params["system"]).id
+        moment, names = request.query_params.get("time", ""), may(person, "decision.read_payload")
+        found = in_production(
+            self.installation.ledger(), system, parse_time(moment) if moment else now_us(), names=names
+        )
+        return msgspec.to_builtins(found)
+
+    def override(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
+        asked = read_body(Override, body)
+        made = override(
+            self.installation.control,
+            self.installation.ledger(),
+            self.installation.keyring.steward_public,
+            person,
+            decision=request.path_params["id"],
+            answer=asked.answer,
+            reason=asked.reason,
+        )
+        return JSONResponse({"event": made.id, "decision": request.path_params["id"]}, status_code=201)
 
     def explanation(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         return self.installation.explanations.make(self._recorded(request), person.id).as_dict()

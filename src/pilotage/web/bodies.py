@@ -9,7 +9,7 @@ import msgspec
 
 from pilotage.errors import InputError
 
-__all__ = ["Approve", "Erase", "Move", "PlaceHold", "Reason", "json_object", "read_body"]
+__all__ = ["Approve", "Erase", "Move", "Override", "PlaceHold", "Reason", "json_object", "read_body"]
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
@@ -29,6 +29,13 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
     release: str
     stage: str
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's other answer to a decision, and why."""
+
+    answer: str
+    reason: str
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):

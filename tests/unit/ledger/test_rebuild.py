@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +12,30 @@ import pytest
 from sqlalchemy import Table, delete, select
 
 from pilotage.errors import IntegrityError, NotFound
+from pilotage.gateway.record import event_frame
 from pilotage.ledger import tables
+from pilotage.ledger.about import emit_about
 from pilotage.ledger.erasure import erase
+from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.rebuild import RebuildReport, rebuild_index
+from pilotage.ledger.said import OUTCOME, OVERRIDE
 from pilotage.ledger.tables import REBUILDABLE
 from pilotage.ledger.verify import verify_ledger
 from pilotage.profiles.build import build_profile
 from pilotage.storage.database import reading, writing
-from tests.ledger_world import RELEASE, START, World, chunk, decision, event, make_world, opened, rejected
+from tests.ledger_world import (
+    RELEASE,
+    START,
+    Frame,
+    World,
+    chunk,
+    decision,
+    event,
+    frame_id,
+    make_world,
+    opened,
+    rejected,
+)
 
 OPERATIONAL = {tables.lease.name}
 
@@ -41,11 +58,25 @@ def fill(world: World) -> None:
     for n in range(3):
         frames = [decision(f"p{k % 4}" if k % 3 else "", score=k / 40, at=START + k * 10**9) for k in range(40)]
         chance.shuffle(frames)
-        world.write([*frames, rejected("p1"), event(), decision(trace="t", turn=n, mode="shadow")])
+        told = [outcome(frame_id(frame), f"value {k % 3}") for k, frame in enumerate(frames[:9])]
+        world.write([*frames, rejected("p1"), event(), decision(trace="t", turn=n, mode="shadow"), *told[:5]])
+        with writing(world.control) as connection:
+            private = {"value": "favourable", "reason": "asked", "person": f"person-{n}", "name": "R"}
+            key = world.keyring.steward_public
+            emit_about(connection, key, OVERRIDE, frame_id(frames[0]), system="credit", private=private, at=START)
+        steward.seal_all()
+        world.write([*told[5:], outcome(frame_id(frames[0]), "corrected")])
         steward.seal_all()
     world.write([opened("broken-1", "p2"), chunk("broken-1", 0, "so ")], close=False)
     world.write([opened("open-1", "p3")], worker=1, close=False)
     steward.seal_all()
+
+
+def outcome(about: str, value: str) -> Frame:
+    """What became of a decision, as a gateway journals it."""
+    private = {"value": value, "at": START, "source": "", "by": "key:k"}
+    plain, secret = event_frame(OUTCOME, START, os.urandom(32), {"decision": about}, private, system="credit")
+    return FrameKind.event, plain, secret
 
 
 def everything(world: World) -> dict[str, list[dict[str, Any]]]:

@@ -1,0 +1,99 @@
+"""Outcomes: upload what became of decisions, list what is on record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pilotage.access.model import require
+from pilotage.cli.identity import acting, opened
+from pilotage.cli.main import Chosen
+from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.kernel.clock import rfc3339
+from pilotage.ledger.outcome_file import upload_file
+from pilotage.ledger.outcomes import Outcomes
+from pilotage.storage.database import reading
+from pilotage.systems.store import find_system
+
+__all__ = ["outcomes"]
+
+_STATES = ("current", "superseded", "erased", "unmatched", "other_system")
+
+
+@click.group()
+def outcomes() -> None:
+    """Outcomes: the truth about decisions, told later, joined to each of them."""
+
+
+@outcomes.command("upload")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--system", required=True, help="The AI system whose decisions these are.")
+@json_option
+@click.pass_obj
+def upload(chosen: Chosen, file: Path, system: str, json_: bool) -> None:
+    """Tell every outcome of a CSV or Parquet FILE with columns decision, value and perhaps at, source.
+
+    Upload a file again to resume: what is on record already is left out.
+    """
+    installation = opened(chosen)
+    person = acting(installation)
+    require(person, "outcome.record")
+    with reading(installation.control) as connection:
+        find_system(connection, system)
+    columns = (TextColumn("telling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors_console(), transient=True) as bar:
+        task = bar.add_task("outcomes", total=None)
+        report = upload_file(
+            file,
+            system,
+            control=installation.control,
+            outcomes=Outcomes(installation.ledger_engine),
+            steward_public=installation.keyring.steward_public,
+            by=f"person:{person.id}",
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json_:
+        as_json(asdict(report))
+        return
+    show_facts(
+        [
+            ("told", f"{report.told} of {report.rows} rows; {report.known} were on record"),
+            ("no such decision yet", report.unmatched),
+            ("of another system", f"{report.other_system} (these count for nothing)"),
+        ]
+    )
+
+
+@outcomes.command("list")
+@click.option("--system", default="")
+@click.option("--state", type=click.Choice(_STATES), help="How it counts.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
+@json_option
+@click.pass_obj
+def list_(chosen: Chosen, system: str, state: str | None, limit: int, json_: bool) -> None:
+    """List the outcomes on record, newest first, each with what was decided."""
+    installation = opened(chosen)
+    require(acting(installation), "decision.read")
+    rows = Outcomes(installation.ledger_engine).list(system=system, state=state or "", limit=limit)
+    if json_:
+        as_json([asdict(row) for row in rows])
+        return
+    show_table(
+        ("told", "decision", "system", "state", "outcome", "known", "answer", "score"),
+        [
+            (
+                rfc3339(row.told),
+                row.decision,
+                row.system,
+                row.state,
+                row.value or "",
+                rfc3339(row.at) if row.at is not None else "",
+                row.label or "",
+                "" if row.score is None else f"{row.score:.4f}",
+            )
+            for row in rows
+        ],
+    )

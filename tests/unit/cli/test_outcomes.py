@@ -1,0 +1,95 @@
+"""Outcomes uploaded and overrides given by command: told once, resumed, joined, by those who may."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+
+from pilotage.storage.home import Home
+from pilotage.wiring.installation import open_installation
+from pilotage.wiring.settings import Settings
+from tests.unit.cli.conftest import Call, Installed
+
+
+def seal(installed: Installed) -> None:
+    installation = open_installation(Settings(home=Home(root=installed.root)))
+    steward = installation.steward(holder="tests")
+    assert steward.acquire(steal=True)
+    steward.seal_all()
+    steward.release()
+    installation.close()
+
+
+def some(call: Call, number: int) -> list[str]:
+    code, out, _ = call("decisions", "list", "--outcome", "answered", "--limit", str(number), "--json", role="auditor")
+    assert code == 0
+    return [row["id"] for row in json.loads(out)]
+
+
+def told(call: Call, file: Path) -> dict[str, int]:
+    code, out, err = call("outcomes", "upload", str(file), "--system", "example", "--json", role="operator")
+    assert code == 0, err
+    return json.loads(out)  # type: ignore[no-any-return]  # a mapping
+
+
+def test_a_file_is_told_once_however_often_it_is_uploaded(call: Call, installed: Installed, tmp_path: Path) -> None:
+    one, two, three = some(call, 3)
+    csv = tmp_path / "truth.csv"
+    unknown = "01890000-0000-7000-8000-000000000000"
+    csv.write_text(f"decision,value,at\n{one},default,2026-01-05\n{two},1,\n{unknown},0.5,\n")
+    first = told(call, csv)
+    assert (first["rows"], first["told"], first["known"], first["unmatched"]) == (3, 3, 0, 1)
+    seal(installed)
+    assert told(call, csv) == {"rows": 3, "told": 0, "known": 3, "unmatched": 0, "other_system": 0}
+    parquet = tmp_path / "truth.parquet"
+    query = f"SELECT '{one}' AS decision, 'paid' AS value UNION ALL SELECT '{three}', 'paid'"
+    duckdb.sql(query).write_parquet(str(parquet))
+    assert told(call, parquet)["told"] == 2
+    seal(installed)
+
+    code, out, _ = call("outcomes", "list", "--json", role="auditor")
+    rows = {(row["decision"], row["value"]): row for row in json.loads(out)}
+    assert code == 0 and len(rows) == 5
+    assert rows[one, "default"]["at"] == 1_767_571_200_000_000
+    assert rows[two, "1"]["number"] == 1.0 and rows[unknown, "0.5"]["state"] == "unmatched"
+    code, out, _ = call("decisions", "show", one, "--json", role="auditor")
+    assert [each["private"]["value"] for each in json.loads(out)["said"]] == ["default", "paid"]
+    code, out, _ = call("decisions", "show", one, "--json", role="operator")
+    assert [each["private"] for each in json.loads(out)["said"]] == [None, None]
+
+
+def test_rows_that_cannot_be_told_are_named(call: Call, tmp_path: Path) -> None:
+    csv = tmp_path / "wrong.csv"
+    csv.write_text(f"decision,value\n{some(call, 1)[0]},ok\nx,\n")
+    code, _, err = call("outcomes", "upload", str(csv), "--system", "example", role="operator")
+    assert code == 1 and "row 2: decision" in err and "row 2: value" in err, err
+    csv.write_text("id,value\na,b\n")
+    code, _, err = call("outcomes", "upload", str(csv), "--system", "example", role="operator")
+    assert code == 1 and "columns decision, value" in err
+    code, _, err = call("outcomes", "upload", str(csv), "--system", "example", role="auditor")
+    assert code == 1 and "outcome.record" in err
+
+
+def test_a_reviewer_overrides_and_the_other_answer_stays(call: Call, installed: Installed) -> None:
+    id_ = some(call, 4)[-1]
+    words = ("decisions", "override", id_, "--answer", "favourable", "--reason", "income was proven")
+    code, _, err = call(*words, role="operator")
+    assert code == 1 and "reviewer" in err
+    code, out, err = call(*words, "--json", role="reviewer")
+    assert code == 0, err
+    seal(installed)
+    code, shown, _ = call("decisions", "show", id_, role="auditor")
+    assert code == 0 and "decision.overridden: favourable" in shown and json.loads(out)["event"] in shown
+    code, _, err = call("decisions", "override", id_, "--answer", " ", "--reason", "x" * 2_001, role="reviewer")
+    assert code == 1 and "answer" in err and "reason" in err
+
+
+def test_what_was_in_production_is_told_to_the_second(call: Call) -> None:
+    code, out, err = call("audit", "at", "2020-01-01", "--system", "example", "--json", role="auditor")
+    assert (code, out.strip()) == (0, "null"), err
+    code, out, _ = call("audit", "at", "2020-01-01", "--system", "example", role="auditor")
+    assert code == 0 and "nothing of example was in production" in out
+    code, _, err = call("audit", "at", "then", "--system", "example", role="auditor")
+    assert code == 1 and "ISO 8601" in err
