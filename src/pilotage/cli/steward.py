@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
+from contextlib import suppress
 
 import click
 
@@ -16,6 +18,9 @@ from pilotage.wiring.pulls import pull_journals
 from pilotage.wiring.upgrade import watch_environment
 
 __all__ = ["steward"]
+
+_POLITE = 5
+"""Answers come first where gateways share the cores: what waits for its seal is safe in the journals meanwhile."""
 
 
 @click.command()
@@ -33,6 +38,8 @@ def steward(chosen: Chosen, once: bool) -> None:
         stop.set()
     else:
         watch_environment(installation)
+    with suppress(OSError):
+        os.nice(_POLITE)
     gc.freeze()
     active = installation.steward(holder=f"{installation.settings.node}/steward")
     house = threading.Thread(target=keep_house, args=(installation, active, stop), daemon=True, name="housekeeping")

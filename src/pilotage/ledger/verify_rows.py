@@ -80,7 +80,8 @@ class Snapshot:
         key = list(table.primary_key.columns)
         query = select(table).where(*where).order_by(*key)
         try:
-            return [dict(row) for row in self._connection.execute(query).mappings()]
+            names = [column.name for column in table.columns]
+            return [dict(zip(names, row, strict=True)) for row in self._connection.execute(query).all()]
         except (ValueError, TypeError, LookupError, AttributeError):
             return self._one_by_one(table, *where)
 
