@@ -21,6 +21,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -264,7 +265,7 @@ def decision_conditions(
     if equal.get("trace"):
         where.append(c.trace != "")  # So that its index, of the rows that have one, is used.
     if fault:
-        where += [c.faults > 0, c.fault_text.contains(fault, autoescape=True)]
+        where += [c.faults > literal_column("0"), c.fault_text.contains(fault, autoescape=True)]
     bounds = [
         (c.key_id, operator.eq, key_id),
         (c.leaf, operator.lt, before),

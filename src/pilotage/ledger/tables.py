@@ -74,6 +74,7 @@ decisions = Table(
         sqlite_where=text("trace <> ''"),
         postgresql_where=text("trace <> ''"),
     ),
+    Index("decisions_by_fault", "leaf", sqlite_where=text("faults > 0"), postgresql_where=text("faults > 0")),
     Index("decisions_by_system", "system", "leaf"),
     Index(
         "decisions_by_outcome",
