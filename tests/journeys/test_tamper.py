@@ -138,7 +138,7 @@ def leave_unsealed(up: Up) -> None:
     """End everything so that a journal is left that nobody has sealed; without a supervisor the workers drain."""
     os.kill(up.process.pid, signal.SIGSTOP)
     os.kill(up.children()["steward"], signal.SIGKILL)
-    for n in range(12):
+    for n in range(30):
         assert up.ask(ROW | {"customer": f"late-{n}"}).status == 200
     pids = child_pids(up.process.pid)
     os.kill(up.process.pid, signal.SIGKILL)

@@ -115,7 +115,10 @@ def _not_older(held: Cosigned, found: Cosigned) -> None:
 
 def _read(path: Path, keys: Sequence[KeyPeriod]) -> Cosigned:
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_File)
+        content = path.read_bytes()
+        kept = msgspec.json.decode(content, type=_File)
+        if msgspec.json.encode(kept) != content:  # JSON allows a name twice, and other ways to write the same
+            raise InputError("not as it was written", mend="let the witness send it again")
         found = _check(kept.vkey, kept.note, keys)
     except (msgspec.MsgspecError, UnicodeDecodeError, InputError) as error:
         raise IntegrityError(f"{path} is no cosignature", got=error, mend="let the witness send it again") from None

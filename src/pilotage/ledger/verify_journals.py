@@ -177,6 +177,8 @@ class JournalAudit:
             expected = f"byte {sealed_offset}, chain {sealed_chain}"
             what = "not the position that the last batch of this file commits to"
             self._faults.add(f"consumed offset {place}", what, f"byte {offset}, chain {chain}", expected)
+        if offset and name not in self._batches:
+            self._faults.add(f"consumed row {place}", "no batch commits to a position in this file", f"byte {offset}")
         if state in _GIVEN_UP:
             if name not in self._gaps:
                 self._faults.add(f"consumed state {place}", "given up, but no event of the ledger says so", state)

@@ -181,6 +181,9 @@ def test_a_changed_cosignature_is_a_fault(world: ConsoleWorld, witness: TestClie
         report = verify(world.installation) if at % 70 == 0 else None
         assert report is None or any(str(path) in fault.place for fault in report.faults), at
         assert not world.installation.ledger().cosigned()
+    for other in (content.replace(b'{"vkey"', b'{"vkey":"x","vkey"'), content + b"\n", content.replace(b",", b", ", 1)):
+        path.write_bytes(other)
+        assert not world.installation.ledger().cosigned()
     path.write_bytes(content)
     assert verify(world.installation).ok
 
