@@ -30,6 +30,7 @@ from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal_reader import journal_files, read_frames
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.outside import Outside, OutsideAudit, Receipt
+from pilotage.ledger.segments import intents
 from pilotage.ledger.verify import LedgerReport, verify_ledger
 from pilotage.storage.home import Home
 from pilotage.wiring import audit
@@ -73,7 +74,11 @@ class Mutator:
     def __post_init__(self) -> None:
         kinds = (tamper.entry_bundles, tamper.hash_tiles, tamper.checkpoint, tamper.segments, tamper.journals)
         self.files = {kind.__name__: kind(self.kept) for kind in kinds}
-        folder = self.kept.live.root / "ledger" / COSIGNED
+        ledger = self.kept.live.root / "ledger"
+        committed = {row["path"] for row in self.kept.rows("ledger", "segments")}
+        for name in {name for names in intents(ledger).values() for name in names} - committed:
+            self.files["segments"].pop(ledger / name, None)  # of a batch that the killed steward never committed
+        folder = ledger / COSIGNED
         self.files["cosigned"] = {path: path.stat().st_size for path in folder.glob("*.json")}
         for part, tables in (("ledger", LEDGER_TABLES), ("control", CONTROL_TABLES)):
             for table in tables:
@@ -248,7 +253,7 @@ class Mutator:
     def _update(self, part: str, table: str, row: Row) -> Mutation:
         column = self.chance.choice([name for name in row if name != "rowid_"])
         if (table, column, row.get("state")) == ("consumed", "identity", "deleted"):
-            raise NothingChangedError  # of a file that is consumed and gone nothing else tells the identity
+            raise NothingChangedError  # of a journal that is gone nothing else tells it
         value = other(row[column], self.chance)
         self.kept.update(part, table, row, column, value)
         return self._changed(part, table, [row], "value changed", f"{column}: {row[column]!r:.60} to {value!r:.60}")
@@ -267,6 +272,8 @@ class Mutator:
         return self._changed(part, table, [row, second], "values exchanged", column)
 
     def _drop(self, part: str, table: str, row: Row) -> Mutation:
+        if (table, row.get("state")) == ("consumed", "deleted"):
+            raise NothingChangedError  # positions in journals that are gone are forgotten in time
         self.kept.delete(part, table, row)
         return self._changed(part, table, [row], "row deleted", "")
 

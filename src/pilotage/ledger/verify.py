@@ -6,7 +6,8 @@
     journals still on disk ─▶ chains, secrets, and that each consumed frame became a leaf
 
 What it cannot see: a ledger that was put back whole to an earlier state, and a cut, unsealed journal tail. Receipts
-held by clients and a witness outside show these. Operational state is not record: the lease, schedules and legal holds.
+held by clients and a witness outside show these. Operational state is not record: the lease, schedules,
+legal holds, and rows about journals that were consumed and are gone.
 """
 
 from __future__ import annotations
