@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from pilotage.ledger.queries import DecisionFilter
-from pilotage.releases.store import find_release
-from pilotage.storage.database import reading
+from pilotage.web.exports import look_ups
 from pilotage.web.filters import FIELDS, decision_filter
 from pilotage.wiring.installation import Installation
 
@@ -31,13 +30,8 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def wanted_decisions(installation: Installation, given: Mapping[str, Any]) -> DecisionFilter:
     """The filter that the options describe. Raises InputError with every fault."""
-
-    def release_of(ref: str) -> str:
-        with reading(installation.control) as connection:
-            return find_release(connection, ref).digest
-
     texts = {field.name: str(given[field.name]) for field in FIELDS if given[field.name] is not None}
-    wanted = decision_filter(texts, release_of)
+    wanted = decision_filter(texts, look_ups(installation))
     if given["since_us"] is not None and wanted.since is None:
         return replace(wanted, since=given["since_us"])
     return wanted

@@ -19,6 +19,7 @@ from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.opening import PayloadOpener
 from pilotage.ledger.proofs import make_proof
 from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, decode_leaf
+from pilotage.ledger.said_store import overridden_by
 from pilotage.ledger.signing import KeyPeriod, key_periods
 from pilotage.ledger.sums import newest_seconds, quantile_us
 from pilotage.ledger.sums_store import find_second_sums, find_sums
@@ -46,7 +47,7 @@ class DecisionFilter:
     """Which decisions. Empty text and None mean any; times in Unix microseconds, `until` exclusive.
 
     `fault` is a part of a fault's code or path; `subject` the reference as the client sent it; `kind` who answered
-    (model, tool, retrieval, human, rules).
+    (model, tool, retrieval, human, rules); `reviewer` the id of a person who gave another answer.
     """
 
     system: str = ""
@@ -59,6 +60,7 @@ class DecisionFilter:
     label: str = ""
     fault: str = ""
     subject: str = ""
+    reviewer: str = ""
     request_id: str = ""
     trace: str = ""
     since: int | None = None
@@ -247,7 +249,10 @@ class Ledger:
             if key is None:
                 return None
             key_id = key.key_id
-        return store.decision_conditions(**_plain_conditions(wanted), key_id=key_id, before=before)
+        where = store.decision_conditions(**_plain_conditions(wanted), key_id=key_id, before=before)
+        if wanted.reviewer:
+            where.append(overridden_by(self._require_cabinet().reviewer_lookup(wanted.reviewer)))
+        return where
 
     def decision(self, id_: str) -> RecordedDecision:
         """One decision by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
@@ -448,7 +453,7 @@ class Ledger:
 
 def _plain_conditions(wanted: DecisionFilter) -> dict[str, Any]:
     conditions = asdict(wanted)
-    del conditions["subject"]
+    del conditions["subject"], conditions["reviewer"]
     return conditions
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "count_rows",
     "find_outcomes",
     "outcomes_of",
+    "overridden_by",
     "overrides_of",
     "scored",
 ]
@@ -30,6 +31,11 @@ def outcomes_of(connection: Connection, decision_ids: Iterable[str]) -> Sequence
     """The outcomes told of decisions, the oldest first."""
     query = select(outcomes).where(outcomes.c.decision.in_(listed(connection, decision_ids)))
     return connection.execute(query.order_by(outcomes.c.leaf)).all()
+
+
+def overridden_by(lookup: str) -> ColumnElement[bool]:
+    """The condition that the person of this keyed hash gave a decision another answer."""
+    return decisions.c.id.in_(select(overrides.c.decision).where(overrides.c.reviewer == lookup))
 
 
 def overrides_of(connection: Connection, decision_ids: Iterable[str]) -> Sequence[Row[Any]]:

@@ -29,7 +29,7 @@ from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
 from pilotage.web.bodies import Approve, Erase, Move, Override, PlaceHold, Reason, json_object, read_body
-from pilotage.web.exports import export_response, release_digest
+from pilotage.web.exports import export_response, look_ups
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
@@ -172,7 +172,7 @@ class _Api:
 
     def decisions(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         limit, before = page_of(request.query_params, limit=100, most=1_000)
-        wanted = decision_filter(request.query_params, release_digest(self.installation))
+        wanted = decision_filter(request.query_params, look_ups(self.installation))
         found = self.installation.ledger().decisions(wanted, limit=limit, before=before)
         return [asdict(row) for row in found]
 

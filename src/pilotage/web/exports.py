@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.responses import Response, StreamingResponse
 
 from pilotage.access.model import Person, require
-from pilotage.errors import InputError
+from pilotage.access.store import find_person, person_named
+from pilotage.errors import InputError, NotFound
 from pilotage.ledger.export import FORMATS, begin_export
 from pilotage.releases.store import find_release
 from pilotage.storage.database import reading
-from pilotage.web.filters import decision_filter
+from pilotage.web.filters import LookUps, decision_filter
 from pilotage.wiring.installation import Installation
 
-__all__ = ["export_response", "release_digest"]
+__all__ = ["export_response", "look_ups"]
 
 _TYPES = {
     "json": "application/json",
@@ -33,7 +34,7 @@ def export_response(installation: Installation, person: Person, query: Mapping[s
     format_ = query.get("format", "") or FORMATS[0]
     if format_ not in FORMATS:
         raise InputError("no such format", got=format_[:80], expected="one of: " + ", ".join(FORMATS), mend="name one")
-    wanted = decision_filter(query, release_digest(installation))
+    wanted = decision_filter(query, look_ups(installation))
     made = begin_export(
         installation.ledger(), installation.control, person.id, wanted, format_=format_, payload=payload
     )
@@ -43,14 +44,21 @@ def export_response(installation: Installation, person: Person, query: Mapping[s
     return StreamingResponse(made.pieces(folder), media_type=_TYPES[format_], headers=headers)
 
 
-def release_digest(installation: Installation) -> Callable[[str], str]:
-    """A look-up of a release's digest by a short digest or `system@version`; it raises NotFound."""
+def look_ups(installation: Installation) -> LookUps:
+    """The look-ups of an installation's releases and people."""
 
-    def look_up(ref: str) -> str:
+    def release(ref: str) -> str:
         with reading(installation.control) as connection:
             return find_release(connection, ref).digest
 
-    return look_up
+    def reviewer(ref: str) -> str:
+        with reading(installation.control) as connection:
+            person = person_named(connection, ref) or find_person(connection, ref)
+        if person is None:
+            raise NotFound("nobody has this name or id", mend="run: pilotage people list")
+        return person.id
+
+    return LookUps(release=release, reviewer=reviewer)
 
 
 def _payload(text: str) -> bool:

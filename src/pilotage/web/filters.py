@@ -14,7 +14,7 @@ from pilotage.kernel.clock import parse_time
 from pilotage.ledger.queries import DecisionFilter
 from pilotage.systems.model import STAGES
 
-__all__ = ["FIELDS", "FILTERS", "KINDS", "MODES", "OUTCOMES", "FilterField", "decision_filter", "page_of"]
+__all__ = ["FIELDS", "FILTERS", "KINDS", "MODES", "OUTCOMES", "FilterField", "LookUps", "decision_filter", "page_of"]
 
 OUTCOMES = ("answered", "rejected", "refused", "fallback", "abstained", "review", "interrupted")
 """How a sealed decision may have ended, the frequent first."""
@@ -38,6 +38,17 @@ class FilterField:
     rare: bool = False
     mode: str = "text"
     most: int = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookUps:
+    """What turns a short form into what is indexed; each raises NotFound.
+
+    `release`: a short digest or `system@version` into a digest. `reviewer`: a person's name or id into the id.
+    """
+
+    release: Callable[[str], str]
+    reviewer: Callable[[str], str]
 
 
 FIELDS = (
@@ -64,6 +75,9 @@ FIELDS = (
     FilterField(name="arm", label="Arm", help="Champion, challenger, or another arm.", hint="champion", rare=True),
     FilterField(name="mode", label="Mode", help="Whether it counted.", choices=MODES, rare=True),
     FilterField(name="kind", label="Kind", help="Who answered.", choices=KINDS, rare=True),
+    FilterField(
+        name="reviewer", label="Reviewer", help="Who gave another answer: a person's name or id.", rare=True, most=200
+    ),
     FilterField(name="request_id", label="Request", help="The id of the request it was part of.", rare=True),
     FilterField(name="trace", label="Trace", help="The W3C trace id it was part of.", rare=True),
 )
@@ -76,11 +90,10 @@ _WHOLE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MOST = 2**63 - 1
 
 
-def decision_filter(query: Mapping[str, str], release_of: Callable[[str], str]) -> DecisionFilter:
+def decision_filter(query: Mapping[str, str], look_ups: LookUps) -> DecisionFilter:
     """The filter that parameters describe; empty ones mean any, unknown names are ignored.
 
-    `release_of` turns a short digest or `system@version` into a digest, or raises NotFound. Raises InputError with
-    every fault, each {path, code, message, got, expected}.
+    Raises InputError with every fault, each {path, code, message, got, expected}.
     """
     faults: list[dict[str, object]] = []
     values: dict[str, Any] = {}
@@ -88,7 +101,7 @@ def decision_filter(query: Mapping[str, str], release_of: Callable[[str], str]) 
         text = query.get(field.name, "").strip()
         if not text:
             continue
-        convert, expected = _reading(field, release_of)
+        convert, expected = _reading(field, look_ups)
         try:
             values[field.name] = convert(text)
         except (InputError, NotFound, ValueError, OverflowError) as error:
@@ -116,7 +129,7 @@ def page_of(query: Mapping[str, str], limit: int, most: int) -> tuple[int, int |
     return found.get("limit", limit), found.get("before")
 
 
-def _reading(field: FilterField, release_of: Callable[[str], str]) -> tuple[Callable[[str], Any], str]:
+def _reading(field: FilterField, look_ups: LookUps) -> tuple[Callable[[str], Any], str]:
     """(how the field's text is read, what is expected of it)."""
     if field.choices:
         return partial(_one_of, field.choices), "one of: " + ", ".join(field.choices)
@@ -125,7 +138,9 @@ def _reading(field: FilterField, release_of: Callable[[str], str]) -> tuple[Call
     if field.mode == "decimal":
         return _finite, "a number such as 0.25"
     if field.name == "release":
-        return partial(_release, release_of), "a digest, its first digits, or system@version"
+        return partial(_release, look_ups.release), "a digest, its first digits, or system@version"
+    if field.name == "reviewer":
+        return lambda text: look_ups.reviewer(_plain_text(text)), "a person's name or id"
     return _plain_text, "text without control characters"
 
 

@@ -82,6 +82,12 @@ def test_a_reviewer_overrides_and_the_other_answer_stays(call: Call, installed: 
     seal(installed)
     code, shown, _ = call("decisions", "show", id_, role="auditor")
     assert code == 0 and "decision.overridden: favourable" in shown and json.loads(out)["event"] in shown
+    code, listed, err = call("decisions", "list", "--reviewer", "reviewer", "--json", role="auditor")
+    assert code == 0 and [row["id"] for row in json.loads(listed)] == [id_], err
+    code, listed, _ = call("decisions", "list", "--reviewer", "auditor", "--json", role="auditor")
+    assert code == 0 and json.loads(listed) == []
+    code, _, err = call("decisions", "list", "--reviewer", "stranger", role="auditor")
+    assert code == 1 and "nobody has this name" in err
     code, _, err = call("decisions", "override", id_, "--answer", " ", "--reason", "x" * 2_001, role="reviewer")
     assert code == 1 and "answer" in err and "reason" in err
 

@@ -173,6 +173,22 @@ class TestDecisions:
         replayed = client.post(f"/decisions/{id_}/replay").text
         assert "bit exact" in replayed and "recorded <code>" not in replayed
 
+    def test_what_was_said_later_and_who_approved_then_is_shown(self, pages: TestClient, world: ConsoleWorld) -> None:
+        (id_,) = world.seal(world.answered(1, seed=98))
+        text = pages.get(f"/decisions/{id_}").text
+        assert "no other answer is on record" in text
+        approved = [role for role in ("model validator", "business owner") if role in text]
+        assert approved, "the approvals then in force are named"
+        words = {"answer": "grant-98", "reason": "income was <proven>"}
+        reviewer = {"authorization": f"Bearer {world.token('reviewer')}", "cookie": ""}
+        answer = pages.post(f"/api/v1/decisions/{id_}/override", json=words, headers=reviewer)
+        assert answer.status_code == 201, answer.text
+        world.seal([])
+        text = pages.get(f"/decisions/{id_}").text
+        assert "grant-98" in text and "income was &lt;proven&gt;" in text and "reviewer" in text
+        listed = pages.get("/decisions?reviewer=reviewer").text
+        assert re.findall(r'href="/decisions/([0-9a-f-]{36})"', listed) == [id_]
+
     def test_erased_and_interrupted_decisions_have_pages(self, pages: TestClient, world: ConsoleWorld) -> None:
         (id_,) = world.seal(world.answered(1, seed=99))
         assert "late_payments" in pages.get(f"/decisions/{id_}").text

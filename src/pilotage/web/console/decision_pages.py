@@ -15,18 +15,21 @@ from pilotage.errors import InputError, PilotageError
 from pilotage.ledger.items import InterruptedPayload
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.ledger.overriding import said_about
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
+from pilotage.ledger.said import SAID
 from pilotage.ledger.traces import TRACE_LIMIT, trace_tree
 from pilotage.releases.store import list_releases
 from pilotage.replay.explanations import KeptExplanation
 from pilotage.replay.model import ReplayVerdict
 from pilotage.replay.reasons import quick_to_explain
 from pilotage.replay.service import replay
+from pilotage.rollout.past import in_production
 from pilotage.storage.database import reading
 from pilotage.systems.store import list_systems
 from pilotage.web.console.charts import bars
 from pilotage.web.console.render import Pages, download
-from pilotage.web.exports import export_response, release_digest
+from pilotage.web.exports import export_response, look_ups
 from pilotage.web.filters import FIELDS, FILTERS, decision_filter, page_of
 
 __all__ = ["routes"]
@@ -64,7 +67,7 @@ class _DecisionPages:
         faults: list[dict[str, object]] = []
         rows: list[DecisionRow] = []
         try:
-            wanted = decision_filter(query, release_digest(self.installation))
+            wanted = decision_filter(query, look_ups(self.installation))
             limit, before = page_of({"before": request.query_params.get("before", "")}, limit=_PAGE, most=_PAGE)
             rows = self.ledger().decisions(wanted, limit=limit + 1, before=before)
         except InputError as error:
@@ -153,10 +156,16 @@ class _DecisionPages:
             bars=bars(top[:_MOST_BARS], errors=explanation.standard_errors if explanation else {}),
             more_bars=max(0, len(top) - _MOST_BARS),
             leaf_hash=leaf_hash(found.entry).hex(),
+            said=self._said(found, may_read),
+            then=in_production(self.ledger(), found.row.system, found.row.at, names=may_read),
             size=read_checkpoint_body(self.ledger().checkpoint()).size,
             replay=verdict,
             replayed=_both(verdict) if verdict and may_read else [],
         )
+
+    def _said(self, found: RecordedDecision, may_read: bool) -> list[dict[str, Any]]:
+        """The outcomes and overrides; explanations have a place of their own."""
+        return [each for each in said_about(self.ledger(), found.row.id, may_read) if each["kind"] in SAID]
 
     def _release_name(self, found: RecordedDecision) -> str:
         with reading(self.installation.control) as connection:
