@@ -5,8 +5,9 @@
     swap        ONE transaction fenced by the lease: old rows out, new rows in, erasures of meanwhile applied
 
 Rebuilt: decisions, events, outcomes, overrides, segments, counts, sums. Not rebuilt, because nothing else holds them:
-heads (they are signatures), data keys and the erasure list, open streams. Counts of a batch with erased payloads cannot
-be counted again; they are kept where they still are what the batch leaf commits to.
+heads (they are signatures), data keys and the erasure list, open streams. Where retention deleted a payload segment,
+only the index still knows where its records came from: those rows are taken over, without anything personal. Counts of
+a batch with erased payloads cannot be counted again; they are kept where they still are what the batch leaf commits to.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.outcome_counts import count_outcomes
 from pilotage.ledger.packing import count_profiles
 from pilotage.ledger.record import Batch, Event, Interrupted, Leaf, Payload, Plain, decode_leaf
-from pilotage.ledger.rows import WITHHELD, Place, counts_digest, index_row
+from pilotage.ledger.retiring import RETIRED, named_by
+from pilotage.ledger.rows import WITHHELD, Place, counts_digest, index_row, origin_of
 from pilotage.ledger.said import SAID, said_row
 from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.ledger.sealing import ProfileOf, Steward
@@ -46,6 +48,7 @@ from pilotage.storage.database import open_engine, reading, writing
 
 __all__ = ["RebuildReport", "rebuild_index"]
 
+_RETIRED = RETIRED.encode()
 _summed = itemgetter(*SUMMED)
 
 
@@ -137,9 +140,11 @@ class _Making:
     uncounted: list[str] = field(default_factory=list)
     consumed: dict[str, tuple[int, str]] = field(default_factory=dict)
     _frontier: Frontier = field(default_factory=Frontier)
+    _retired: dict[str, str] = field(default_factory=dict)
 
     def extend(self, size: int) -> None:
         """Take the leaves up to `size`, which must end a batch."""
+        self._retired |= self._told_retired(size)
         entries: list[bytes] = []
         leaves: list[Leaf] = []
         for entry in tiles.read_entries(self.steward.home.ledger, self.size, size):
@@ -152,6 +157,15 @@ class _Making:
                 entries, leaves = [], []
         if entries:
             raise _changed("the tree does not end with a batch leaf", self.size, size)
+
+    def _told_retired(self, size: int) -> dict[str, str]:
+        """The segments that retention deleted, as leaves from here on tell: of these batches or of older ones."""
+        told = (
+            leaf
+            for entry in tiles.read_entries(self.steward.home.ledger, self.size, size)
+            if _RETIRED in entry and isinstance(leaf := _decoded(entry, self.size), Event) and leaf.kind == RETIRED
+        )
+        return named_by({"facts": leaf.facts} for leaf in told)
 
     def check_root(self) -> None:
         """The entries must be those that the last head signs."""
@@ -167,12 +181,16 @@ class _Making:
         self.size += len(entries)
         self.consumed |= batch.consumed
         records = self._records(batch)
+        kept = self._kept(batch, first)
         keys = self._keys({sealed.key_id for _, sealed in records.values()})
         rows: dict[str, list[dict[str, Any]]] = {t.name: [] for t in (decisions, events, outcomes, overrides)}
         items: list[Item] = []
         for index, (entry, leaf) in enumerate(zip(entries[:-1], leaves[:-1], strict=True), first):
+            if index in kept:
+                self._take_over(rows, index, leaf, kept[index])
+                continue
             if isinstance(leaf, Batch) or leaf.id not in records:
-                raise _changed(f"leaf {index} has no payload in the segments of its batch", leaf.id, batch.id)
+                raise _changed(f"leaf {index} has no payload, and no row that retention left", leaf.id, batch.id)
             place, sealed = records[leaf.id]
             place = msgspec.structs.replace(place, leaf=index)
             key = keys.get(sealed.key_id)
@@ -189,6 +207,33 @@ class _Making:
                 lookup = self.steward.cabinet.reviewer_lookup
                 rows[SAID[leaf.kind].name].append(said_row(index, leaf, private, lookup))
         self._write(batch, rows, *self._counts(batch, items, rows))
+
+    def _take_over(
+        self, rows: Mapping[str, list[dict[str, Any]]], index: int, leaf: Leaf, kept: dict[str, Any]
+    ) -> None:
+        """A row whose payload retention deleted: held to its leaf, and without anything personal."""
+        if isinstance(leaf, Batch) or leaf.id != kept["id"]:
+            raise _changed(f"leaf {index} is not the record that the index says", getattr(leaf, "id", ""), kept["id"])
+        place = Place(
+            leaf=index,
+            origin=origin_of(kept["node"], kept["worker"], kept["journal"]),
+            key_id=ERASED,
+            segment=kept["segment"],
+            offset=kept["offset"],
+            length=kept["length"],
+        )
+        rows[events.name if isinstance(leaf, Event) else decisions.name].append(index_row(leaf, None, "", place))
+        if isinstance(leaf, Event) and leaf.kind in SAID:
+            rows[SAID[leaf.kind].name].append(said_row(index, leaf, None, self.steward.cabinet.reviewer_lookup))
+        self.erased += 1
+
+    def _kept(self, batch: Batch, first: int) -> dict[int, dict[str, Any]]:
+        """The index rows, by leaf, of a batch's segments that retention deleted."""
+        gone = [segment.path for segment in batch.segments if self._retired.get(segment.path) == segment.digest]
+        if not gone:
+            return {}
+        with reading(self.steward.ledger) as connection:
+            return scratch_rows.rows_of_segments(connection, gone, first, self.size)
 
     def _write(
         self,
@@ -214,6 +259,8 @@ class _Making:
         """Where each payload of a batch lies, of segments that are what the batch leaf commits to."""
         found: dict[str, tuple[Place, SealedPayload]] = {}
         for segment in batch.segments:
+            if self._retired.get(segment.path) == segment.digest:
+                continue
             path = self.steward.home.ledger / segment.path
             try:
                 got = digest(path.read_bytes())

@@ -13,7 +13,7 @@ from pilotage.ledger.journal_reader import journal_files
 from pilotage.ledger.said_tables import outcomes, overrides
 from pilotage.ledger.tables import ERASED, consumed, decisions, erased_keys, events, profile_counts
 
-__all__ = ["add_lost_positions", "apply_erasures", "counts_of", "erased_among", "replace_rows"]
+__all__ = ["add_lost_positions", "apply_erasures", "counts_of", "erased_among", "replace_rows", "rows_of_segments"]
 
 _PAGE = 2_000
 
@@ -30,6 +30,16 @@ def replace_rows(connection: Connection, scratch: Connection, table: Table) -> N
             store.add_rows(connection, table, page)
             page = []
     store.add_rows(connection, table, page)
+
+
+def rows_of_segments(connection: Connection, paths: list[str], first: int, end: int) -> dict[int, dict[str, Any]]:
+    """The rows of decisions and events, by leaf in [first, end), whose payloads lay in some segments."""
+    found: dict[int, dict[str, Any]] = {}
+    for table in (decisions, events):
+        c = table.c
+        query = select(table).where(c.leaf >= first, c.leaf < end, c.segment.in_(paths))
+        found |= {row["leaf"]: dict(row) for row in connection.execute(query).mappings()}
+    return found
 
 
 def apply_erasures(connection: Connection) -> None:

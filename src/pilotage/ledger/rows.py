@@ -30,6 +30,7 @@ __all__ = [
     "decision_values",
     "event_draft",
     "index_row",
+    "origin_of",
     "place_day",
     "placed_row",
     "split_origin",
@@ -199,6 +200,11 @@ def split_origin(origin: str) -> tuple[str, int, int]:
         return origin, -1, -1
     worker, _, number = name.rpartition("-")
     return node, int(worker), int(number)
+
+
+def origin_of(node: str, worker: int, number: int) -> str:
+    """What `split_origin` took apart."""
+    return node if worker < 0 else f"{node}/{worker}-{number}"
 
 
 def place_day(at: int) -> str:

@@ -18,6 +18,8 @@ from pilotage.ledger.about import emit_about
 from pilotage.ledger.erasure import erase
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.rebuild import RebuildReport, rebuild_index
+from pilotage.ledger.retention import Floor
+from pilotage.ledger.retiring import Policy, retire, survey
 from pilotage.ledger.said import OUTCOME, OVERRIDE
 from pilotage.ledger.tables import REBUILDABLE
 from pilotage.ledger.verify import verify_ledger
@@ -37,6 +39,7 @@ from tests.ledger_world import (
     rejected,
 )
 
+OVER = 90 * 86_400_000_000
 OPERATIONAL = {tables.lease.name}
 
 
@@ -122,6 +125,22 @@ def test_after_an_erasure_nothing_of_the_person_comes_back(world: World) -> None
     report = rebuilt(world)
     assert report.erased > 0 and report.uncounted == ()
     same(world, before)
+
+
+def test_after_retention_what_it_left_stays(world: World) -> None:
+    policies = {"credit": Policy(payloads=Floor(days=30))}
+    steward = world.steward()
+    due = [each for each in survey(world.ledger, world.control, policies) if each.due(START + OVER)]
+    assert retire(steward, due, "tests").records > 50
+    steward.release()
+    before = everything(world)
+    report = rebuilt(world)
+    assert report.erased > 50 and report.uncounted == ()
+    same(world, before)
+    with writing(world.ledger) as connection:
+        connection.execute(delete(tables.decisions).where(tables.decisions.c.segment == due[0].path))
+    with pytest.raises(IntegrityError, match="no row that retention left"):
+        rebuilt(world)
 
 
 def test_only_heads_and_keys_survived(world: World) -> None:
