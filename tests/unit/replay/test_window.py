@@ -12,7 +12,9 @@ import pytest
 
 from pilotage.cli.main import main
 from pilotage.errors import InputError
+from pilotage.ledger.about import open_outbox_item
 from pilotage.ledger.erasure import erase
+from pilotage.ledger.items import read_private
 from pilotage.ledger.queries import DecisionFilter
 from pilotage.replay.model import ReplayVerdict
 from pilotage.replay.service import Replayer
@@ -100,7 +102,7 @@ def test_a_replay_is_put_on_record_without_personal_data(world: ConsoleWorld) ->
     assert event.kind == "decisions.replayed"
     assert event.facts["window"] == {"system": SYSTEM, "last": 3}
     assert event.facts["decisions"] == 3
-    assert event.private == {"person": "p-1"}
+    assert read_private(open_outbox_item(event, [world.installation.keyring.steward]).secret) == {"person": "p-1"}
     assert "c-7-" not in json.dumps(event.facts)
 
 
