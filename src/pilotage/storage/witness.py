@@ -17,6 +17,7 @@ from pilotage.kernel.digests import digest
 
 __all__ = ["Attesting", "ChangedRow", "attest", "attest_removal", "changed_rows", "row_digest"]
 
+_FACT = ("table", "key", "digest")
 _EXACT = 2**53
 """From it on JSON numbers are floats (RFC 8785 section 3.2.2.3), and PostgreSQL returns large floats as integers."""
 
@@ -66,7 +67,10 @@ def changed_rows(connection: Connection, tables: Iterable[Table], events: Iterab
     """
     expected: dict[tuple[str, str], tuple[int, str]] = {}
     for event in events:
-        for fact in event.facts.get("rows", ()):
+        facts = event.facts.get("rows")
+        for fact in facts if isinstance(facts, list | tuple) else ():
+            if not isinstance(fact, dict) or not all(isinstance(fact.get(name), str) for name in _FACT):
+                continue  # A changed leaf, which verification names; the row is then unattested.
             place = (fact["table"], fact["key"])
             if place not in expected or expected[place][0] <= event.at:
                 expected[place] = (event.at, fact["digest"])

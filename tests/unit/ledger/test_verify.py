@@ -22,6 +22,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import BigInteger, Boolean, Column, Engine, Float, Integer, LargeBinary, Table, Text, select
+from sqlalchemy.exc import IntegrityError as NotUnique
 
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.erasure import erase
@@ -429,7 +430,10 @@ def restorer(world: World, tmp_path: Path) -> Iterator[Restorer]:
 
 def missed(world: World, restorer: Restorer, change: Change) -> str:
     """What is wrong with the report on a change; empty when the change was found and its place named."""
-    change.apply()
+    try:
+        change.apply()
+    except NotUnique:
+        return ""  # the database itself refuses
     report = world.verify()
     restorer.restore()
     if report.ok:
