@@ -365,6 +365,21 @@ def test_every_random_change_is_found_and_named(mutator: Mutator, tmp_path: Path
     assert sum(counts.values()) == COUNT
 
 
+@pytest.mark.slow
+def test_facts_of_any_shape_stop_no_verification(mutator: Mutator) -> None:
+    kept, outside = mutator.kept, Outside(witnesses=[WITNESS.vkey()])
+    row = kept.rows("ledger", "events")[-1]
+    for facts in ("7", "[]", "null", '{"rows": 7}', '{"rows": [{"table": "people", "key": "a"}]}', "no JSON"):
+        kept.update("ledger", "events", row, "facts", facts)
+        report = verify(kept.live.installation)
+        assert not report.ok and names_row(report.faults, "events", row), (facts, report.faults)
+        kept.update("ledger", "events", row, "kind", "key.rotated")
+        assert not verify(kept.live.installation, outside=outside).ok, facts
+        assert not verify(kept.live.installation, since=report.size - 1).ok, facts
+        kept.restore(kept.database("ledger"))
+    assert verify(kept.live.installation, outside=outside).ok
+
+
 def found(report: LedgerReport, made: Mutation) -> bool:
     if report.ok:
         return False

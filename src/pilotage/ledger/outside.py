@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
 
 from pilotage.errors import InputError, IntegrityError, NotFound, PilotageError
 from pilotage.kernel.clock import rfc3339
@@ -91,7 +92,14 @@ class OutsideAudit:
         self.witnessed: list[Witnessed] = []
 
     def faults(self) -> Iterator[LedgerFault]:
-        """Whatever outside contradicts this ledger."""
+        """Whatever outside contradicts this ledger. Never raises for what is wrong with it."""
+        try:
+            yield from self._all()
+        except (PilotageError, DatabaseError, ValueError, TypeError, LookupError, AttributeError) as error:
+            what = error.what if isinstance(error, PilotageError) else str(error)[:200]
+            yield _fault("evidence from outside", f"cannot be compared with this ledger: {what}", "", "")
+
+    def _all(self) -> Iterator[LedgerFault]:
         with reading(self._engine) as connection:
             self._keys = key_periods(connection, self._keyring)
         for note in self._outside.checkpoints:

@@ -62,6 +62,8 @@ def verify_since(
         faults.add("ledger.db", "the database cannot be read", error.orig)
     except PilotageError as error:
         faults.add(home.ledger, error.what, error.got, error.expected)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        faults.add("ledger.db", f"what it says cannot be read: {error}")
     known: dict[str, int] = {}
     if part is not None:
         batches, payloads = part.batches, part.payloads

@@ -17,7 +17,6 @@ from pilotage.kernel.digests import digest
 
 __all__ = ["Attesting", "ChangedRow", "attest", "attest_removal", "changed_rows", "row_digest"]
 
-_FACT = ("table", "key", "digest")
 _EXACT = 2**53
 """From it on JSON numbers are floats (RFC 8785 section 3.2.2.3), and PostgreSQL returns large floats as integers."""
 
@@ -67,16 +66,21 @@ def changed_rows(connection: Connection, tables: Iterable[Table], events: Iterab
     """
     expected: dict[tuple[str, str], tuple[int, str]] = {}
     for event in events:
-        facts = event.facts.get("rows")
-        for fact in facts if isinstance(facts, list | tuple) else ():
-            if not isinstance(fact, dict) or not all(isinstance(fact.get(name), str) for name in _FACT):
-                continue  # A changed leaf, which verification names; the row is then unattested.
-            place = (fact["table"], fact["key"])
+        for place, value in _attested(event.facts):
             if place not in expected or expected[place][0] <= event.at:
-                expected[place] = (event.at, fact["digest"])
+                expected[place] = (event.at, value)
     for table in tables:
         here = {key: value for (name, key), (_, value) in expected.items() if name == table.name}
         yield from _compare(table, connection.execute(select(table)), here)
+
+
+def _attested(facts: Any) -> Iterator[tuple[tuple[str, str], str]]:
+    """((table, key), digest) of each row that facts attest. What is none attests nothing: its row is then unknown."""
+    rows = facts.get("rows") if isinstance(facts, dict) else None
+    for fact in rows if isinstance(rows, list | tuple) else ():
+        match fact:
+            case {"table": str(table), "key": str(key), "digest": str(value)}:
+                yield (table, key), value
 
 
 def _compare(table: Table, rows: Iterable[Row[Any]], expected: dict[str, str]) -> Iterator[ChangedRow]:

@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from sqlalchemy.exc import DatabaseError
+
 from pilotage.ledger.faults import LedgerFault
 from pilotage.ledger.outside import Outside, OutsideAudit
+from pilotage.ledger.queries import EventRow
 from pilotage.ledger.verify import LedgerReport, verify_ledger
 from pilotage.ledger.verify_batches import ReadableEvent
 from pilotage.ledger.verify_since import verify_since
@@ -54,6 +57,14 @@ def verify(
     return replace(report, witnessed=tuple(audit.witnessed))
 
 
+def _newest_events(installation: Installation) -> list[EventRow]:
+    """The index's newest events, oldest first; none when a row of it cannot be read, which verification has named."""
+    try:
+        return installation.ledger().events(limit=2_000)[::-1]
+    except (DatabaseError, ValueError, TypeError, LookupError, AttributeError):
+        return []
+
+
 def _control_faults(installation: Installation, sealed: Sequence[Attesting]) -> list[LedgerFault]:
     """Rows that no event attests. Control plane and ledger move on while they are compared, so a row counts only when
     it is found each time: an edit in SQL stays, a change that was just being sealed does not."""
@@ -61,7 +72,7 @@ def _control_faults(installation: Installation, sealed: Sequence[Attesting]) -> 
     for attempt in range(_ROUNDS):
         with reading(installation.control) as connection:
             unsealed = waiting(connection, limit=1_000_000)
-        since = installation.ledger().events(limit=2_000)[::-1]
+        since = _newest_events(installation)
         events: list[Attesting] = [*sealed, *since, *unsealed]
         now = {
             f"{row.table} {row.key}": LedgerFault(

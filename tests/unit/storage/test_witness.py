@@ -92,3 +92,24 @@ def test_the_keys_of_personal_tables_are_digests() -> None:
 def test_rows_that_differ_have_digests_that_differ(one: Any, other: Any) -> None:
     digests = [row_digest(row(at=at, body=body, raw=raw)) for at, body, raw in (one, other)]
     assert (digests[0] == digests[1]) == (one == other)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"table": "things", "key": "a"}],
+        [{"table": "things", "key": "a", "digest": None}],
+        ["x"],
+        "x",
+        7,
+        None,
+        {"a": 1},
+    ],
+)
+def test_facts_that_attest_nothing_hide_nothing_and_stop_nothing(engine: Engine, rows: Any) -> None:
+    with writing(engine) as connection:
+        connection.execute(insert(things).values(row()))
+    with reading(engine) as connection:
+        broken: list[Any] = [event(2, rows)]
+        assert [found.what for found in changed_rows(connection, [things], broken)] == ["unknown"]
+        assert not list(changed_rows(connection, [things], [event(1, attest(things, row())), *broken]))
