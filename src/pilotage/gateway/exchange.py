@@ -70,7 +70,7 @@ class Exchange:
         self._http, self.scope, self.keep_alive, self._tell_to_continue = http, scope, keep_alive, tell_to_continue
         self._arrived: asyncio.Future[None] | None = None
         self._start: Any = None
-        self.body: bytes | bytearray = b""
+        self.body = b""
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = False
 
@@ -106,7 +106,7 @@ class Exchange:
             self._arrived = None
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        piece, self.body = bytes(self.body), b""
+        piece, self.body = self.body, b""
         return {"type": "http.request", "body": piece, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:

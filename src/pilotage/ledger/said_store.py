@@ -17,7 +17,6 @@ __all__ = [
     "find_outcomes",
     "outcomes_of",
     "overridden_by",
-    "overrides_of",
     "scored",
 ]
 
@@ -36,12 +35,6 @@ def outcomes_of(connection: Connection, decision_ids: Iterable[str]) -> Sequence
 def overridden_by(lookup: str) -> ColumnElement[bool]:
     """The condition that the person of this keyed hash gave a decision another answer."""
     return decisions.c.id.in_(select(overrides.c.decision).where(overrides.c.reviewer == lookup))
-
-
-def overrides_of(connection: Connection, decision_ids: Iterable[str]) -> Sequence[Row[Any]]:
-    """The overrides of decisions, the oldest first."""
-    query = select(overrides).where(overrides.c.decision.in_(listed(connection, decision_ids)))
-    return connection.execute(query.order_by(overrides.c.leaf)).all()
 
 
 def scored(connection: Connection, ids: Iterable[str]) -> Sequence[Any]:

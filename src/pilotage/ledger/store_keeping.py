@@ -40,7 +40,6 @@ __all__ = [
     "SegmentRow",
     "active_holds",
     "all_holds",
-    "all_scheduled",
     "clear_segments",
     "count_erased",
     "count_rows",
@@ -134,11 +133,6 @@ def _clear_index(connection: Connection, of_decisions: ColumnElement[bool], of_e
 def all_holds(connection: Connection) -> Sequence[Row[Any]]:
     """Every legal hold, the newest first."""
     return connection.execute(select(legal_holds).order_by(legal_holds.c.placed.desc())).all()
-
-
-def all_scheduled(connection: Connection) -> Sequence[Row[Any]]:
-    """The erasures that wait for the end of a floor, the next one first."""
-    return connection.execute(select(scheduled_erasures).order_by(scheduled_erasures.c.due)).all()
 
 
 def destroy_key(connection: Connection, key_id: str, event: str, at: int) -> int:

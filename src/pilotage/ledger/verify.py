@@ -108,17 +108,11 @@ def verify_ledger(
 def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
     known: dict[str, int] = {}
     if audit is not None:
-        batches, payloads = audit.batches, audit.payloads
         known = {
             "size": audit.size,
             "published": audit.published,
-            "decisions": batches.decisions,
-            "events": batches.events,
-            "batches": batches.batches,
-            "segments": payloads.segments,
-            "readable": payloads.readable,
-            "erased": batches.erased,
-            "retired": batches.retired,
+            **audit.batches.figures(),
+            "retired": audit.batches.retired,
             "frames": audit.journals.frames,
         }
     return LedgerReport(

@@ -92,6 +92,17 @@ class BatchAudit:
             rows=self.rows, cabinet=self.payloads.cabinet, faults=self.faults, retired=self.payloads.retired.keys()
         )
 
+    def figures(self) -> dict[str, int]:
+        """How much of what was read, as reports have it."""
+        return {
+            "decisions": self.decisions,
+            "events": self.events,
+            "batches": self.batches,
+            "segments": self.payloads.segments,
+            "readable": self.payloads.readable,
+            "erased": self.erased,
+        }
+
     def take(self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch) -> None:
         """A batch: its leaves from tree index `first` on, the batch leaf at `end - 1`."""
         self._waiting.append(_Waiting(first=first, end=end, leaves=leaves, batch=batch))

@@ -66,16 +66,10 @@ def verify_since(
         faults.add("ledger.db", f"what it says cannot be read: {error}")
     known: dict[str, int] = {}
     if part is not None:
-        batches, payloads = part.batches, part.payloads
         known = {
             "size": part.size,
             "published": part.published,
-            "decisions": batches.decisions,
-            "events": batches.events,
-            "batches": batches.batches,
-            "segments": payloads.segments,
-            "readable": payloads.readable,
-            "erased": batches.erased,
+            **part.batches.figures(),
         }
     return LedgerReport(
         ok=faults.count == 0,
