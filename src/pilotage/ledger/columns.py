@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.queries import DecisionRow, RecordedDecision
 
-__all__ = ["COLUMNS", "PAYLOAD_COLUMNS", "TEXT_FORMATS", "payload_values", "row_values", "written"]
+__all__ = ["COLUMNS", "PAYLOAD_COLUMNS", "TEXT_FORMATS", "payload_values", "plain_cell", "row_values", "written"]
 
 COLUMNS: Mapping[str, str] = {
     "leaf": "BIGINT",
@@ -48,6 +49,10 @@ PAYLOAD_COLUMNS: Mapping[str, str] = dict.fromkeys(
 `unreadable` says why a payload could not be read."""
 
 _PIECE_BYTES = 1 << 16
+_STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet take a cell for a formula, also in full width."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def row_values(row: DecisionRow) -> dict[str, Any]:
@@ -83,6 +88,13 @@ def written(values: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
         yield [_json(value) if isinstance(value, dict | list) else value for value in row]
 
 
+def plain_cell(value: Any) -> Any:
+    """A cell that no spreadsheet runs: text that begins like a formula gets an apostrophe; numbers stay numbers."""
+    if isinstance(value, str) and value.startswith(_STARTS_FORMULA) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_odd)
 
@@ -113,7 +125,7 @@ def _as_csv(names: Sequence[str], pages: Iterable[list[Sequence[Any]]]) -> Itera
     writer.writerow(names)
     for page in pages:
         for row in written(page):
-            writer.writerow(row)
+            writer.writerow([plain_cell(value) for value in row])
             if buffer.tell() > _PIECE_BYTES:
                 yield _drained(buffer)
     yield _drained(buffer)

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from pilotage.errors import Unavailable
+from pilotage.ledger.columns import plain_cell
 from pilotage.ledger.erasure import erase
 from pilotage.ledger.export import FORMATS, begin_export
 from pilotage.ledger.queries import DecisionFilter
@@ -164,3 +165,36 @@ def test_a_full_disk_is_said_and_leaves_nothing(world: World, tmp_path: Path, fo
     with little_room(), pytest.raises((Unavailable, OSError)):
         made.write(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+def test_no_cell_of_a_csv_is_a_formula(tmp_path: Path, start: str) -> None:
+    world = make_world(tmp_path)
+    evil = f"{start}cmd|' /C calc'!A0"
+    frame = decision(f"{start}HYPERLINK(1)", score=-0.25, arm=evil)
+    world.write([frame])
+    world.steward().seal_all()
+    [row] = rows_of(exported(world, "csv", payload=True), "csv", tmp_path)
+    assert row["arm"] == f"'{evil}" and row["person"] == f"'{start}HYPERLINK(1)"
+    assert (row["score"], row["turn"]) == ("-0.25", "0")
+    [kept] = rows_of(exported(world, "jsonl"), "jsonl", tmp_path)
+    assert kept["arm"] == evil, "only a spreadsheet runs formulas"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (-1.5, -1.5),
+        ("-1.5", "-1.5"),
+        ("+3e-7", "+3e-7"),
+        ("-.5", "-.5"),
+        ("-1+1", "'-1+1"),
+        ("-", "'-"),
+        ("a=1", "a=1"),
+        (None, None),
+        ("", ""),
+        ("-1\n=2", "'-1\n=2"),
+    ],
+)
+def test_numbers_stay_numbers_and_text_stays_text(value: object, written: object) -> None:
+    assert plain_cell(value) == written

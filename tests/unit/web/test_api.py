@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -297,3 +297,56 @@ def test_a_trace_is_a_tree(auditor: TestClient) -> None:
     found = auditor.get(f"/api/v1/traces/{id_}").json()
     assert [(node["depth"], node["row"]["id"]) for node in found["nodes"]] == [(0, id_)] and found["whole"]
     assert auditor.get("/api/v1/traces/nosuch").status_code == 404
+
+
+class TestWhatWasInProduction:
+    def test_then_now_and_before(self, auditor: TestClient, world: ConsoleWorld) -> None:
+        now = auditor.get(f"/api/v1/systems/{SYSTEM}/at")
+        assert now.status_code == 200
+        found = now.json()
+        assert found["release"] == world.release.digest
+        assert auditor.get(f"/api/v1/systems/{SYSTEM}/at?time=2001-01-01T00:00Z").json() is None
+
+    def test_names_are_for_those_who_may_read_payloads(self, client: TestClient, world: ConsoleWorld) -> None:
+        path = f"/api/v1/systems/{SYSTEM}/at"
+        full, without = (client.get(path, headers=as_(world, role)).json() for role in ("auditor", "operator"))
+        people = {person.name for person in world.governed.people.values()}
+        assert full["by"] in people and full["by"] not in json.dumps(without)
+        assert full["release"] == without["release"]
+
+    def test_what_cannot_be_asked(self, auditor: TestClient, client: TestClient, world: ConsoleWorld) -> None:
+        assert auditor.get("/api/v1/systems/none/at").status_code == 404
+        assert auditor.get(f"/api/v1/systems/{SYSTEM}/at?time=yesterday").status_code == 422
+        witness = client.get(f"/api/v1/systems/{SYSTEM}/at", headers=as_(world, "witness"))
+        assert (witness.status_code, witness.json()["error"]["code"]) == (403, "forbidden")
+
+
+class TestOverride:
+    BODY: ClassVar[dict[str, str]] = {"answer": "favourable", "reason": "income proven"}
+
+    def test_a_reviewer_answers_otherwise_and_it_is_sealed(self, tmp_path: Path) -> None:
+        own = make_console_world(tmp_path)
+        [id_] = own.seal(own.answered(1))
+        with TestClient(create_app(own.installation)) as client:
+            path, reviewer = f"/api/v1/decisions/{id_}", as_(own, "reviewer")
+            answer = client.post(f"{path}/override", json=self.BODY, headers=reviewer)
+            assert answer.status_code == 201 and answer.json()["decision"] == id_
+            own.steward.seal_all()
+            [said] = client.get(path, headers=reviewer).json()["said"]
+            assert said["event"] == answer.json()["event"] and said["private"]["value"] == "favourable"
+            assert client.get(path, headers=as_(own, "operator")).json()["said"][0]["private"] is None
+        own.close()
+
+    def test_who_may_and_what_is_refused(self, client: TestClient, world: ConsoleWorld) -> None:
+        path, reviewer = f"/api/v1/decisions/{first(client_of(client, world), 'answered')}", as_(world, "reviewer")
+        assert client.post(f"{path}/override", json=self.BODY, headers=as_(world, "operator")).status_code == 403
+        unknown = client.post("/api/v1/decisions/none/override", json=self.BODY, headers=reviewer)
+        assert unknown.status_code == 404
+        for body in ({"answer": "x"}, {"answer": " ", "reason": "x"}, {"answer": "x", "reason": "y" * 2_001}):
+            answer = client.post(f"{path}/override", json=body, headers=reviewer)
+            assert answer.status_code == 422 and answer.json()["error"]["faults"], body
+
+
+def client_of(client: TestClient, world: ConsoleWorld) -> TestClient:
+    client.headers["authorization"] = as_(world, "auditor")["authorization"]
+    return client
