@@ -64,6 +64,12 @@ MEANINGS = {
     "pull_lag_mib": ("", str(Settings.pull_lag_mib), "The same, for this many MiB that are not here yet."),
     "pull_mib_s": ("", str(Settings.pull_mib_s), "How many MiB a second the steward pulls from one node at most."),
     "node": ("", "the machine's name", "This machine's name in journal paths: letters, digits, hyphens."),
+    "trusted_proxies": (
+        "",
+        "none",
+        "Networks with commas, such as `10.0.0.0/8,2001:db8::/32`: a request whose connection comes from one of them "
+        "comes from whom its `X-Forwarded-For` names last outside of them. Without it the header counts for nothing.",
+    ),
     "keyring_command": (
         "",
         "none",

@@ -11,31 +11,105 @@ from pilotage.access import store
 from pilotage.access.model import ApiKey, Person, Secret, require
 from pilotage.access.secrets import new_secret
 from pilotage.errors import Conflict, InputError, NotFound
+from pilotage.kernel.networks import parse_networks
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 
-__all__ = ["active_keys", "issue_key", "revoke_key"]
+__all__ = ["active_keys", "find_key", "issue_key", "revoke_key", "rotate_key"]
 
+_LONGEST_OVERLAP = 90 * 86_400_000_000
 _SCOPE = re.compile(r"(?:decide|outcome):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
 
 
 def issue_key(
-    connection: Connection, person: Person, *, name: str, scopes: Iterable[str], expires: int = 0, at: int
+    connection: Connection,
+    person: Person,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    expires: int = 0,
+    networks: Iterable[str] = (),
+    at: int,
 ) -> Secret:
     """A new API key in the caller's transaction, with its event `key.issued`.
 
     `scopes` are `decide:<system>` (ask it) and `outcome:<system>` (tell what became of its decisions), `*` for all;
-    `expires` is Unix microseconds, 0 for never. Raises Forbidden, InputError.
+    `expires` is Unix microseconds, 0 for never; `networks` are where it may be used from, in CIDR form, none for
+    anywhere. Raises Forbidden, InputError.
     """
     require(person, "key.issue")
-    asked = list(dict.fromkeys(scopes))
+    asked, places = list(dict.fromkeys(scopes)), [str(network) for network in parse_networks(networks)]
     _check(name, asked, expires, at)
+    return _add(connection, person, name=name, scopes=asked, expires=expires, networks=places, replaces="", at=at)
+
+
+def rotate_key(connection: Connection, person: Person, id: str, *, overlap: int, at: int) -> Secret:
+    """A new key with the name, scopes, end and networks of another, in the caller's transaction.
+
+    The old key goes on for `overlap` microseconds, or to its own end if that is earlier; 0 ends it now. Events
+    `key.issued` and `key.superseded`. Raises Forbidden, NotFound, Conflict (the key is over already), InputError.
+    """
+    require(person, "key.issue")
+    require(person, "key.revoke")
+    old = _held(connection, id)
+    if old.revoked or (old.expires and at >= old.expires):
+        raise Conflict("this API key is over already", got=id, mend="issue a new one: pilotage key issue")
+    if not 0 <= overlap <= _LONGEST_OVERLAP:
+        raise InputError("the overlap is too long", got=overlap, expected="at most 90 days", mend="shorten it")
+    new = _add(
+        connection,
+        person,
+        name=old.name,
+        scopes=list(old.scopes),
+        expires=old.expires,
+        networks=list(old.networks),
+        replaces=id,
+        at=at,
+    )
+    until = min(at + overlap, old.expires or at + overlap)
+    row = store.change(connection, store.api_keys, id, expires=until)
+    facts = {"key": id, "successor": new.id, "expires": until, "rows": attest(store.api_keys, row)}
+    emit(connection, "key.superseded", facts=facts, private={"by": person.id}, at=at)
+    return new
+
+
+def find_key(connection: Connection, id: str) -> ApiKey:
+    """The key with an id, revoked and expired ones too. Raises NotFound."""
+    for key in store.keys(connection):
+        if key.id == id:
+            return key
+    raise NotFound("no such API key", got=id, mend="its id is the 16 digits after pk_; see: pilotage key list")
+
+
+def _held(connection: Connection, id: str) -> ApiKey:
+    """The key, which nobody else changes until the transaction ends."""
+    store.row(connection, store.api_keys, id, hold=True)
+    return find_key(connection, id)
+
+
+def _add(
+    connection: Connection,
+    person: Person,
+    *,
+    name: str,
+    scopes: list[str],
+    expires: int,
+    networks: list[str],
+    replaces: str,
+    at: int,
+) -> Secret:
     new = new_secret("pk")
-    row = {"id": new.id, "name": name, "sha256": new.sha256, "scopes": asked, "created": at, "expires": expires}
+    row = {"id": new.id, "name": name, "sha256": new.sha256, "scopes": scopes, "created": at, "expires": expires}
     row["revoked"] = 0
     store.add(connection, store.api_keys, row)
-    facts = {"key": new.id, "scopes": asked, "expires": expires, "rows": attest(store.api_keys, row)}
-    emit(connection, "key.issued", facts=facts, private={"by": person.id, "name": name}, at=at)
+    rows = attest(store.api_keys, row)
+    facts: dict[str, object] = {"key": new.id, "scopes": scopes, "expires": expires}
+    if networks or replaces:
+        bounds = {"key": new.id, "networks": networks, "replaces": replaces}
+        store.add(connection, store.key_bounds, bounds)
+        rows += attest(store.key_bounds, bounds)
+        facts |= {"networks": networks, "replaces": replaces}
+    emit(connection, "key.issued", facts=facts | {"rows": rows}, private={"by": person.id, "name": name}, at=at)
     return Secret(id=new.id, text=new.text, expires=expires)
 
 
@@ -45,10 +119,7 @@ def revoke_key(connection: Connection, person: Person, id: str, *, at: int) -> N
     Raises Forbidden, NotFound, Conflict (revoked already).
     """
     require(person, "key.revoke")
-    found = store.row(connection, store.api_keys, id, hold=True)
-    if found is None:
-        raise NotFound("no such API key", got=id, mend="its id is the 16 digits after pk_; see: pilotage key list")
-    if found["revoked"]:
+    if _held(connection, id).revoked:
         raise Conflict("this API key is revoked already", got=id, mend="nothing is left to do")
     row = store.change(connection, store.api_keys, id, revoked=at)
     facts = {"key": id, "rows": attest(store.api_keys, row)}

@@ -94,7 +94,10 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key as it is kept: hex SHA-256 of the whole key, and scopes such as `decide:credit-default`."""
+    """An API key as it is kept: hex SHA-256 of the whole key, and scopes such as `decide:credit-default`.
+
+    `networks` are where it may be used from, in CIDR form (empty: anywhere); `replaces` is the key it was rotated from.
+    """
 
     id: str
     name: str
@@ -103,6 +106,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     expires: int
     revoked: int
+    networks: tuple[str, ...] = ()
+    replaces: str = ""
 
 
 def may(person: Person, permission: str) -> bool:

@@ -16,6 +16,7 @@ __all__ = [
     "api_keys",
     "change",
     "find_person",
+    "key_bounds",
     "keys",
     "links",
     "lock",
@@ -69,6 +70,15 @@ api_keys = Table(
     Column("revoked", BIG, nullable=False),
 )
 
+key_bounds = Table(
+    "api_key_bounds",
+    control,
+    Column("key", String(16), ForeignKey("api_keys.id"), primary_key=True),
+    Column("networks", DOCUMENT, nullable=False),
+    Column("replaces", String(16), nullable=False),
+)
+"""What a key has beyond scopes and an end, for those that have any."""
+
 
 def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Insert one row."""
@@ -117,8 +127,14 @@ def lock(connection: Connection, table: Table) -> None:
 
 def keys(connection: Connection) -> list[ApiKey]:
     """Every API key, by id, revoked ones too."""
-    rows = connection.execute(select(api_keys).order_by(api_keys.c.id)).mappings()
-    return [ApiKey(**{**found, "scopes": tuple(found["scopes"])}) for found in rows]
+    bounds = (key_bounds.c.networks, key_bounds.c.replaces)
+    rows = connection.execute(select(api_keys, *bounds).outerjoin(key_bounds).order_by(api_keys.c.id)).mappings()
+    return [_key(found) for found in rows]
+
+
+def _key(found: RowMapping) -> ApiKey:
+    networks, replaces = tuple(found["networks"] or ()), found["replaces"] or ""
+    return ApiKey(**{**found, "scopes": tuple(found["scopes"]), "networks": networks, "replaces": replaces})
 
 
 def _person(found: RowMapping) -> Person:

@@ -8,6 +8,7 @@ import click
 
 from pilotage.cli.identity import settings_of
 from pilotage.cli.main import Chosen
+from pilotage.gateway.peers import Peers
 from pilotage.gateway.worker import serve
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.supervisor import listener
@@ -33,5 +34,6 @@ def gateway(chosen: Chosen, worker: int, fd: int | None, host: str | None, gatew
             worker=worker,
             sockets=[listener(fd, settings.host, settings.gateway_port)],
             database_url=settings.database_url,
+            peers=Peers(settings.trusted_proxies),
         )
     )

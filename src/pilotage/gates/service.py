@@ -32,6 +32,7 @@ ATTESTED = (
     access_store.people,
     access_store.tokens,
     access_store.api_keys,
+    access_store.key_bounds,
     systems,
     evidence_table,
     releases_table,

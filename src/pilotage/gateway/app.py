@@ -16,6 +16,7 @@ from pilotage.gateway.describe import describe
 from pilotage.gateway.headers import read_headers
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
 from pilotage.gateway.metrics import Metrics
+from pilotage.gateway.peers import Peers
 from pilotage.gateway.record import Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
@@ -40,7 +41,15 @@ class Gateway:
     `failed` is set for ever once a record did not reach the disk: a new process with a new journal file must follow.
     """
 
-    def __init__(self, *, node: str, worker: int, limits: Limits | None = None, clock: Clock = now_us) -> None:
+    def __init__(
+        self,
+        *,
+        node: str,
+        worker: int,
+        limits: Limits | None = None,
+        clock: Clock = now_us,
+        peers: Peers | None = None,
+    ) -> None:
         self.serving: Serving | None = None
         self._journal: Journal | None = None
         self._turn: Turn | None = None
@@ -48,6 +57,7 @@ class Gateway:
         self.draining = False
         self.in_flight = 0
         self.denials = Denials()
+        self.peers = peers or Peers()
         self.chance = Chance()
         self.limits = limits or Limits()
         self.metrics = Metrics(f"{node}/{worker}", self._gauges)
@@ -105,6 +115,8 @@ class Gateway:
             raise _overloaded()
         received, headers = self._clock(), read_headers(scope["headers"])
         principal = serving.principals.authenticate(headers.key, received)
+        if principal.networks:
+            self.peers.require(principal.networks, scope)
         if live is None and (told := told_address(scope["path"])) is not None:
             return await self._tell(scope, receive, told, principal, received, headers.length)
         system = live.route.system if live is not None else _asked_system(scope["path"])
@@ -184,8 +196,8 @@ class Gateway:
     def _turn_away(self, error: PilotageError, scope: Scope) -> Reply:
         """The reply to a request that made no decision; counted as a denial by key or address, and code."""
         known = self.serving.principals.find(read_headers(scope["headers"]).key) if self.serving is not None else None
-        client = scope.get("client") or ("unknown", 0)
-        self.denials.count(known.name if known is not None else client[0], error.code, self._clock())
+        origin = known.name if known is not None else str(self.peers.address(scope) or "unknown")
+        self.denials.count(origin, error.code, self._clock())
         headers = error.headers if isinstance(error, Denied) else ()
         if error.status == 401:
             headers = [(b"www-authenticate", b"Bearer")]

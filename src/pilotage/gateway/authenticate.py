@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pilotage.errors import Forbidden, Unauthenticated
 from pilotage.gateway.plan import Key
+from pilotage.kernel.networks import Network, parse_networks
 
 __all__ = ["Principal", "Principals", "authorize"]
 
@@ -21,7 +22,8 @@ _BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key th
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
     """The holder of a key. `systems` are those it may ask for decisions, `outcomes` those whose outcomes it may tell;
-    `*` in one stands for every system. `name` is how records name it.
+    `*` in one stands for every system. `name` is how records name it; `networks` are where it may be used from, none
+    for anywhere.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Principal:
     expires: int
     systems: frozenset[str]
     outcomes: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
 
     def may_decide(self, system: str) -> bool:
         """Whether the key's scopes cover decisions of this system."""
@@ -76,4 +79,5 @@ def _principal(key: Key) -> Principal:
         expires=key.expires,
         systems=frozenset(system for action, _, system in scopes if action in ("decide", "*")),
         outcomes=frozenset(system for action, _, system in scopes if action in ("outcome", "*")),
+        networks=parse_networks(key.networks),
     )

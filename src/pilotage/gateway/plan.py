@@ -13,13 +13,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as a gateway knows it: never the key, only the hex SHA-256 of it.
 
     `scopes` are `action:system`, such as `decide:credit-default`; `*` stands for every system. `expires` is Unix
-    microseconds, 0 for never.
+    microseconds, 0 for never. `networks` are where it may be used from, in CIDR form; none is anywhere.
     """
 
     id: str
     sha256: str
     scopes: list[str]
     expires: int = 0
+    networks: list[str] = []
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from pilotage.contracts.compile import RowCheck, compile_contract
 from pilotage.contracts.model import DataContract
-from pilotage.errors import IntegrityError
+from pilotage.errors import InputError, IntegrityError
 from pilotage.gateway.authenticate import Principals
 from pilotage.gateway.forms import AnsweredForms
 from pilotage.gateway.plan import Route, ServingPlan, decode_plan
@@ -82,7 +82,7 @@ def read_plan(stored: StoredPlan) -> ServingPlan:
         plan = decode_plan(stored.body)
         Principals(plan.keys)
         bytes.fromhex(plan.steward_key)
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         raise IntegrityError(
             f"serving plan {stored.version} cannot be read",
             got=error,

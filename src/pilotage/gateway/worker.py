@@ -23,6 +23,7 @@ import uvloop
 from pilotage.errors import PilotageError
 from pilotage.gateway.app import Gateway
 from pilotage.gateway.limit import Limits
+from pilotage.gateway.peers import Peers
 from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
 from pilotage.gateway.store import StoredPlan
@@ -65,22 +66,24 @@ def serve(
     database_url: str | None = None,
     limits: Limits | None = None,
     drain_s: float = 10.0,
+    peers: Peers | None = None,
 ) -> int:
     """Run one worker on listening sockets until it is told to stop; the exit code to end the process with.
 
     Sockets may be shared with other workers. Answers 503 until there is a plan. Must be called in the main thread.
     """
-    this = _Worker(home, node, worker, database_url, limits, drain_s)
+    gateway = Gateway(node=node, worker=worker, limits=limits, peers=peers)
+    this = _Worker(home, node, worker, database_url, gateway, drain_s)
     return uvloop.run(this.run(list(sockets)))
 
 
 class _Worker:
     def __init__(
-        self, home: Home, node: str, worker: int, database_url: str | None, limits: Limits | None, drain_s: float
+        self, home: Home, node: str, worker: int, database_url: str | None, gateway: Gateway, drain_s: float
     ) -> None:
         self._home, self._node, self._worker, self._drain_s = home, node, worker, drain_s
         self._engine = open_engine(url_of(home, "control", database_url))
-        self._gateway = Gateway(node=node, worker=worker, limits=limits)
+        self._gateway = gateway
         self._journal: JournalWriter | None = None
         self._current = asyncio.Event()
         self._stop = asyncio.Event()

@@ -7,6 +7,7 @@ import fcntl
 from sqlalchemy import Connection, Engine
 
 from pilotage.access.keys import active_keys
+from pilotage.access.model import ApiKey
 from pilotage.gateway.plan import Key, Route, ServingPlan, decode_plan
 from pilotage.gateway.plan_file import write_plan_file
 from pilotage.gateway.store import StoredPlan, add_plan, newest_plan, newest_version, serving_plans
@@ -34,10 +35,7 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journ
         created=at,
         steward_key=steward_key,
         routes=[_route(live) for live in lives if live is not None],
-        keys=[
-            Key(id=key.id, sha256=key.sha256, scopes=list(key.scopes), expires=key.expires)
-            for key in active_keys(connection, at)
-        ],
+        keys=[_key(key) for key in active_keys(connection, at)],
         journals_since=since,
     )
 
@@ -69,6 +67,10 @@ def refresh_plan_file(control: Engine, home: Home) -> None:
             stored = newest_plan(connection)
         if stored is not None:
             write_plan_file(home.plan_file, stored)
+
+
+def _key(key: ApiKey) -> Key:
+    return Key(id=key.id, sha256=key.sha256, scopes=list(key.scopes), expires=key.expires, networks=list(key.networks))
 
 
 def _route(live: Live) -> Route:

@@ -133,14 +133,27 @@ class Rollout:
         """Let a stopped system answer again, with the release that is live. Raises as `stop`."""
         return self._switch(person, "start", system, reason)
 
-    def issue_key(self, person: Person, *, name: str, scopes: Iterable[str], expires: int = 0) -> Secret:
+    def issue_key(
+        self, person: Person, *, name: str, scopes: Iterable[str], expires: int = 0, networks: Iterable[str] = ()
+    ) -> Secret:
         """A new API key, good on every gateway as soon as the plan arrives. Raises Forbidden, InputError, NotFound."""
         asked = list(scopes)
         with self._changing(person, "key.issue") as (connection, at):
-            new = keys.issue_key(connection, person, name=name, scopes=asked, expires=expires, at=at)
+            new = keys.issue_key(connection, person, name=name, scopes=asked, expires=expires, networks=networks, at=at)
             for scope in asked:
                 if not scope.endswith(":*"):
                     find_system(connection, scope.partition(":")[2])
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return new
+
+    def rotate_key(self, person: Person, key: str, *, overlap: int) -> Secret:
+        """A new API key in the place of one that goes on for `overlap` microseconds.
+
+        Raises Forbidden, NotFound, Conflict (revoked or over already), InputError.
+        """
+        with self._changing(person, "key.issue") as (connection, at):
+            new = keys.rotate_key(connection, person, key, overlap=overlap, at=at)
             self._plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return new

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pilotage.errors import InputError
+from pilotage.kernel.networks import Network, parse_networks
 from pilotage.storage.home import Home
 
 __all__ = ["Settings"]
@@ -21,6 +22,8 @@ class Settings:
     `home`: where state lives. `database_url`: a PostgreSQL URL, or None for the embedded SQLite files. `host`: the
     address to listen on. `gateway_port`, `console_port`: 0 picks a free one. `workers`: gateway processes. `node`: this
     machine's name in journal paths. `keyring_command`: prints the keyring, or the secret that opens its file.
+
+    `trusted_proxies`: networks whose `X-Forwarded-For` says who asks the gateway.
 
     `journal_host`, `journal_port`: where a gateway node offers its journal. `pull_lag_s`, `pull_lag_mib`: how far a
     node may be behind before an alert. `pull_mib_s`: how fast the steward pulls from one node at most.
@@ -38,6 +41,7 @@ class Settings:
     pull_lag_s: int = 60
     pull_lag_mib: int = 256
     pull_mib_s: int = 64
+    trusted_proxies: tuple[Network, ...] = ()
     keyring_command: str = field(default="", repr=False)
 
     @classmethod
@@ -61,6 +65,7 @@ class Settings:
             pull_lag_s=_whole(value("pull_lag_s", cls.pull_lag_s), "pull_lag_s", 1, 31_536_000),
             pull_lag_mib=_whole(value("pull_lag_mib", cls.pull_lag_mib), "pull_lag_mib", 1, 1 << 30),
             pull_mib_s=_whole(value("pull_mib_s", cls.pull_mib_s), "pull_mib_s", 1, 1 << 20),
+            trusted_proxies=_networks(str(value("trusted_proxies", "")), "trusted_proxies"),
             keyring_command=str(value("keyring_command", "")),
         )
 
@@ -78,6 +83,19 @@ def _whole(value: object, name: str, least: int, most: int) -> int:
             mend=f"mend --{name.replace('_', '-')} or PILOTAGE_{name.upper()}",
         )
     return number
+
+
+def _networks(value: str, name: str) -> tuple[Network, ...]:
+    try:
+        return parse_networks(each for each in value.split(",") if each.strip())
+    except InputError as error:
+        raise InputError(
+            f"setting {name} is not usable",
+            got=value,
+            expected="networks with commas: 10.0.0.0/8,2001:db8::/32",
+            mend=f"mend PILOTAGE_{name.upper()}",
+            faults=error.faults,
+        ) from error
 
 
 def _plain_name(value: str) -> str:

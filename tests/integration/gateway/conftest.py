@@ -34,6 +34,7 @@ from pilotage.testing.releases import make_release
 SYSTEM = "example"
 KEY = "pk_live_" + "a" * 43
 OTHER = "pk_other_" + "b" * 43
+HERE, AWAY = "pk_here_" + "d" * 43, "pk_away_" + "e" * 43
 ROW = {"customer": "c-1", "income": 50_000, "late_payments": 2, "home": "rent", "age": 40}
 
 _RUN = """
@@ -130,8 +131,13 @@ class Stand:
         return self.version
 
     def keys(self) -> list[Key]:
-        """The keys of a plan unless others are given: one for the system, one for another system."""
+        """The keys of a plan unless others are given: one for the system, one for another; one from here, one not."""
+        bound = [("here", HERE, ["127.0.0.0/8", "::1"]), ("away", AWAY, ["192.0.2.0/24"])]
         return [
+            *(
+                Key(id=id_, sha256=hashlib.sha256(key.encode()).hexdigest(), scopes=["decide:*"], networks=networks)
+                for id_, key, networks in bound
+            ),
             Key(id="live", sha256=hashlib.sha256(KEY.encode()).hexdigest(), scopes=[f"decide:{SYSTEM}"]),
             Key(id="other", sha256=hashlib.sha256(OTHER.encode()).hexdigest(), scopes=["decide:elsewhere"]),
         ]

@@ -294,3 +294,13 @@ def test_more_than_a_worker_can_do_is_told_to_come_back(stand):
     assert reply.headers["retry-after"] == "1"
     assert worker.end() == 0
     assert stand.decisions() == {}
+
+
+def test_a_key_bound_to_networks_works_from_them_only(shared, worker):
+    body = json.dumps({"inputs": ROW})
+    here, away = "pk_here_" + "d" * 43, "pk_away_" + "e" * 43
+    assert post(worker, body, authorization=f"Bearer {here}").status_code == 200
+    spoofed = {"authorization": f"Bearer {away}", "x-forwarded-for": "192.0.2.1"}
+    reply = post(worker, body, **spoofed)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "address_not_allowed")
+    assert httpx.get(worker.decide, headers=spoofed, timeout=20).status_code == 403

@@ -226,10 +226,24 @@ def test_a_key_is_printed_alone_once_and_revoked_by_id(call: Call) -> None:
     assert [each["revoked"] for each in value(call("key", "list", "--json")[1]) if each["id"] == mine["id"]] == [True]
 
 
+def test_a_key_is_rotated_and_shown(call: Call) -> None:
+    issue = ("key", "issue", "till", "--scope", "decide:example", "--from", "10.0.0.0/8", "--json")
+    old = value(call(*issue, role="operator")[1])
+    code, out, err = call("key", "rotate", old["id"], "--overlap", "2h", role="operator")
+    assert (code, out.startswith("pk_"), "once" in err) == (0, True, True)
+    shown = value(call("key", "show", old["id"], "--json")[1])
+    assert (shown["state"], shown["networks"], out.split("_")[1]) == ("good", ["10.0.0.0/8"], shown["successor"])
+    assert value(call("key", "show", shown["successor"], "--json")[1])["replaces"] == old["id"]
+    assert "10.0.0.0/8" in call("key", "show", old["id"])[1]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("key", "issue", "x", "--scope", "everything"), "decide:"),
+        (("key", "issue", "x", "--scope", "decide:example", "--from", "home"), "10.0.0.0/8"),
+        (("key", "rotate", "nosuch", "--overlap", "a day"), "24h"),
+        (("key", "show", "nosuch"), "pilotage key list"),
         (("key", "issue", "x", "--scope", "decide:example", "--expires", "soon"), "not a time"),
         (("key", "revoke", "nosuch"), "pilotage key list"),
         (("rollback", "--system", "example"), "example"),
