@@ -6,21 +6,32 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from pilotage.errors import Forbidden, NotFound, PilotageError, Unavailable
+from pilotage.gateway.addresses import ADDRESSES, DECIDE, Address, Found, find, is_open_inference
 from pilotage.gateway.authenticate import Principal, authorize
-from pilotage.gateway.decide import decide
+from pilotage.gateway.decide import LARGE_BODY, decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
-from pilotage.gateway.headers import read_headers
+from pilotage.gateway.headers import Headers, read_headers
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
 from pilotage.gateway.metrics import Metrics
+from pilotage.gateway.open_inference import (
+    infer_error,
+    infer_reply,
+    model_metadata,
+    must_be_live,
+    read_inference,
+    server_metadata,
+)
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.record import Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
-from pilotage.gateway.tell import tell, told_address
+from pilotage.gateway.tell import tell
 from pilotage.gateway.turn import Turn
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
@@ -32,6 +43,16 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
+
+
+class _Admitted(NamedTuple):
+    """A request that may go on: what it is answered from, who asks, when it came (Unix microseconds), its headers."""
+
+    serving: Serving
+    turn: Turn
+    principal: Principal
+    received: int
+    headers: Headers
 
 
 class Gateway:
@@ -96,19 +117,32 @@ class Gateway:
                 reply = self._turn_away(error, scope)
             except Exception:  # noqa: BLE001 - a fault of ours: the client hears of it as JSON, the log has the rest
                 _log.exception("a request failed")
-                reply = error_reply(_internal(), uuid7())
+                reply = _error(scope, _internal())
             if self.draining:
                 reply.headers.append((b"connection", b"close"))
-            self.metrics.count(system, reply.outcome, reply.status, perf_counter() - started)
+            self.metrics.count(system or reply.system, reply.outcome, reply.status, perf_counter() - started)
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
         finally:
             self.in_flight -= 1
 
     async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:
+        if live is None:
+            return await self._elsewhere(scope, receive)
+        serving, turn, principal, received, headers = self._admitted(scope)
+        authorize(principal, live.route.system)
+        if scope["method"] != "POST":
+            return _described(live, scope["method"])
+        self._rates.take(principal.id)
+        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
+        return await self._decide(live, body, turn, received, principal, headers.trace)
+
+    def _admitted(self, scope: Scope) -> _Admitted:
+        """The steps that every request passes that needs a key: ready, not overloaded, known, from its network.
+
+        Raises what turns it away.
+        """
         serving, turn = self.serving, self._turn
-        if live is None and (own := self._own_page(scope["path"])):
-            return own
         if serving is None or turn is None or self.failed.is_set():
             raise self._not_ready()
         if self.in_flight > self.limits.in_flight:
@@ -117,16 +151,11 @@ class Gateway:
         principal = serving.principals.authenticate(headers.key, received)
         if principal.networks:
             self.peers.require(principal.networks, scope)
-        if live is None and (told := told_address(scope["path"])) is not None:
-            return await self._tell(scope, receive, told, principal, received, headers.length)
-        system = live.route.system if live is not None else _asked_system(scope["path"])
-        authorize(principal, system)
-        if live is None:
-            raise NotFound("no such system is live", got=system, mend="check the name", code="unknown_system")
-        if scope["method"] != "POST":
-            return _described(live, scope["method"])
-        self._rates.take(principal.id)
-        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
+        return _Admitted(serving, turn, principal, received, headers)
+
+    async def _decide(
+        self, live: LiveSystem, body: bytes, turn: Turn, received: int, principal: Principal, trace: str
+    ) -> Reply:
         try:
             return await decide(
                 live,
@@ -135,29 +164,66 @@ class Gateway:
                 chance=self.chance,
                 received=received,
                 principal=principal.name,
-                trace=headers.trace,
+                trace=trace,
                 charge=lambda rows: self._rates.take(principal.id, rows),
             )
         except Unavailable:
             self.failed.set()
             raise
 
-    async def _tell(
-        self, scope: Scope, receive: Receive, decision: str, principal: Principal, received: int, length: bytes
-    ) -> Reply:
+    async def _elsewhere(self, scope: Scope, receive: Receive) -> Reply:
+        """Every address but the decisions of a live system."""
+        found, method = find(scope["path"]), scope["method"]
+        if found is not None and found.address.access == "open":
+            return self._own_page(found.address.name)
+        admitted = self._admitted(scope)
+        if found is None:
+            raise _no_such_address(scope["path"])
+        if found.address.access == "decide":
+            authorize(admitted.principal, found.parts["system"])
+        if method not in found.address.methods and (method != "HEAD" or "GET" not in found.address.methods):
+            raise _no_such_method(method, found.address)
+        if found.address.access == "outcome":
+            return await self._tell(receive, found.parts.get("id", ""), admitted)
+        if found.address.access == "decide":
+            return await self._as_model(receive, found, admitted)
+        return json_reply(200, server_metadata(), outcome="page")
+
+    async def _as_model(self, receive: Receive, found: Found, admitted: _Admitted) -> Reply:
+        """What the Open Inference Protocol asks of a system as a model."""
+        serving, turn, principal, received, headers = admitted
+        system = found.parts["system"]
+        live = serving.systems.get(system)
+        if live is None:
+            raise NotFound("no such system is live", got=system[:200], mend="check the name", code="unknown_system")
+        must_be_live(live, found.parts.get("version"))
+        if found.address.name == "v2_model":
+            return json_reply(200, model_metadata(live), outcome="page")
+        if found.address.name == "v2_model_ready":
+            ready = live.model is not None and not live.route.stopped
+            return json_reply(200 if ready else 503, {"name": system, "ready": ready}, outcome="page")
+        self._rates.take(principal.id)
+        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
+        if len(body) < LARGE_BODY:
+            inference = read_inference(body, live)
+        else:
+            inference = await asyncio.to_thread(read_inference, body, live)
+        reply = await self._decide(live, inference.body, turn, received, principal, headers.trace)
+        return msgspec.structs.replace(infer_reply(inference, reply, live), system=system)
+
+    async def _tell(self, receive: Receive, decision: str, admitted: _Admitted) -> Reply:
         """Record outcomes; `decision` is the address's, empty for many."""
-        serving, journal = self.serving, self._journal
-        assert serving is not None and journal is not None  # noqa: S101 - the caller looked
+        serving, _, principal, received, headers = admitted
+        journal = self._journal
+        assert journal is not None  # noqa: S101 - whoever is admitted is recorded
         if not principal.outcomes:
             raise Forbidden(
                 "the API key may not tell outcomes",
                 expected="a scope outcome:<system>",
                 mend="ask an administrator for a key with this scope",
             )
-        if scope["method"] != "POST":
-            raise _no_such_method(scope["method"], "POST to tell an outcome", b"POST")
         self._rates.take(principal.id)
-        body = await read_body(receive, length, serving.plan.max_body_bytes)
+        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
         try:
             return await tell(
                 decision,
@@ -172,19 +238,17 @@ class Gateway:
             self.failed.set()
             raise
 
-    def _own_page(self, path: str) -> Reply | None:
-        if path == "/live":
+    def _own_page(self, name: str) -> Reply:
+        if name in ("live", "v2_live"):
             return json_reply(200, {"live": True}, outcome="page")
-        if path == "/ready":
+        if name in ("ready", "v2_ready"):
             if self.ready and self.serving is not None:
                 return json_reply(200, {"ready": True, "plan": self.serving.plan.version}, outcome="page")
             return json_reply(503, {"ready": False, "reason": self._not_ready().code}, outcome="page")
-        if path == "/metrics":
-            self.metrics.denials = self.denials.total
-            text = self.metrics.text()
-            length = (b"content-length", b"%d" % len(text))
-            return Reply(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), length], text, "page")
-        return None
+        self.metrics.denials = self.denials.total
+        text = self.metrics.text()
+        length = (b"content-length", b"%d" % len(text))
+        return Reply(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), length], text, "page")
 
     def _not_ready(self) -> PilotageError:
         if self.failed.is_set():
@@ -201,7 +265,7 @@ class Gateway:
         headers = error.headers if isinstance(error, Denied) else ()
         if error.status == 401:
             headers = [(b"www-authenticate", b"Bearer")]
-        return error_reply(error, uuid7(), *headers)
+        return _error(scope, error, *headers)
 
     def write_denials(self, *, everything: bool = False) -> None:
         """Put the denials of the minutes that are over into the journal, as events."""
@@ -237,29 +301,31 @@ def _look_at(future: asyncio.Future[None]) -> None:
         _log.error("an event did not reach the journal: %s", error)
 
 
-def _asked_system(path: str) -> str:
-    """The system in a path that no live system has. Raises NotFound for any other address."""
-    parts = path.split("/")
-    if len(parts) == 5 and parts[:3] == ["", "v1", "systems"] and parts[4] == "decide":
-        return parts[3]
-    raise NotFound("no such address", got=path[:200], expected="/v1/systems/{system}/decide", mend="mend the address")
+def _error(scope: Scope, error: PilotageError, *headers: tuple[bytes, bytes]) -> Reply:
+    """An error in the form of the protocol that was spoken."""
+    return (infer_error if is_open_inference(scope["path"]) else error_reply)(error, uuid7(), *headers)
+
+
+def _no_such_address(path: str) -> NotFound:
+    expected = ", ".join(address.template for address in ADDRESSES if address.name in ("decide", "v2_infer"))
+    return NotFound("no such address", got=path[:200], expected=expected, mend="mend the address")
 
 
 def _described(live: LiveSystem, method: str) -> Reply:
     if method not in ("GET", "HEAD"):
-        raise _no_such_method(method, "POST to decide, GET to read the contract", b"GET, POST")
+        raise _no_such_method(method, DECIDE)
     return json_reply(200, describe(live), outcome="page")
 
 
-def _no_such_method(method: str, expected: str, allow: bytes) -> Denied:
+def _no_such_method(method: str, address: Address) -> Denied:
     return Denied(
         "this address takes no such method",
         status=405,
         code="method_not_allowed",
-        got=method,
-        expected=expected,
-        mend="send a POST with a JSON body",
-        headers=[(b"allow", allow)],
+        got=method[:20],
+        expected=address.allow.decode(),
+        mend=f"send {' or '.join(address.methods)}",
+        headers=[(b"allow", address.allow)],
     )
 
 

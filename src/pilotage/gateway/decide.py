@@ -15,9 +15,11 @@ from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
 from pilotage.gateway.state import LiveSystem
 from pilotage.gateway.turn import UNSETTLED, Pending, Turn
 
-__all__ = ["decide"]
+__all__ = ["LARGE_BODY", "decide"]
 
-_LARGE_BODY = 65_536
+LARGE_BODY = 65_536
+"""Bytes from which a body is checked in a thread."""
+
 _ROWS_A_TURN = 32
 
 
@@ -47,7 +49,7 @@ async def decide(
         pending = turn.add(live, asked, first, None, 0, Settled("refused", None, reason=reason))
         await pending.durable
         return _reply_to_one(pending)
-    if len(body) < _LARGE_BODY:
+    if len(body) < LARGE_BODY:
         checked = model.check.check(body, route.max_rows)
     else:
         # A large body takes milliseconds; in a thread it does not hold up everybody else for all of them.

@@ -37,12 +37,16 @@ class Denied(PilotageError):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One HTTP answer, ready to send. `outcome` is for the metrics: a decision's outcome, or an error code."""
+    """One HTTP answer, ready to send.
+
+    For the metrics: `outcome`, a decision's or an error code, and `system`, where the address alone does not tell it.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
     outcome: str = ""
+    system: str = ""
 
 
 def json_reply(status: int, content: Any, *headers: tuple[bytes, bytes], outcome: str = "") -> Reply:

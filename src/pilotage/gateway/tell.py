@@ -21,25 +21,12 @@ from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.outcomes import Told, read_told
 from pilotage.ledger.said import OUTCOME
 
-__all__ = ["MANY", "MOST", "tell", "told_address"]
-
-MANY = "/v1/outcomes"
-"""The address for many outcomes in one body: {"outcomes": [{"decision": id, "value": ...}, ...]}."""
+__all__ = ["MOST", "tell"]
 
 MOST = 1_000
 """Outcomes in one body."""
 
 _FAULTS = 100
-
-
-def told_address(path: str) -> str | None:
-    """The decision in `/v1/decisions/{id}/outcome`; empty for the address of many; None for any other."""
-    if path == MANY:
-        return ""
-    parts = path.split("/")
-    if len(parts) == 5 and parts[:3] == ["", "v1", "decisions"] and parts[4] == "outcome":
-        return parts[3]
-    return None
 
 
 async def tell(
