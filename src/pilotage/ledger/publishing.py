@@ -30,10 +30,11 @@ class Publisher:
     def __init__(self, folder: Path, engine: Engine, vkeys: Sequence[str], step: Callable[[str], None]) -> None:
         self._folder, self._engine, self._vkeys, self._step = folder, engine, vkeys, step
 
-    def publish(self, fresh: Sequence[bytes] = ()) -> int:
+    def publish(self, fresh: Sequence[bytes] = (), hashes: Sequence[bytes] = ()) -> int:
         """Publish all pending entries and the head's checkpoint; the size published.
 
-        `fresh` are the entries of the last head, if the caller still has them: when only they wait, none are read.
+        `fresh` are the entries of the last head, `hashes` their leaf hashes, if the caller still has them: when only
+        they wait, none are read.
         Under a file lock: a steward that lost its lease half-way cannot put an older checkpoint over a newer one.
         """
         make_folders(self._folder)
@@ -45,9 +46,9 @@ class Publisher:
                     return 0
                 size, checkpoint = int(head.size), str(head.checkpoint)
                 if first is not None and first + len(fresh) != size:
-                    fresh = [bytes(row.entry) for row in store.waiting_entries(connection)]
+                    fresh, hashes = [bytes(row.entry) for row in store.waiting_entries(connection)], ()
             if first is not None:
-                tiles.publish(self._folder, first, fresh, size, checkpoint)
+                tiles.publish(self._folder, first, fresh, size, checkpoint, hashes)
                 self._step("published")
                 with writing(self._engine) as connection:
                     store.drop_entries(connection, size)

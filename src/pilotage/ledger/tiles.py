@@ -108,8 +108,17 @@ def unpack_entries(content: bytes, place: Path) -> list[bytes]:
     return entries
 
 
-def publish(folder: Path, old_size: int, new_entries: Sequence[bytes], new_size: int, checkpoint: str) -> None:
+def publish(
+    folder: Path,
+    old_size: int,
+    new_entries: Sequence[bytes],
+    new_size: int,
+    checkpoint: str,
+    new_hashes: Sequence[bytes] = (),
+) -> None:
     """Write the tiles, entry bundles and checkpoint that take the published tree from `old_size` to `new_size`.
+
+    `new_hashes` are the entries' leaf hashes, if they are known.
 
     Repeatable: the same call, or one from an older size with all entries since, writes the same bytes; a crash
     leaves the old checkpoint over an intact old tree. Raises IntegrityError, and leaves the old checkpoint, when the
@@ -118,7 +127,8 @@ def publish(folder: Path, old_size: int, new_entries: Sequence[bytes], new_size:
     _check_entries(old_size, new_entries, new_size)
     body = read_checkpoint_body(checkpoint)
     _check_partial(folder, old_size)
-    _write_all(_entry_bundles(folder, old_size, new_entries) | _hash_tiles(folder, old_size, new_entries))
+    hashes = new_hashes or [*map(leaf_hash, new_entries)]
+    _write_all(_entry_bundles(folder, old_size, new_entries) | _hash_tiles(folder, old_size, hashes))
     root = subtree_root(0, new_size, TileReader(folder, new_size).read)
     if (body.size, body.root) != (new_size, root):
         raise IntegrityError(
@@ -245,9 +255,9 @@ def _entry_bundles(folder: Path, old_size: int, new_entries: Sequence[bytes]) ->
     }
 
 
-def _hash_tiles(folder: Path, old_size: int, new_entries: Sequence[bytes]) -> dict[Path, bytes]:
+def _hash_tiles(folder: Path, old_size: int, new_hashes: Sequence[bytes]) -> dict[Path, bytes]:
     files: dict[Path, bytes] = {}
-    level, size, new_hashes = 0, old_size, [leaf_hash(entry) for entry in new_entries]
+    level, size = 0, old_size
     while new_hashes:
         number, width = divmod(size, TILE_WIDTH)
         held = _read_tile(folder, level, number, width) if width else []
