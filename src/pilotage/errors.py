@@ -3,6 +3,7 @@
     PilotageError
     ├── InputError        the input is wrong: mend it and try again      (HTTP 422)
     ├── NotFound          no such thing: check the name                  (404)
+    ├── Gone              it was here, and was deleted as the rules say  (410)
     ├── Conflict          it exists already, or changed meanwhile        (409)
     ├── Unauthenticated   nobody we know: bring a key or a token         (401)
     ├── Forbidden         known, but not allowed to do this              (403)
@@ -19,6 +20,7 @@ from __future__ import annotations
 __all__ = [
     "Conflict",
     "Forbidden",
+    "Gone",
     "InputError",
     "IntegrityError",
     "MissingExtra",
@@ -98,6 +100,12 @@ class NotFound(PilotageError):
     """There is no such thing here."""
 
     code, status = "not_found", 404
+
+
+class Gone(PilotageError):
+    """It was here, and was deleted as the retention rules say: nobody can bring it back."""
+
+    code, status = "past_retention", 410
 
 
 class Conflict(PilotageError):

@@ -102,6 +102,9 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
         as_json(as_document(found, readable) | beside(installation.ledger(), found, readable))
         return
     plain, row = found.plain, found.row
+    if found.past is not None:
+        _show_past(found)
+        return
     show_facts(
         [
             ("decision", row.id),
@@ -126,6 +129,22 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
         click.echo("payload: your roles may not read it")
     else:
         show_table(("feature", "value"), list(zip(found.payload.names, found.payload.features, strict=False)))
+
+
+def _show_past(found: RecordedDecision) -> None:
+    row = found.row
+    show_facts(
+        [
+            ("decision", row.id),
+            ("received", rfc3339(row.at)),
+            ("system", row.system),
+            (
+                "ledger",
+                f"leaf {row.leaf}; its hash is still in the tree, so the proof holds for whoever kept the record",
+            ),
+            ("record", found.unreadable),
+        ]
+    )
 
 
 def beside(ledger: Ledger, found: RecordedDecision, readable: bool) -> dict[str, Any]:
@@ -157,6 +176,7 @@ def as_document(found: RecordedDecision, readable: bool) -> dict[str, Any]:
         "plain": json.loads(msgspec.json.encode(found.plain)),
         "payload": payload,
         "unreadable": found.unreadable or ("" if readable else "your roles may not read payloads"),
+        "past_retention": None if found.past is None else asdict(found.past),
     }
 
 
@@ -212,6 +232,6 @@ def prove(chosen: Chosen, id_: str, record: bool) -> None:
     require(acting(installation), "decision.read")
     ledger = installation.ledger()
     if record:
-        sys.stdout.buffer.write(ledger.decision(id_).entry)
+        sys.stdout.buffer.write(ledger.entry(ledger.leaf_of(id_)))
         return
     click.echo(ledger.prove(id_), nl=False)

@@ -108,6 +108,7 @@ def rebuild(chosen: Chosen, json_: bool) -> None:
         ("decisions", report.decisions),
         ("events", report.events),
         ("erased", report.erased),
+        ("entries past retention", report.gone),
         ("positions put back", report.positions),
     ]
     show_facts(facts)

@@ -13,7 +13,7 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.retention import retention_floors
-from pilotage.wiring.retention import KEPT, retention_now
+from pilotage.wiring.retention import KEPT, SystemRetention, retention_now
 from pilotage.wiring.retention import enforce as enforce_retention
 
 __all__ = ["retention"]
@@ -23,8 +23,9 @@ __all__ = ["retention"]
 def retention() -> None:
     """What is kept how long, by class of data and by law, and the deletion of what is over.
 
-    Each system declares it in pilotage.yaml: retention: {regimes: [...], payloads: {months: 24}}. A floor of a law wins
-    over a shorter wish, a legal hold wins over every deletion. The active steward enforces it once a day by itself.
+    A system declares it in pilotage.yaml: retention: {regimes: [...], payloads: {months: 24}, entries: {months: 84}}.
+    A floor of a law wins over a shorter wish, a legal hold wins over every deletion. The active steward enforces it
+    once a day by itself.
     """
 
 
@@ -40,22 +41,21 @@ def show(chosen: Chosen, json_: bool) -> None:
         as_json({"systems": [asdict(each) for each in found], "classes": dict(KEPT)})
         return
     show_table(
-        ("system", "payloads", "floor", "kept", "due now", "held", "next"),
-        [
-            (
-                each.system,
-                each.payloads,
-                each.floor,
-                f"{each.records} in {each.segments} segments",
-                f"{each.due_records} in {each.due} segments",
-                each.held,
-                rfc3339(each.next) if each.next else "never",
-            )
-            for each in found
-        ],
+        ("system", "class", "wanted", "floor", "kept", "due now", "held", "next"),
+        [row for each in found for row in _rows(each)],
     )
     click.echo()
     show_facts(KEPT)
+
+
+def _rows(of: SystemRetention) -> list[tuple[object, ...]]:
+    """The two lines of one system."""
+    payloads = (f"{of.records} in {of.segments} segments", f"{of.due_records} in {of.due} segments", of.held)
+    entries = (f"in {of.bundles} bundles", f"{of.bundles_due} bundles", of.bundles_held)
+    return [
+        (of.system, "payloads", of.payloads, of.floor, *payloads, rfc3339(of.next) if of.next else "never"),
+        (of.system, "entries", of.entries, "", *entries, rfc3339(of.bundles_next) if of.bundles_next else "never"),
+    ]
 
 
 @retention.command("floors")
@@ -78,13 +78,20 @@ def floors(chosen: Chosen, json_: bool) -> None:
 @json_option
 @click.pass_obj
 def enforce(chosen: Chosen, json_: bool) -> None:
-    """Delete now what is due: payload segments, what the index holds of them, keys under which nothing is left.
+    """Delete now what is due: payload segments, what the index holds of them, keys under which nothing is left; then
+    bundles of entries.
 
-    Leaves and hash tiles stay: proofs verify, and audit verify takes exactly the segments as gone that the event names.
+    Hash tiles stay: proofs verify, and audit verify takes exactly those as gone that an event names.
     """
     installation = opened(chosen)
     done = enforce_retention(installation, acting(installation))
     if json_:
         as_json(asdict(done))
         return
-    show_facts([("deleted", f"{done.records} payloads in {done.segments} segments"), ("keys destroyed", done.keys)])
+    show_facts(
+        [
+            ("payloads", f"{done.records} deleted, in {done.segments} segments"),
+            ("entries", f"{done.entries} deleted, in {done.bundles} bundles"),
+            ("keys destroyed", done.keys),
+        ]
+    )

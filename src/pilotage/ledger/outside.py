@@ -185,7 +185,7 @@ class OutsideAudit:
         """The hash of the leaf that the index has for the decision; empty when it has none."""
         try:
             leaf = self._ledger.leaf_of(receipt.id)
-            return leaf_hash(self._ledger.entry(leaf)).hex()
+            return self._ledger.hash_of(leaf).hex()
         except NotFound:
             return ""
         except PilotageError as error:

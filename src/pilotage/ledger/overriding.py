@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from pilotage.access.model import Person, require
-from pilotage.errors import InputError, Refused
+from pilotage.errors import Gone, InputError, Refused
 from pilotage.ledger.about import emit_about
 from pilotage.ledger.queries import Ledger
 from pilotage.ledger.said import OVERRIDE
@@ -39,6 +39,8 @@ def override(
     found = ledger.decision(decision)
     if found.unreadable == "erased":
         raise Refused("the decision was erased: nobody can judge it any more", got=decision, mend="nothing can be done")
+    if found.past is not None:
+        raise Gone("the decision is past retention", got=str(found.past), mend="nothing can be done")
     private = {"value": answer.strip(), "reason": reason.strip(), "person": person.id, "name": person.name}
     with writing(control) as connection:
         return emit_about(

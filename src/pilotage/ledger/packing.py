@@ -27,6 +27,10 @@ __all__ = ["Packed", "count_profiles", "pack"]
 _MAX_SEGMENTS = 200
 """The batch leaf names every segment and is at most 65,535 bytes; payloads beyond so many system-days share one."""
 
+_OF_CONTROL = frozenset({"outbox", "steward"})
+"""Where control events come from. Their private parts (who approved, stopped, erased) lie apart from the payloads of
+their system, which retention deletes by segment."""
+
 Rows = list[dict[str, Any]]
 _Group = tuple[str, str, str, str]
 
@@ -66,7 +70,8 @@ def pack(
     counts, uncounted = count_profiles(items, profile_of, batch)
     items = [*items, *(event_item("profile.uncounted", now, facts) for facts in uncounted)]
     days = [(item.system, place_day(item.at)) for item in items]
-    known = _follow(items, days, follow(items, connection, cabinet))
+    followed = follow(items, connection, cabinet)
+    known = _follow(items, days, followed)
     needs = KeyNeeds(
         subjects=frozenset(item.subject for item in items if item.subject),
         days=frozenset(day for item, day in zip(items, days, strict=True) if not item.subject and item.id not in known),
@@ -78,7 +83,8 @@ def pack(
     nonces = _nonces(len(items))
     for leaf, (item, day, nonce) in enumerate(zip(items, days, nonces, strict=True), first):
         key = known.get(item.id) or (of_subjects[item.subject] if item.subject else of_days[day])
-        builder = builders.get(day) or _builder(builders, day, batch, cabinet.mask_key)
+        place_of = ("", day[1]) if item.origin in _OF_CONTROL and item.id not in followed else day
+        builder = builders.get(place_of) or _builder(builders, place_of, batch, cabinet.mask_key)
         offset, length = builder.add(key.seal(item.id, item.origin, item.secret, nonce))
         place = Place(
             leaf=leaf, segment=builder.path, offset=offset, length=length, key_id=key.key_id, origin=item.origin

@@ -9,16 +9,19 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Row
 
-from pilotage.errors import IntegrityError, NotFound
+from pilotage.errors import Gone, IntegrityError, NotFound
 from pilotage.ledger import store, tiles
 from pilotage.ledger.cosigned import Cosigned, cosigned_checkpoint, newest_covering, read_cosigned
 from pilotage.ledger.items import SALT, InterruptedPayload
+from pilotage.ledger.kept import PAST
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.opening import PayloadOpener
 from pilotage.ledger.proofs import make_proof
 from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, decode_leaf
+from pilotage.ledger.retired import PastRetention, past_plain, past_retention
 from pilotage.ledger.said_store import overridden_by
 from pilotage.ledger.signing import KeyPeriod, key_periods
 from pilotage.ledger.sums import newest_seconds, quantile_us
@@ -132,7 +135,8 @@ class EventRow:
 class RecordedDecision:
     """A decision with its leaf's exact bytes. `payload` is None when it cannot be read; `unreadable` says why.
 
-    Of a stream that broke off, `plain` is its opened part and `payload` an InterruptedPayload.
+    Of a stream that broke off, `plain` is its opened part and `payload` an InterruptedPayload. With `past`, retention
+    deleted the entry: `entry` is empty, and of `plain` only id, system and time are what they were.
     """
 
     row: DecisionRow
@@ -140,6 +144,7 @@ class RecordedDecision:
     entry: bytes
     payload: Payload | None = field(repr=False)
     unreadable: str = ""
+    past: PastRetention | None = None
 
     def payload_values(self) -> dict[str, Any] | None:
         """The payload as JSON values: the request as text, upstream answers as base64; None when unreadable."""
@@ -262,8 +267,7 @@ class Ledger:
             raise NotFound(
                 "no such decision is sealed", got=id_, mend="check the id; a fresh one is sealed within seconds"
             )
-        row = _row(DecisionRow, found)
-        return self._recorded(row, self.entry(row.leaf), self._opener)
+        return next(iter(self.recorded([_row(DecisionRow, found)])))
 
     def trace(self, ref: str, limit: int = 10_000) -> list[DecisionRow]:
         """The decisions of one trace, or of one request, the oldest first and at most `limit`.
@@ -288,8 +292,25 @@ class Ledger:
         opener = PayloadOpener(self._folder, self._engine, self._cabinet, rows)
         for start in range(0, len(rows), tiles.TILE_WIDTH):
             some = rows[start : start + tiles.TILE_WIDTH]
-            for row, entry in zip(some, self._entries([row.leaf for row in some]), strict=True):
-                yield self._recorded(row, entry, opener)
+            entries = self._entries([row.leaf for row in some if row.outcome != PAST])
+            for row in some:
+                yield self._past(row) if row.outcome == PAST else self._recorded(row, next(entries), opener)
+
+    def _past(self, row: DecisionRow) -> RecordedDecision:
+        """What can be said of a decision whose entry retention deleted."""
+        with reading(self._engine) as connection:
+            past = past_retention(connection, row.leaf, row.system)
+        plain = past_plain(row.id, row.system, row.at)
+        return RecordedDecision(row=row, plain=plain, entry=b"", payload=None, unreadable=str(past), past=past)
+
+    def hash_of(self, leaf: int) -> bytes:
+        """The hash of a leaf (32 bytes): of its entry, or from the tree where retention deleted that. Raises NotFound,
+        IntegrityError.
+        """
+        try:
+            return leaf_hash(self.entry(leaf))
+        except Gone:
+            return tiles.TileReader(self._folder, self._published()).read(0, leaf)
 
     def _recorded(self, row: DecisionRow, entry: bytes, opener: PayloadOpener) -> RecordedDecision:
         leaf = _leaf(entry, row.leaf, row.id, (Plain, Interrupted))
@@ -341,7 +362,7 @@ class Ledger:
             first = page[-1].leaf + 1
 
     def event(self, id_: str) -> RecordedEvent:
-        """One event by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
+        """One event by its id. Raises NotFound; Gone past retention; IntegrityError when its leaf is another."""
         with reading(self._engine) as connection:
             found = store.find_row(connection, events, id_)
         if found is None:
@@ -356,7 +377,7 @@ class Ledger:
         return RecordedEvent(row=row, event=leaf, entry=entry, private=private, unreadable=unreadable)
 
     def entry(self, index: int) -> bytes:
-        """The exact bytes of a leaf, published or about to be. Raises NotFound, IntegrityError."""
+        """The exact bytes of a leaf, published or about to be. Raises NotFound, IntegrityError, Gone past retention."""
         size = self._published()
         if index < size:
             return tiles.read_entry(self._folder, index, size)

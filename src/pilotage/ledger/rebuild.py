@@ -28,6 +28,7 @@ from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger import rebuild_store as scratch_rows
 from pilotage.ledger import store, store_keeping, tiles
+from pilotage.ledger.faults import Faults
 from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item, read_private
 from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash
@@ -35,33 +36,38 @@ from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.outcome_counts import count_outcomes
 from pilotage.ledger.packing import count_profiles
 from pilotage.ledger.record import Batch, Event, Interrupted, Leaf, Payload, Plain, decode_leaf
+from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.rows import WITHHELD, Place, counts_digest, index_row, origin_of
 from pilotage.ledger.said import SAID, said_row
 from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.ledger.sealing import ProfileOf, Steward
 from pilotage.ledger.segments import SealedPayload, iterate_segment
-from pilotage.ledger.sums import SUMMED
-from pilotage.ledger.sums_store import add_sums
+from pilotage.ledger.sums import SUMMED, SumKey
+from pilotage.ledger.sums_store import add_made_sums, add_sums
 from pilotage.ledger.tables import ERASED, REBUILDABLE, decisions, events, profile_counts, segments
+from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.storage.database import open_engine, reading, writing
 
 __all__ = ["RebuildReport", "rebuild_index"]
 
-_RETIRED = RETIRED.encode()
+_RETENTION = b"retention."
 _summed = itemgetter(*SUMMED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RebuildReport:
-    """What was made again. `uncounted` names batches whose profile counts could neither be counted nor kept;
-    `positions` are journal files whose consumed positions were lost and were taken from the batch leaves.
+    """What was made again; of `gone` leaves retention deleted the entry.
+
+    `uncounted` names batches whose profile counts could neither be counted nor kept; `positions` are journal files
+    whose consumed positions were lost and were taken from the batch leaves.
     """
 
     size: int
     decisions: int
     events: int
     erased: int
+    gone: int = 0
     uncounted: tuple[str, ...] = ()
     positions: int = 0
 
@@ -100,6 +106,7 @@ def rebuild_index(
             decisions=making.decisions,
             events=making.events,
             erased=making.erased,
+            gone=making.gone,
             uncounted=tuple(making.uncounted),
             positions=lost,
         )
@@ -137,18 +144,20 @@ class _Making:
     decisions: int = 0
     events: int = 0
     erased: int = 0
+    gone: int = 0
     uncounted: list[str] = field(default_factory=list)
     consumed: dict[str, tuple[int, str]] = field(default_factory=dict)
     _frontier: Frontier = field(default_factory=Frontier)
     _retired: dict[str, str] = field(default_factory=dict)
+    _gone: dict[int, str] = field(default_factory=dict)
 
     def extend(self, size: int) -> None:
         """Take the leaves up to `size`, which must end a batch."""
-        self._retired |= self._told_retired(size)
-        entries: list[bytes] = []
-        leaves: list[Leaf] = []
-        for entry in tiles.read_entries(self.steward.home.ledger, self.size, size):
-            leaf = _decoded(entry, self.size + len(entries))
+        self._learn_retired(size)
+        entries: list[bytes | GoneLeaf] = []
+        leaves: list[Leaf | GoneLeaf] = []
+        for entry in self._entries(size):
+            leaf = _decoded(entry, self.size + len(entries)) if isinstance(entry, bytes) else entry
             entries.append(entry)
             leaves.append(leaf)
             if isinstance(leaf, Batch):
@@ -158,14 +167,35 @@ class _Making:
         if entries:
             raise _changed("the tree does not end with a batch leaf", self.size, size)
 
-    def _told_retired(self, size: int) -> dict[str, str]:
-        """The segments that retention deleted, as leaves from here on tell: of these batches or of older ones."""
-        told = (
-            leaf
-            for entry in tiles.read_entries(self.steward.home.ledger, self.size, size)
-            if _RETIRED in entry and isinstance(leaf := _decoded(entry, self.size), Event) and leaf.kind == RETIRED
-        )
-        return named_by({"facts": leaf.facts} for leaf in told)
+    def _entries(self, size: int) -> Iterator[bytes | GoneLeaf]:
+        """The entries from here on; of a bundle that retention deleted, what it left as its event says."""
+        folder, faults = self.steward.home.ledger, Faults()
+        kept = KeptAudit(folder=folder, named=self._gone, faults=faults, summed=self._sum)
+        at = self.size
+        while at < size:
+            number, offset = divmod(at, tiles.TILE_WIDTH)
+            end = min(size, at - offset + tiles.TILE_WIDTH)
+            left = kept.entries(number, end - at + offset)
+            for fault in faults.found:
+                raise _changed(f"{fault.place}: {fault.what}", fault.got, fault.expected)
+            yield from tiles.read_entries(folder, at, end) if left is None else filter(None, left[offset:])
+            at = end
+
+    def _learn_retired(self, size: int) -> None:
+        """What retention deleted, as leaves from here on tell: of these batches or of older ones."""
+        for entry in tiles.read_leaves(self.steward.home.ledger, self.size, size):
+            if not isinstance(entry, bytes) or _RETENTION not in entry:
+                continue
+            leaf = _decoded(entry, self.size)
+            if isinstance(leaf, Event) and leaf.kind == RETIRED:
+                self._retired |= named_by([{"facts": leaf.facts}])
+            elif isinstance(leaf, Event) and leaf.kind == RETIRED_ENTRIES:
+                self._gone |= bundles_named_by([{"facts": leaf.facts}])
+
+    def _sum(self, sums: dict[SumKey, dict[str, Any]]) -> None:
+        """Sums of decisions whose entries are gone."""
+        with writing(self.scratch) as connection:
+            add_made_sums(connection, sums)
 
     def check_root(self) -> None:
         """The entries must be those that the last head signs."""
@@ -175,9 +205,12 @@ class _Making:
         if head is None or (head.size, head.root) != (self.size, root):
             raise _changed("the entries are not those that the last head signs", root, head and head.root)
 
-    def _take(self, entries: Sequence[bytes], leaves: Sequence[Leaf], batch: Batch) -> None:
+    def _take(self, entries: Sequence[bytes | GoneLeaf], leaves: Sequence[Leaf | GoneLeaf], batch: Batch) -> None:
         first = self.size
-        self._frontier = self._frontier.append([leaf_hash(entry) for entry in entries])
+        tree = tiles.TileReader(self.steward.home.ledger, first + len(entries))
+        self._frontier = self._frontier.append(
+            [leaf_hash(entry) if isinstance(entry, bytes) else tree.read(0, entry.index) for entry in entries]
+        )
         self.size += len(entries)
         self.consumed |= batch.consumed
         records = self._records(batch)
@@ -185,7 +218,11 @@ class _Making:
         keys = self._keys({sealed.key_id for _, sealed in records.values()})
         rows: dict[str, list[dict[str, Any]]] = {t.name: [] for t in (decisions, events, outcomes, overrides)}
         items: list[Item] = []
+        stubs: list[GoneLeaf] = []
         for index, (entry, leaf) in enumerate(zip(entries[:-1], leaves[:-1], strict=True), first):
+            if isinstance(leaf, GoneLeaf) or not isinstance(entry, bytes):
+                stubs += [leaf] if isinstance(leaf, GoneLeaf) else []
+                continue
             if index in kept:
                 self._take_over(rows, index, leaf, kept[index])
                 continue
@@ -206,7 +243,7 @@ class _Making:
                 private = read_private(secret) if secret is not None else None
                 lookup = self.steward.cabinet.reviewer_lookup
                 rows[SAID[leaf.kind].name].append(said_row(index, leaf, private, lookup))
-        self._write(batch, rows, *self._counts(batch, items, rows))
+        self._write(batch, rows, *self._counts(batch, items, rows), stubs)
 
     def _take_over(
         self, rows: Mapping[str, list[dict[str, Any]]], index: int, leaf: Leaf, kept: dict[str, Any]
@@ -241,13 +278,18 @@ class _Making:
         rows: Mapping[str, list[dict[str, Any]]],
         counts: list[dict[str, Any]],
         told: list[dict[str, Any]],
+        stubs: Sequence[GoneLeaf],
     ) -> None:
-        self.decisions += len(rows[decisions.name])
-        self.events += len(rows[events.name])
+        gone = {of.name: [stub.row for stub in stubs if stub.table == of.name] for of in (decisions, events)}
+        self.decisions += len(rows[decisions.name]) + len(gone[decisions.name])
+        self.events += len(rows[events.name]) + len(gone[events.name])
+        self.gone += len(stubs)
         made = [{"path": s.path, "batch": batch.id, "digest": s.digest, "records": s.records} for s in batch.segments]
         with writing(self.scratch) as connection:
             store.add_rows(connection, decisions, rows[decisions.name])
             store.add_rows(connection, events, rows[events.name])
+            for of in (decisions, events):
+                store.add_rows(connection, of, gone[of.name])
             store.add_rows(connection, segments, made)
             store.add_rows(connection, profile_counts, counts)
             store.add_rows(connection, outcomes, rows[outcomes.name])

@@ -47,9 +47,10 @@ _DAY_US = 86_400_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How long a system's payloads are wanted, zero for without end, and the regimes whose floors win over it."""
+    """How long a system's payloads and entries are wanted, zero for without end, and the regimes whose floors win."""
 
     payloads: Floor = _NO_END
+    entries: Floor = _NO_END
     regimes: tuple[str, ...] = ()
 
     def until(self, end: int) -> int:
@@ -57,6 +58,12 @@ class Policy:
         if self.payloads == _NO_END:
             return 0
         return max(after(end, self.payloads), kept_until(end, self.regimes))
+
+    def entries_until(self, at: int) -> int:
+        """When the entries of decisions up to `at` may go, never before their payloads; 0 for never."""
+        if self.entries == _NO_END or self.payloads == _NO_END:
+            return 0
+        return max(after(at, self.entries), self.until(at))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,8 @@ def survey(ledger: Engine, control: Engine, policies: Mapping[str, Policy]) -> l
         gone = retired_segments(connection)
         rows = [row for row in store_keeping.segments_with_heads(connection) if row.path not in gone]
         found = [_stored(connection, row, policies) for row in rows]
+        shared = store_keeping.segments_of_control(connection)
+        found = [replace(each, until=0) if each.path in shared else each for each in found]
         held = _held(connection, control, found)
     return [_with_hold(segment, held) for segment in found]
 

@@ -53,6 +53,7 @@ __all__ = [
     "release_hold_row",
     "replace_values",
     "scrub",
+    "segments_of_control",
     "segments_of_key",
     "segments_with_heads",
     "systems_in",
@@ -227,6 +228,12 @@ def systems_in(connection: Connection, path: str, first: int, size: int) -> list
         query = select(c.system).distinct().where(c.leaf >= first, c.leaf < size, c.segment == path)
         found.update(connection.execute(query).scalars())
     return sorted(found)
+
+
+def segments_of_control(connection: Connection) -> set[str]:
+    """The segments with private parts of control events: of events that are about no decision and from no journal."""
+    query = select(events.c.segment).distinct().where(events.c.about.is_(None), events.c.worker < 0)
+    return set(connection.execute(query).scalars())
 
 
 def segments_of_key(connection: Connection, key_id: str) -> set[str]:

@@ -13,15 +13,18 @@ __all__ = [
     "ERROR",
     "SPANS",
     "SUMMED",
+    "MinuteSum",
     "SumKey",
     "Summed",
     "add_sum",
     "bucket",
     "bucket_us",
+    "minutes_of",
     "newest_seconds",
     "quantile_us",
     "sum_rows",
     "sums_of",
+    "sums_of_minutes",
 ]
 
 SPANS = (60, 3_600, 86_400)
@@ -32,6 +35,10 @@ ERROR = 1 / 32
 
 SumKey = tuple[int, int, str, str, str, str, str]
 """Span and start in seconds, system, release, arm, mode, outcome: the columns of `decision_sums` that name a row."""
+
+MinuteSum = tuple[int, str, str, str, str, str, int, int, dict[str, int], dict[str, int]]
+"""Start of the minute in seconds, then the rest of the row: system, release, arm, mode, outcome, n, faults, times,
+seconds."""
 
 Summed = tuple[int, str, str, str, str, str, int, int]
 SUMMED = ("at", "system", "release", "arm", "mode", "outcome", "faults", "answer_us")
@@ -84,6 +91,29 @@ def sums_of(rows: Iterable[Summed]) -> dict[SumKey, dict[str, Any]]:
         name, place = str(bucket(answer_us)), str(second % 60)
         times[name] = times.get(name, 0) + 1
         seconds[place] = seconds.get(place, 0) + 1
+    return _with_longer(found)
+
+
+def minutes_of(rows: Iterable[Summed]) -> list[MinuteSum]:
+    """The same of minutes only, as flat values, to be kept when the decisions go."""
+    return sorted(
+        (*key[1:], one["n"], one["faults"], one["times"], one["seconds"])
+        for key, one in sums_of(rows).items()
+        if key[0] == SPANS[0]
+    )
+
+
+def sums_of_minutes(minutes: Iterable[MinuteSum]) -> dict[SumKey, dict[str, Any]]:
+    """What `sums_of` gave for the decisions of which these minutes were kept."""
+    found: dict[SumKey, dict[str, Any]] = {}
+    for at, system, release, arm, mode, outcome, n, faults, times, seconds in minutes:
+        one = {"n": n, "faults": faults, "times": times, "seconds": seconds}
+        found[SPANS[0], at, system, release, arm, mode, outcome] = one
+    return _with_longer(found)
+
+
+def _with_longer(found: dict[SumKey, dict[str, Any]]) -> dict[SumKey, dict[str, Any]]:
+    """Minutes, with the hours and days that they add up to."""
     for key, one in list(found.items()):
         for span in SPANS[1:]:
             whole = (span, key[1] // span * span, *key[2:])

@@ -12,7 +12,7 @@ from pilotage.ledger import store
 from pilotage.ledger.sums import SPANS, SumKey, Summed, add_sum, sum_rows, sums_of
 from pilotage.ledger.tables import decision_sums
 
-__all__ = ["add_sums", "find_second_sums", "find_sums"]
+__all__ = ["add_made_sums", "add_sums", "find_second_sums", "find_sums"]
 
 _MANY = 400
 _NAMES = ("span", "at", "system", "release", "arm", "mode", "outcome")
@@ -20,7 +20,11 @@ _NAMES = ("span", "at", "system", "release", "arm", "mode", "outcome")
 
 def add_sums(connection: Connection, rows: Iterable[Summed]) -> None:
     """Add the decisions of a batch, in the transaction that commits it."""
-    fresh = sums_of(rows)
+    add_made_sums(connection, sums_of(rows))
+
+
+def add_made_sums(connection: Connection, fresh: dict[SumKey, dict[str, Any]]) -> None:
+    """Add sums that are made already; they are changed."""
     known = _known(connection, fresh)
     for key, one in known.items():
         add_sum(fresh[key], one)

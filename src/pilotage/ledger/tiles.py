@@ -3,6 +3,7 @@
     checkpoint                  the signed root
     tile/<L>/<N>[.p/<W>]        up to 256 hashes of 32 bytes; level 0 are leaf hashes
     tile/entries/<N>[.p/<W>]    up to 256 entries, each after its length as two bytes, big-endian
+    kept/<N>                    what retention left of a bundle (`ledger.kept`)
 
 `N` is written in groups of three digits, `x001/x234/067`; `W` is the width of a partial tile. Files are written whole
 and synced, the checkpoint last, so that whoever reads a checkpoint finds everything it covers.
@@ -17,7 +18,8 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pilotage.errors import InputError, IntegrityError, NotFound
+from pilotage.errors import Gone, InputError, IntegrityError, NotFound
+from pilotage.ledger.kept import Stub, grouped, kept_path, read_kept
 from pilotage.ledger.merkle import leaf_hash, subtree_root
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.storage.objects import write_durably
@@ -35,6 +37,7 @@ __all__ = [
     "read_checkpoint",
     "read_entries",
     "read_entry",
+    "read_leaves",
     "tile_path",
     "tile_root",
     "tile_span",
@@ -53,12 +56,8 @@ _sha256 = hashlib.sha256
 
 def tile_path(folder: Path, level: int | str, number: int, width: int = TILE_WIDTH) -> Path:
     """Where tile `number` of `level` (an integer, or `entries`) lies; `width` below 256 names a partial one."""
-    digits = f"{number:03d}"
-    digits = digits.zfill(-(-len(digits) // 3) * 3)
-    groups = [digits[start : start + 3] for start in range(0, len(digits), 3)]
-    name = "/".join([f"x{group}" for group in groups[:-1]] + [groups[-1]])
     suffix = "" if width == TILE_WIDTH else f".p/{width}"
-    return folder / "tile" / str(level) / (name + suffix)
+    return folder / "tile" / str(level) / (grouped(number) + suffix)
 
 
 def tile_span(folder: Path, path: Path) -> int | None:
@@ -152,19 +151,36 @@ def read_checkpoint(folder: Path) -> str:
 
 
 def read_entry(folder: Path, index: int, size: int) -> bytes:
-    """The entry at `index` of the published tree of `size` entries. Raises InputError, IntegrityError."""
+    """The entry at `index` of the published tree of `size` entries.
+
+    Raises InputError, IntegrityError, Gone when retention deleted it.
+    """
     if not 0 <= index < size:
         raise InputError("no such entry", got=index, expected=f"0 to {size - 1}", mend="use an index of the ledger")
     number, offset = divmod(index, TILE_WIDTH)
-    return _read_bundle(folder, number, min(TILE_WIDTH, size - number * TILE_WIDTH))[offset]
+    [entry] = _read_leaves(folder, number, min(TILE_WIDTH, size - number * TILE_WIDTH))[offset : offset + 1]
+    if isinstance(entry, Stub):
+        raise _gone(f"the entry of leaf {index}")
+    return entry
+
+
+def read_leaves(folder: Path, start: int, end: int) -> Iterator[bytes | Stub]:
+    """The entries [start, end) in order, a stub where retention deleted one; `end` is at most the published size.
+
+    Raises IntegrityError.
+    """
+    for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
+        first = number * TILE_WIDTH
+        bundle = _read_leaves(folder, number, min(TILE_WIDTH, end - first))
+        yield from bundle[max(0, start - first) : end - first]
 
 
 def read_entries(folder: Path, start: int, end: int) -> Iterator[bytes]:
-    """The entries [start, end) in order; `end` is at most the published size. Raises IntegrityError."""
-    for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
-        first = number * TILE_WIDTH
-        bundle = _read_bundle(folder, number, min(TILE_WIDTH, end - first))
-        yield from bundle[max(0, start - first) : end - first]
+    """The entries [start, end) in order; `end` is at most the published size. Raises IntegrityError, Gone."""
+    for index, entry in enumerate(read_leaves(folder, start, end), start):
+        if isinstance(entry, Stub):
+            raise _gone(f"the entry of leaf {index}")
+        yield entry
 
 
 class TileReader:
@@ -198,13 +214,16 @@ def node_in_tiles(tile: Callable[[int, int], Sequence[bytes]], level: int, index
 def published_tile(folder: Path, level: int | str, number: int, width: int, size: int) -> bytes:
     """The bytes of one tile or bundle of the published tree of `size` leaves, cut from a wider file if need be.
 
-    Raises NotFound when that tree has no such tile, or its file is gone; IntegrityError when the file is cut.
+    Raises NotFound when that tree has no such tile, or its file is gone; Gone when retention deleted the bundle;
+    IntegrityError when the file is cut.
     """
     height = 0 if isinstance(level, str) else _HEIGHT * level
     path = tile_path(folder, level, number, width)
     if not (1 <= width <= TILE_WIDTH and number >= 0 and (number * TILE_WIDTH + width) << height <= size):
         raise NotFound("the tree has no such tile", got=path.name, mend="read the checkpoint for the tree's size")
     if not (path.is_file() or tile_path(folder, level, number).is_file() or partial_widths(folder, level, number)):
+        if isinstance(level, str) and kept_path(folder, number).is_file():
+            raise _gone(f"entry bundle {number}")
         raise NotFound("this tile is not here any more", got=path.name, mend="restore it, or ask for a later one")
     if isinstance(level, str):
         return pack_entries(_read_bundle(folder, number, width))
@@ -289,6 +308,18 @@ def _read_bundle(folder: Path, number: int, width: int) -> list[bytes]:
     if len(entries) < width:
         raise _changed(path, f"{len(entries)} entries", f"at least {width}")
     return entries[:width]
+
+
+def _read_leaves(folder: Path, number: int, width: int) -> Sequence[bytes | Stub]:
+    """The bundle, or what retention left of it; only full bundles are ever deleted."""
+    if not tile_path(folder, "entries", number).is_file() and (left := read_kept(folder, number)) is not None:
+        return left.entries[:width]
+    return _read_bundle(folder, number, width)
+
+
+def _gone(what: str) -> Gone:
+    mend = "pilotage retention show says what is kept how long; its hash is still in the tree"
+    return Gone(f"{what} is past retention: it was deleted", mend=mend)
 
 
 def _find(folder: Path, level: int | str, number: int, width: int) -> Path:

@@ -29,6 +29,7 @@ from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.outside import Witnessed
 from pilotage.ledger.record import Batch, Event, decode_leaf
+from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.segments import intents
 from pilotage.ledger.signing import ROTATED, KeyPeriod, periods_of, verify_checkpoint
@@ -36,6 +37,7 @@ from pilotage.ledger.tables import consumed, events, heads, held_frames, pending
 from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint, tile_span
 from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
+from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
 from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
@@ -43,7 +45,7 @@ from pilotage.storage.home import Home
 
 __all__ = ["LedgerReport", "Progress", "Witness", "verify_ledger"]
 
-_FOLDER = frozenset({"checkpoint", COSIGNED, "segments", "tile"})
+_FOLDER = frozenset({"checkpoint", COSIGNED, "kept", "segments", "tile"})
 
 Progress = Callable[[int, int], None]
 """Called with (entries checked, entries in the tree)."""
@@ -55,7 +57,7 @@ Witness = Callable[[Sequence[ReadableEvent]], Iterable[LedgerFault]]
 @dataclass(frozen=True, kw_only=True)
 class LedgerReport:
     """What was verified. `readable` payloads were decrypted, `erased` ones are unreadable for ever, `retired`
-    ones were deleted by retention; `published` is the
+    ones were deleted by retention; of `gone` leaves it deleted the entry too. `published` is the
     size of the published tree. `faults` holds the first 1,000 of `fault_count`. `witnessed` is filled in by whoever
     compares with evidence from outside. `since`: what lies before this size was not read again.
     """
@@ -72,6 +74,7 @@ class LedgerReport:
     readable: int = 0
     erased: int = 0
     retired: int = 0
+    gone: int = 0
     frames: int = 0
     fault_count: int = 0
     faults: tuple[LedgerFault, ...] = ()
@@ -112,7 +115,6 @@ def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
             "size": audit.size,
             "published": audit.published,
             **audit.batches.figures(),
-            "retired": audit.batches.retired,
             "frames": audit.journals.frames,
         }
     return LedgerReport(
@@ -138,6 +140,11 @@ class _Audit:
         self._checkpoint, text = self._read_checkpoint()
         self.published = self._checkpoint.size if self._checkpoint else self._published_size()
         self._check_checkpoint(text)
+        self._kept = KeptAudit(
+            folder=home.ledger,
+            named=bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES])),
+            faults=faults,
+        )
         self.walk = TreeWalk(
             home.ledger,
             size=self.size,
@@ -145,6 +152,7 @@ class _Audit:
             pending=self._pending(),
             heads=[self._signed_head(row) for row in self._heads],
             faults=faults,
+            kept=self._kept,
         )
         self.payloads = PayloadAudit(
             folder=home.ledger,
@@ -160,15 +168,19 @@ class _Audit:
             faults=faults,
             keep_events=keep_events,
         )
+        self._kept.summed = self.batches.take_sums
         self.journals = JournalAudit(home.journal, keyring, rows.all(consumed), rows.all(held_frames), faults)
 
     def run(self, progress: Progress) -> None:
         """Everything that one view of the database shows."""
         self.journals.scan()
-        first, leaves = 0, list[SealedLeaf]()
+        first, leaves, gone = 0, list[SealedLeaf](), list[GoneLeaf]()
         for index, entry in self.walk.entries():
             if index % TILE_WIDTH == 0:
                 progress(index, self.size)
+            if isinstance(entry, GoneLeaf):
+                gone.append(entry)
+                continue
             try:
                 leaf = decode_leaf(entry) if entry is not None else None
             except (msgspec.MsgspecError, ValueError) as error:
@@ -177,9 +189,9 @@ class _Audit:
             if leaf is None or entry is None:
                 continue
             if isinstance(leaf, Batch):
-                self.batches.take(first, index + 1, leaves, leaf)
+                self.batches.take(first, index + 1, leaves, leaf, gone)
                 self.journals.consumed_by(leaf.consumed)
-                first, leaves = index + 1, []
+                first, leaves, gone = index + 1, [], []
                 continue
             leaves.append(SealedLeaf(index=index, leaf=leaf))
             self.journals.meet(index, leaf, entry)

@@ -17,9 +17,11 @@ from pilotage.ledger.record import Batch, Event, Payload
 from pilotage.ledger.rows import Place, counts_digest, index_row
 from pilotage.ledger.said import SAID, said_row
 from pilotage.ledger.said_tables import outcome_counts
+from pilotage.ledger.sums import SumKey
 from pilotage.ledger.tables import ERASED, decisions, events, heads, profile_counts, segments
 from pilotage.ledger.verify_about import AboutAudit
 from pilotage.ledger.verify_erasures import ErasureAudit
+from pilotage.ledger.verify_kept import GoneLeaf
 from pilotage.ledger.verify_payloads import Key, PayloadAudit, Payloads, Recorded, SealedLeaf
 from pilotage.ledger.verify_rows import Row, Snapshot
 from pilotage.ledger.verify_sums import SumsAudit
@@ -50,6 +52,7 @@ class _Waiting:
     end: int
     leaves: Sequence[SealedLeaf]
     batch: Batch
+    gone: Sequence[GoneLeaf] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class BatchAudit:
     batches: int = 0
     erased: int = 0
     retired: int = 0
+    gone: int = 0
     kept: list[ReadableEvent] = field(default_factory=list)
     _waiting: list[_Waiting] = field(default_factory=list)
     _weight: int = 0
@@ -101,11 +105,19 @@ class BatchAudit:
             "segments": self.payloads.segments,
             "readable": self.payloads.readable,
             "erased": self.erased,
+            "retired": self.retired,
+            "gone": self.gone,
         }
 
-    def take(self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch) -> None:
-        """A batch: its leaves from tree index `first` on, the batch leaf at `end - 1`."""
-        self._waiting.append(_Waiting(first=first, end=end, leaves=leaves, batch=batch))
+    def take_sums(self, sums: dict[SumKey, dict[str, Any]]) -> None:
+        """Sums of decisions whose entries are gone."""
+        self._sums.take_made(sums)
+
+    def take(
+        self, first: int, end: int, leaves: Sequence[SealedLeaf], batch: Batch, gone: Sequence[GoneLeaf] = ()
+    ) -> None:
+        """A batch: its leaves from tree index `first` on, the batch leaf at `end - 1`; of `gone` the entry went."""
+        self._waiting.append(_Waiting(first=first, end=end, leaves=leaves, batch=batch, gone=gone))
         self._weight += self.payloads.weigh(batch)
         if end - self._waiting[0].first >= _TOGETHER or self._weight >= _TOGETHER_BYTES:
             self._check_waiting()
@@ -182,6 +194,8 @@ class BatchAudit:
                 self._check_leaf(sealed, one.end, payloads, rows, unsound=sealed.leaf.id in unsound)
             except (msgspec.MsgspecError, ValueError, TypeError, LookupError) as error:
                 self.faults.add(f"leaf {sealed.index}", f"what it says cannot be read: {error}")
+        for leaf in one.gone:
+            self._check_gone(leaf, payloads, rows)
         for record in payloads.records.values():
             self.faults.add(self.payloads.at(record), "no leaf has this payload")
         for path, left in payloads.retired.items():
@@ -285,6 +299,22 @@ class BatchAudit:
             expected.pop(unknown)  # only the segment's record told from which journal the payload came
         self._sums.take(table, expected)
         self._compare(f"of leaf {sealed.index}", table, row, expected)
+
+    def _check_gone(self, leaf: GoneLeaf, payloads: Payloads, rows: _Rows) -> None:
+        """A leaf whose entry went by retention: its row is a stub, and its payload went before."""
+        self.gone += 1
+        self.events += leaf.table == events.name
+        self.decisions += leaf.table == decisions.name
+        segment = leaf.row["segment"]
+        if segment in payloads.retired:
+            payloads.retired[segment] -= 1
+        elif payloads.complete:
+            self.faults.add(f"leaf {leaf.index}", "its entry went by retention, but not its payload", segment)
+        row = rows.index[leaf.table].pop(leaf.index, None)
+        if row is None:
+            self.faults.add(f"{leaf.table} row of leaf {leaf.index}", "it is missing", expected=leaf.row["id"])
+        else:
+            self._compare(f"of leaf {leaf.index}", leaf.table, row, leaf.row)
 
     def _meet(self, index: int, leaf: Recorded, private: Any) -> None:
         if isinstance(leaf, Event):

@@ -21,10 +21,13 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash, subtree_root
 from pilotage.ledger.record import Batch, decode_leaf
+from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
+from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.signing import key_periods, verify_checkpoint
-from pilotage.ledger.tables import heads, pending_entries
+from pilotage.ledger.tables import events, heads, pending_entries
 from pilotage.ledger.verify import LedgerReport, Progress
 from pilotage.ledger.verify_batches import BatchAudit
+from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
 from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.storage.database import reading
@@ -100,29 +103,40 @@ class _Part:
         self._unlike: list[int] = []
         base = self._heads.get(since)
         self.payloads = PayloadAudit(
-            folder=folder, cabinet=KeyCabinet(keyring), rows=rows, faults=faults, after=int(base["at"]) if base else 0
+            folder=folder,
+            cabinet=KeyCabinet(keyring),
+            rows=rows,
+            faults=faults,
+            after=int(base["at"]) if base else 0,
+            retired=named_by(rows.among(events, events.c.kind, [RETIRED])),
         )
+        named = bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES]))
+        self._kept = KeptAudit(folder=folder, named=named, faults=faults)
         self.batches = BatchAudit(rows=rows, heads=self._heads, payloads=self.payloads, faults=faults)
 
     def run(self, progress: Progress) -> None:
         self._check_head(self._since, self._heads.get(self._since))
-        first, leaves = self._since, list[SealedLeaf]()
+        first, leaves, gone = self._since, list[SealedLeaf](), list[GoneLeaf]()
         for index, entry in enumerate(self._entries(), self._since):
             if index % tiles.TILE_WIDTH == 0:
                 progress(index - self._since, self.size - self._since)
-            self.frontier = self.frontier.append([leaf_hash(entry)])
-            if index < self.published and self._reader.read(0, index) != leaf_hash(entry):
+            own = leaf_hash(entry) if isinstance(entry, bytes) else self._reader.read(0, index)
+            self.frontier = self.frontier.append([own])
+            if index < self.published and self._reader.read(0, index) != own:
                 self._unlike.append(index)
             if index + 1 in self._heads:
                 self._check_head(index + 1, self._heads[index + 1])
+            if not isinstance(entry, bytes):
+                gone += [entry] if entry is not None else []
+                continue
             try:
                 leaf = decode_leaf(entry)
             except (msgspec.MsgspecError, ValueError) as error:
                 self._faults.add(f"leaf {index}", f"its entry is no record: {error}")
                 continue
             if isinstance(leaf, Batch):
-                self.batches.take(first, index + 1, leaves, leaf)
-                first, leaves = index + 1, []
+                self.batches.take(first, index + 1, leaves, leaf, gone)
+                first, leaves, gone = index + 1, [], []
             else:
                 leaves.append(SealedLeaf(index=index, leaf=leaf))
         if first != self.size:
@@ -158,10 +172,16 @@ class _Part:
                 at += 1 << level
         return Frontier(size=size, edge=tuple(edge))
 
-    def _entries(self) -> Iterator[bytes]:
-        """From `since` on: those that were published, then those that wait to be."""
-        yield from tiles.read_entries(self._folder, self._since, max(self._since, self.published))
+    def _entries(self) -> Iterator[bytes | GoneLeaf | None]:
+        """From `since` on: those that were published, then those that wait to be; None for what cannot be read."""
         beyond = max(self._since, self.published)
+        at = self._since
+        while at < beyond:
+            number, offset = divmod(at, tiles.TILE_WIDTH)
+            end = min(beyond, at - offset + tiles.TILE_WIDTH)
+            left = self._kept.entries(number, end - at + offset)
+            yield from tiles.read_entries(self._folder, at, end) if left is None else left[offset:]
+            at = end
         waiting = {int(row["leaf"]): row["entry"] for row in self._rows.all(pending_entries)}
         for index in range(beyond, self.size):
             if not isinstance(waiting.get(index), bytes):

@@ -43,6 +43,14 @@ class SumsAudit:
                 if len(self._open) >= _TOGETHER:
                     self._settle()
 
+    def take_made(self, sums: dict[SumKey, dict[str, Any]]) -> None:
+        """Sums that were made of decisions before their entries went."""
+        for key, one in sums.items():
+            if key in self._open:
+                add_sum(self._open[key], one)
+            else:
+                self._open[key] = one
+
     def finish(self) -> None:
         """Name every row that is not the sum of its decisions, and those that should not be there."""
         self._fold()
@@ -56,11 +64,7 @@ class SumsAudit:
             self.faults.add("decision_sums rows", "there are rows without a decision", number, known)
 
     def _fold(self) -> None:
-        for key, one in sums_of(self._fresh).items():
-            if key in self._open:
-                add_sum(self._open[key], one)
-            else:
-                self._open[key] = one
+        self.take_made(sums_of(self._fresh))
         self._fresh = []
 
     def _settle(self) -> None:

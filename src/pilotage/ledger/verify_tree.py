@@ -14,6 +14,7 @@ from pilotage.ledger.faults import Faults
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.tiles import TILE_WIDTH, pack_entries, partial_widths, tile_path, tile_root, unpack_entries
+from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 
 __all__ = ["SignedHead", "TreeWalk", "tree_files"]
 
@@ -43,7 +44,7 @@ class _Dispute:
 class TreeWalk:
     """Walks the tree of `size` leaves once. `pending` are entries which SQL holds beside or instead of the files.
 
-    `published` is the size of the published tree: up to it the files must be there.
+    `published` is the size of the published tree: up to it the files must be there, but for bundles that `kept` knows.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class TreeWalk:
         pending: Mapping[int, bytes],
         heads: Sequence[SignedHead],
         faults: Faults,
+        kept: KeptAudit,
     ) -> None:
-        self._folder = folder
+        self._folder, self._kept = folder, kept
         self._size = size
         self._published = min(published, size)
         self._pending = pending
@@ -69,8 +71,8 @@ class TreeWalk:
         self._seen: set[Path] = set()
         self.roots: dict[int, bytes] = {0: Frontier().root()}
 
-    def entries(self) -> Iterator[tuple[int, bytes | None]]:
-        """Every (index, entry) in order, checked against the leaves; None where the entry is gone."""
+    def entries(self) -> Iterator[tuple[int, bytes | GoneLeaf | None]]:
+        """Every (index, entry) in order, checked against the leaves; None where the entry is missing."""
         for number in range(-(-self._size // TILE_WIDTH)):
             first = number * TILE_WIDTH
             width = min(TILE_WIDTH, self._size - first)
@@ -85,9 +87,11 @@ class TreeWalk:
             if path not in self._seen:
                 yield path
 
-    def _bundle(self, number: int, width: int) -> list[bytes | None]:
+    def _bundle(self, number: int, width: int) -> list[bytes | GoneLeaf | None]:
+        if (left := self._kept.entries(number, width)) is not None:
+            return left
         first = number * TILE_WIDTH
-        entries = self._read_bundle(number, max(0, min(width, self._published - first)))
+        entries: list[bytes | GoneLeaf | None] = self._read_bundle(number, max(0, min(width, self._published - first)))
         published = len(entries)
         for at in range(width):
             waiting = self._pending.get(first + at)
@@ -99,12 +103,12 @@ class TreeWalk:
                 self._faults.add(f"pending_entries entry of leaf {first + at}", "it is not the published entry")
         return entries
 
-    def _read_bundle(self, number: int, width: int) -> list[bytes | None]:
+    def _read_bundle(self, number: int, width: int) -> list[bytes | GoneLeaf | None]:
         """The entries of the published file: as many as it should have, None for those that cannot be read."""
         if not width:
             return []
         path, content = self._read("entries", number, width)
-        found: list[bytes | None] = []
+        found: list[bytes | GoneLeaf | None] = []
         try:
             found += unpack_entries(content, path)
         except IntegrityError as error:
@@ -128,11 +132,11 @@ class TreeWalk:
         self._faults.add(exact, "the file is missing")
         return exact, b""
 
-    def _check_tile(self, number: int, entries: list[bytes | None]) -> None:
+    def _check_tile(self, number: int, entries: list[bytes | GoneLeaf | None]) -> None:
         first = number * TILE_WIDTH
         hashes = self._read_hashes(number, min(len(entries), max(0, self._published - first)))
         ours = [
-            leaf_hash(entry) if entry is not None else (hashes[at] if at < len(hashes) else bytes(_HASH_BYTES))
+            leaf_hash(entry) if isinstance(entry, bytes) else (hashes[at] if at < len(hashes) else bytes(_HASH_BYTES))
             for at, entry in enumerate(entries)
         ]
         theirs = hashes + ours[len(hashes) :]
@@ -206,7 +210,7 @@ class TreeWalk:
         else:
             self._by_tiles = self._by_entries
 
-    def _check_copies(self, level: int | str, number: int, values: Sequence[bytes | None]) -> None:
+    def _check_copies(self, level: int | str, number: int, values: Sequence[bytes | GoneLeaf | None]) -> None:
         """Every file of one tile, of whatever width, must be a beginning of it, unless values are unknown."""
         full = tile_path(self._folder, level, number)
         widths = [*partial_widths(self._folder, level, number), *([TILE_WIDTH] if full.is_file() else [])]
@@ -215,7 +219,7 @@ class TreeWalk:
                 continue
             path = tile_path(self._folder, level, number, width)
             self._seen.add(path)
-            known = [value for value in values[:width] if value is not None]
+            known = [value for value in values[:width] if isinstance(value, bytes)]
             expected = pack_entries(known) if level == "entries" else b"".join(known)
             try:
                 if len(known) == width and path.read_bytes() != expected:

@@ -92,11 +92,13 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long the record of decisions is kept. `regimes` are laws whose floors bind (`pilotage retention show`).
 
     `payloads` is after how long payloads are deleted, such as `{months: 24}`; left out, they are kept without end.
-    A floor wins over it.
+    `entries` is the same for the plain part that the tree holds; entries go with or after their payloads, never
+    before. A floor wins over both.
     """
 
     regimes: list[str] = []
     payloads: Floor = Floor()
+    entries: Floor = Floor()
 
 
 class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

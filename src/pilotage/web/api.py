@@ -190,6 +190,7 @@ class _Api:
             "plain": json.loads(msgspec.json.encode(found.plain)),
             "payload": found.payload_values() if readable else None,
             "unreadable": found.unreadable,
+            "past_retention": None if found.past is None else asdict(found.past),
             "said": said_about(ledger, found.row.id, readable),
             "in_force": msgspec.to_builtins(in_production(ledger, found.row.system, found.row.at, names=readable)),
         }

@@ -32,8 +32,8 @@ def keep_house(installation: Installation, steward: Steward, stop: threading.Eve
             if (today := rfc3339(steward.clock())[:10]) != enforced:
                 done = enforce_now(installation, steward, "schedule")
                 enforced = today
-                if done.segments:
-                    _log.info("retention deleted %d payloads in %d segments", done.records, done.segments)
+                if done.segments or done.bundles:
+                    _log.info("retention deleted %d payloads and %d entries", done.records, done.entries)
             complaint = ""
         except (PilotageError, SQLAlchemyError, OSError) as error:
             if str(error) != complaint:

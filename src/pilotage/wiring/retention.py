@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pilotage.access.model import Person, require
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.retention import Floor, after, retention_floors
-from pilotage.ledger.retiring import Policy, Retirement, StoredSegment, finish, retire, survey
+from pilotage.ledger.retiring import Policy, StoredSegment, finish, retire, survey
+from pilotage.ledger.retiring_entries import StoredBundle, finish_entries, retire_entries, survey_entries
 from pilotage.ledger.sealing import Steward
 from pilotage.storage.database import reading
 from pilotage.systems.store import list_systems
 from pilotage.wiring.installation import Installation
 
-__all__ = ["KEPT", "SystemRetention", "enforce", "enforce_now", "policies_of", "retention_now"]
+__all__ = ["KEPT", "Enforced", "SystemRetention", "enforce", "enforce_now", "policies_of", "retention_now"]
 
 KEPT: tuple[tuple[str, str], ...] = (
     ("payloads of decisions", "as `retention: {payloads: ...}` of the system says, never shorter than a floor"),
+    ("entries of decisions (plain parts)", "as `retention: {entries: ...}` says, with or after their payloads"),
     ("private parts of control events", "without end: who approved, stopped, erased"),
     ("leaves, hash tiles, heads", "without end: they hold no personal data, and proofs need them"),
     ("profile counts", "without end: sums over many people"),
@@ -31,13 +33,15 @@ KEPT: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class SystemRetention:
-    """One system: its wish and floors in words, what is kept, what is due now, and when the next segment may go.
+    """One system: its wishes and floors in words, what is kept, what is due now, and when the next segment may go.
 
-    `held` segments are due but under a legal hold. Times in Unix microseconds, 0 for never.
+    `held` segments are due but under a legal hold. The same of entries: `bundles` hold some of its decisions' entries.
+    Times in Unix microseconds, 0 for never.
     """
 
     system: str
     payloads: str
+    entries: str
     regimes: tuple[str, ...]
     floor: str
     segments: int
@@ -46,6 +50,22 @@ class SystemRetention:
     due_records: int
     held: int
     next: int
+    bundles: int = 0
+    bundles_due: int = 0
+    bundles_held: int = 0
+    bundles_next: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enforced:
+    """What one enforcement deleted, of payloads and of entries."""
+
+    segments: int
+    records: int
+    keys: int
+    bundles: int
+    entries: int
+    events: tuple[str, ...]
 
 
 def policies_of(installation: Installation) -> dict[str, Policy]:
@@ -53,7 +73,11 @@ def policies_of(installation: Installation) -> dict[str, Policy]:
     with reading(installation.control) as connection:
         declared = list_systems(connection)
     return {
-        system.id: Policy(payloads=system.retention.payloads, regimes=tuple(system.retention.regimes))
+        system.id: Policy(
+            payloads=system.retention.payloads,
+            entries=system.retention.entries,
+            regimes=tuple(system.retention.regimes),
+        )
         for system in declared
     }
 
@@ -64,13 +88,19 @@ def retention_now(installation: Installation, now: int | None = None) -> list[Sy
     policies = policies_of(installation)
     kept: dict[str, list[StoredSegment]] = {system: [] for system in policies}
     for segment in survey(installation.ledger_engine, installation.control, policies):
-        for system in segment.systems:
-            if system:
-                kept.setdefault(system, []).append(segment)
-    return [_of_system(system, policies.get(system, Policy()), segments, at) for system, segments in kept.items()]
+        for system in filter(None, segment.systems):
+            kept.setdefault(system, []).append(segment)
+    bundles: dict[str, list[StoredBundle]] = {}
+    for bundle in _bundles(installation, policies):
+        for system in filter(None, bundle.systems):
+            bundles.setdefault(system, []).append(bundle)
+    return [
+        _of_system(system, policies.get(system, Policy()), kept.get(system, []), bundles.get(system, []), at)
+        for system in kept | bundles
+    ]
 
 
-def enforce(installation: Installation, person: Person) -> Retirement:
+def enforce(installation: Installation, person: Person) -> Enforced:
     """Delete what is due. Raises Forbidden. Cut off, it goes on at the next call, or in the steward."""
     require(person, "retention.enforce")
     steward = installation.steward(holder=f"{installation.settings.node}/retention-{os.getpid()}")
@@ -81,20 +111,39 @@ def enforce(installation: Installation, person: Person) -> Retirement:
         steward.release()
 
 
-def enforce_now(installation: Installation, steward: Steward, actor: str) -> Retirement:
-    """Delete what is due, with a steward that has the lease."""
+def enforce_now(installation: Installation, steward: Steward, actor: str) -> Enforced:
+    """Delete what is due, with a steward that has the lease: payloads first, then entries without payloads."""
+    policies, now = policies_of(installation), steward.clock()
     finish(installation.home.ledger, installation.ledger_engine)
-    found = survey(installation.ledger_engine, installation.control, policies_of(installation))
-    now = steward.clock()
-    return retire(steward, [segment for segment in found if segment.due(now)], actor)
+    finish_entries(installation.home.ledger, installation.ledger_engine)
+    found = survey(installation.ledger_engine, installation.control, policies)
+    payloads = retire(steward, [segment for segment in found if segment.due(now)], actor)
+    rules = {system: _span(policy.entries) for system, policy in policies.items()}
+    due = [bundle for bundle in _bundles(installation, policies) if bundle.due(now)]
+    entries = retire_entries(steward, due, actor, rules)
+    return Enforced(
+        segments=payloads.segments,
+        records=payloads.records,
+        keys=payloads.keys,
+        bundles=entries.bundles,
+        entries=entries.entries,
+        events=(*payloads.events, *entries.events),
+    )
 
 
-def _of_system(system: str, policy: Policy, segments: list[StoredSegment], now: int) -> SystemRetention:
+def _bundles(installation: Installation, policies: dict[str, Policy]) -> list[StoredBundle]:
+    return survey_entries(installation.home.ledger, installation.ledger_engine, installation.control, policies)
+
+
+def _of_system(
+    system: str, policy: Policy, segments: list[StoredSegment], bundles: list[StoredBundle], now: int
+) -> SystemRetention:
     due = [segment for segment in segments if segment.due(now)]
     waiting = [segment.until for segment in segments if segment.until > now]
     return SystemRetention(
         system=system,
         payloads=_span(policy.payloads),
+        entries=_span(policy.entries),
         regimes=policy.regimes,
         floor=_longest(policy),
         segments=len(segments),
@@ -103,6 +152,10 @@ def _of_system(system: str, policy: Policy, segments: list[StoredSegment], now: 
         due_records=sum(segment.records for segment in due),
         held=sum(bool(segment.held) and 0 < segment.until <= now for segment in segments),
         next=min(waiting, default=0),
+        bundles=len(bundles),
+        bundles_due=sum(bundle.due(now) for bundle in bundles),
+        bundles_held=sum(bool(bundle.held) and 0 < bundle.until <= now for bundle in bundles),
+        bundles_next=min((bundle.until for bundle in bundles if bundle.until > now), default=0),
     )
 
 

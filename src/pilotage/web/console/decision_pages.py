@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Route
 from pilotage.access.model import Person, may
 from pilotage.errors import InputError, PilotageError
 from pilotage.ledger.items import InterruptedPayload
-from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.overriding import said_about
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
@@ -131,6 +130,11 @@ class _DecisionPages:
 
     def _page(self, request: Request, person: Person, verdict: ReplayVerdict | None) -> Response:
         found = self.ledger().decision(request.path_params["id"])
+        if found.past is not None:
+            leaf_hash, row = self.ledger().hash_of(found.row.leaf).hex(), found.row
+            return self.view.render(
+                "past.html", section="decisions", person=person, row=row, past=found.past, leaf_hash=leaf_hash
+            )
         may_read = may(person, "decision.read_payload")
         kept, why = self._explained(found, person, may_read)
         explanation = None if kept is None else kept.explanation
@@ -155,7 +159,7 @@ class _DecisionPages:
             explanation_why=why,
             bars=bars(top[:_MOST_BARS], errors=explanation.standard_errors if explanation else {}),
             more_bars=max(0, len(top) - _MOST_BARS),
-            leaf_hash=leaf_hash(found.entry).hex(),
+            leaf_hash=self.ledger().hash_of(found.row.leaf).hex(),
             said=self._said(found, may_read),
             then=in_production(self.ledger(), found.row.system, found.row.at, names=may_read),
             size=read_checkpoint_body(self.ledger().checkpoint()).size,
@@ -199,8 +203,8 @@ class _DecisionPages:
 
     def record(self, request: Request) -> Response:
         self.view.person(request, "decision.read")
-        found = self.ledger().decision(request.path_params["id"])
-        return download(found.entry, f"{found.row.id}.json")
+        id_ = request.path_params["id"]
+        return download(self.ledger().entry(self.ledger().leaf_of(id_)), f"{id_}.json")
 
 
 def _both(verdict: ReplayVerdict) -> list[tuple[str, Any, Any]]:
