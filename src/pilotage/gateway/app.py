@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from time import perf_counter
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from time import perf_counter, perf_counter_ns
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +16,7 @@ from pilotage.gateway.authenticate import Principal, authorize
 from pilotage.gateway.decide import LARGE_BODY, decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
+from pilotage.gateway.direct import Direct, DirectConnection
 from pilotage.gateway.headers import Headers, read_headers
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
 from pilotage.gateway.metrics import Metrics
@@ -28,8 +29,8 @@ from pilotage.gateway.open_inference import (
     server_metadata,
 )
 from pilotage.gateway.peers import Peers
-from pilotage.gateway.record import Chance, Journal, event_frame
-from pilotage.gateway.reply import Denied, Reply, error_reply, json_reply
+from pilotage.gateway.record import Asked, Chance, Journal, event_frame
+from pilotage.gateway.reply import Denied, Reply, error_reply, internal_error, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.gateway.tell import tell
 from pilotage.gateway.turn import Turn
@@ -117,7 +118,7 @@ class Gateway:
                 reply = self._turn_away(error, scope)
             except Exception:  # noqa: BLE001 - a fault of ours: the client hears of it as JSON, the log has the rest
                 _log.exception("a request failed")
-                reply = _error(scope, _internal())
+                reply = _error(scope, internal_error())
             if self.draining:
                 reply.headers.append((b"connection", b"close"))
             self.metrics.count(system or reply.system, reply.outcome, reply.status, perf_counter() - started)
@@ -125,6 +126,48 @@ class Gateway:
             await send({"type": "http.response.body", "body": reply.body})
         finally:
             self.in_flight -= 1
+
+    def answer_directly(
+        self, connection: DirectConnection, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, stays: bool
+    ) -> Direct | None:
+        """Take the short way with a POST that arrived whole, or nothing of it: then it goes through ASGI.
+
+        `stays` says whether the connection stays open after the answer.
+        """
+        serving, turn = self.serving, self._turn
+        live = serving.direct.get(url) if serving is not None else None
+        if live is None or turn is None or serving is None or live.model is None or not self.ready:
+            return None
+        if self.in_flight >= self.limits.in_flight:
+            return None
+        started, received = perf_counter_ns(), self._clock()
+        read = read_headers(headers)
+        principal = serving.principals.usual(read.key, received, live.route.system)
+        if principal is None or read.unusual:
+            return None
+        try:
+            checked = live.model.check.check(body, 1)
+            row = checked.rows[0]
+            if checked.many or row.faults:
+                return None
+            self._rates.take(principal.id)
+        except PilotageError:
+            return None
+        contract_us = (perf_counter_ns() - started) // 1_000
+        asked = Asked(self.chance.id(), received, principal.name, read.trace, contract_us)
+        direct = Direct(connection, live, asked, row, started, stays, self._ended)
+        self.in_flight += 1
+        turn.take(direct)
+        return direct
+
+    def _ended(self, direct: Direct, outcome: str, status: int, error: BaseException | None) -> bool:
+        """A direct answer leaves; whether its connection must end with it."""
+        self.in_flight -= 1
+        if error is not None:
+            self.failed.set()
+        seconds = (perf_counter_ns() - direct.started_ns) / 1e9
+        self.metrics.count(direct.live.route.system, outcome, status, seconds)
+        return self.draining
 
     async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:
         if live is None:
@@ -337,10 +380,6 @@ def _overloaded() -> Denied:
         mend="try again in a second",
         headers=[(b"retry-after", b"1")],
     )
-
-
-def _internal() -> PilotageError:
-    return PilotageError("the gateway failed on this request", code="internal", mend="tell the operator; see its log")
 
 
 def _journal_failed() -> Unavailable:

@@ -59,6 +59,17 @@ class Principals:
             raise Unauthenticated("the API key has expired", mend=_BRING, code="key_expired")
         return principal
 
+    def usual(self, key: bytes, at: int, system: str) -> Principal | None:
+        """Who may ask this system for decisions, where nothing but the key decides; None for everybody else.
+
+        Whatever else is asked of a principal belongs here as well, as a reason for None: the short way of a request
+        lets it in by this door alone.
+        """
+        found = self.find(key)
+        if found is None or found.networks or (found.expires and at >= found.expires) or not found.may_decide(system):
+            return None
+        return found
+
 
 def authorize(principal: Principal, system: str) -> None:
     """Raises Forbidden when the key's scopes do not cover the system, whether or not such a system exists."""

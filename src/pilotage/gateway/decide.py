@@ -13,9 +13,9 @@ from pilotage.gateway.answer import answer_beside, refusal
 from pilotage.gateway.record import Asked, Chance, Settled
 from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
 from pilotage.gateway.state import LiveSystem
-from pilotage.gateway.turn import UNSETTLED, Pending, Turn
+from pilotage.gateway.turn import UNSETTLED, Awaited, Pending, Turn
 
-__all__ = ["LARGE_BODY", "decide"]
+__all__ = ["LARGE_BODY", "decide", "reply_to_one"]
 
 LARGE_BODY = 65_536
 """Bytes from which a body is checked in a thread."""
@@ -48,7 +48,7 @@ async def decide(
         asked = Asked(first, received, principal, trace, 0)
         pending = turn.add(live, asked, first, None, 0, Settled("refused", None, reason=reason))
         await pending.durable
-        return _reply_to_one(pending)
+        return reply_to_one(pending)
     if len(body) < LARGE_BODY:
         checked = model.check.check(body, route.max_rows)
     else:
@@ -65,7 +65,7 @@ async def decide(
         settled = await _settle(live, row, deadline)
     pending = turn.add(live, asked, first, row, deadline, settled)
     await pending.durable
-    return _reply_to_one(pending)
+    return reply_to_one(pending)
 
 
 async def _settle(live: LiveSystem, row: CheckedRow, deadline: int) -> Settled:
@@ -82,7 +82,7 @@ async def _settle(live: LiveSystem, row: CheckedRow, deadline: int) -> Settled:
 async def _decide_many(
     live: LiveSystem, rows: Sequence[CheckedRow], asked: Asked, turn: Turn, chance: Chance, deadline: int
 ) -> Reply:
-    done: list[Pending] = []
+    done: list[Awaited] = []
     for number, row in enumerate(rows, 1):
         done.append(turn.add(live, asked, chance.id(), row, deadline, await _settle(live, row, deadline)))
         if number % _ROWS_A_TURN == 0:
@@ -96,7 +96,8 @@ async def _decide_many(
     return _reply_to_many(live, asked, done)
 
 
-def _reply_to_one(pending: Pending) -> Reply:
+def reply_to_one(pending: Pending) -> Reply:
+    """The reply to one row whose record is on the disk."""
     live, settled = pending.live, pending.settled
     receipt = (b"pilotage-receipt", pending.receipt.encode())
     if settled.outcome == "answered":

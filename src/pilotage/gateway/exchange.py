@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-__all__ = ["Connection", "Exchange", "error_answer"]
+__all__ = ["Connection", "Exchange", "answer_bytes", "error_answer"]
 
 _log = logging.getLogger(__name__)
 _CLOSE = (b"connection", b"close")
@@ -35,6 +36,15 @@ def error_answer(status: bytes, *, code: bytes, message: bytes, mend: bytes) -> 
     body = b'{"error":{"code":"%s","message":"%s","mend":"%s"}}' % (code, message, mend)
     head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     return head % (status, len(body)) + body
+
+
+def answer_bytes(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes]:
+    """(the status line and the headers without the empty line after them, the body). Raises ValueError."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines):
+        raise ValueError("a header of the answer holds a line break")
+    return STATUS_LINE[status] + head, body
 
 
 _FAILED = error_answer(
@@ -121,16 +131,13 @@ class Exchange:
         if self.disconnected:
             return
         headers = self._start["headers"]
-        lines = [b"%b: %b\r\n" % header for header in headers]
         if _CLOSE in headers:
             self.keep_alive = False
         elif not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines):
-            raise ValueError("a header of the answer holds a line break")
+            headers = [*headers, _CLOSE]
         body = b"" if self.scope["method"] == "HEAD" else message["body"]
-        http.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[self._start["status"]], head, body))
+        head, body = answer_bytes(self._start["status"], headers, body)
+        http.transport.write(b"%b\r\n%b" % (head, body))
         self.response_complete = True
         if not self.keep_alive:
             http.transport.close()

@@ -15,12 +15,13 @@ from pilotage.ledger.record import Attempt, Plain, Times
 __all__ = ["AnsweredForms"]
 
 _Header = tuple[bytes, bytes]
+_LABELS = 64
 
 
 class AnsweredForms:
     """The forms of one system under one plan. Ids, traces and hashes given to it must be plain ASCII without quotes."""
 
-    __slots__ = ("_plain", "_reply", "lineage")
+    __slots__ = ("_labels", "_plain", "_reply", "head", "lineage")
 
     def __init__(
         self,
@@ -72,6 +73,9 @@ class AnsweredForms:
             (b"pilotage-release", release.encode()),
             (b"pilotage-answered-by", arm.encode()),
         ]
+        self.head = _head(self.lineage)
+        """Status line and headers of an answer, without the empty line: % (length of the body, id, leaf)."""
+        self._labels: dict[object, str] = {}
 
     def plain(
         self, id_: str, request_id: str, trace: str, received: int, contract_us: int, answer_us: int, commitment: str
@@ -83,7 +87,19 @@ class AnsweredForms:
 
     def reply(self, id_: str, request_id: str, score: float, label: object) -> bytes:
         """The reply to one answered row; `score` is finite."""
-        return (self._reply % (id_, request_id, score, msgspec.json.encode(label).decode())).encode()
+        text = self._labels.get(label)
+        if text is None:
+            # A release has two labels; whatever else comes is not kept.
+            text = msgspec.json.encode(label).decode()
+            if len(self._labels) < _LABELS:
+                self._labels[label] = text
+        return (self._reply % (id_, request_id, score, text)).encode()
+
+
+def _head(lineage: list[_Header]) -> bytes:
+    receipt = b"content-type: application/json\r\ncontent-length: %d\r\npilotage-receipt: %b %b\r\n"
+    lines = [b"%b: %b\r\n" % (name, value.replace(b"%", b"%%")) for name, value in lineage]
+    return b"HTTP/1.1 200 OK\r\n" + receipt + b"".join(lines)
 
 
 def _form(content: object, holes: dict[str, str]) -> str:

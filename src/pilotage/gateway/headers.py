@@ -11,18 +11,23 @@ __all__ = ["Headers", "read_headers"]
 class Headers(NamedTuple):
     """`key` is the API key presented, `length` the declared length of the body, `trace` the caller's W3C trace id.
 
-    Each is empty when it is not there; a `traceparent` that is not well formed gives no trace.
+    Each is empty when it is not there; a `traceparent` that is not well formed gives no trace. `unusual` says that
+    a header asks for more than an answer, so that the short way must not take the request.
     """
 
     key: bytes = b""
     length: bytes = b""
     trace: str = ""
+    unusual: bool = False
+
+
+_UNUSUAL = frozenset((b"idempotency-key", b"x-request-timeout"))
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The few headers that count; names are in lower case. `Authorization: Bearer` comes before `X-API-Key`."""
     bearer = key = length = b""
-    trace = ""
+    trace, unusual = "", False
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
@@ -33,7 +38,9 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
             key = value.strip()
         elif name == b"traceparent":
             trace = _trace(value)
-    return Headers(bearer or key, length, trace)
+        elif name in _UNUSUAL:
+            unusual = True
+    return Headers(bearer or key, length, trace, unusual)
 
 
 def _trace(value: bytes) -> str:

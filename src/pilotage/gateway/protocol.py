@@ -19,6 +19,9 @@ from pilotage.gateway.exchange import Exchange, error_answer
 __all__ = ["BoundedHttp"]
 
 
+_SMALL_DIGITS = len("99999")
+"""A body whose declared length has more digits is not waited for: its size is judged before its first byte is read."""
+
 _TOO_LARGE = error_answer(
     b"431 Request Header Fields Too Large",
     code=b"headers_too_large",
@@ -52,10 +55,14 @@ class BoundedHttp(HttpToolsProtocol):
     _idle_timer: asyncio.TimerHandle | None = None
     _idle_since = 0.0
     _known_url: bytes | None = None
+    _waiting = False
+    _body = b""
+    _direct: Any = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that never asks is idle from here on."""
         super().connection_made(transport)
+        self._direct = getattr(self.app, "answer_directly", None)
         self._rest()
 
     def data_received(self, data: bytes) -> None:
@@ -71,18 +78,33 @@ class BoundedHttp(HttpToolsProtocol):
         self._head = self._spilled = 0
 
     def on_headers_complete(self) -> None:
-        """The head has ended: begin to answer, or after the requests before it on this connection."""
+        """The head has ended: wait for a small body, or begin to answer at once."""
         self._in_head = False
-        version = self.parser.get_http_version()
-        keep_alive = version != "1.0" and self.parser.should_keep_alive()
         before = self.cycle
-        answer = Exchange(self, self._scope(version), keep_alive, self.expect_100_continue)
+        self._waiting = (
+            not self.expect_100_continue
+            and (before is None or before.response_complete)
+            and not any(name == b"content-length" and len(value) > _SMALL_DIGITS for name, value in self.headers)
+        )
+        if not self._waiting:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Answer through ASGI, at once or after the requests before this one on the connection."""
+        self._waiting = False
+        version = self.parser.get_http_version()
+        before = self.cycle
+        answer = Exchange(self, self._scope(version), self._stays(version), self.expect_100_continue)
+        answer.body, self._body = self._body, b""
         self.cycle = cast(RequestResponseCycle, answer)
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _stays(self, version: str) -> bool:
+        return version != "1.0" and bool(self.parser.should_keep_alive())
 
     def _scope(self, version: str) -> Any:
         if self.url != self._known_url:
@@ -105,6 +127,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece for the application; drop what comes after an early answer, within bounds."""
+        if self._waiting:
+            self._body += body
+            if len(self._body) > HIGH_WATER_LIMIT:
+                self._begin()
+            return
         answer = self.cycle
         if answer.response_complete:
             self._spilled += len(body)
@@ -120,9 +147,23 @@ class BoundedHttp(HttpToolsProtocol):
         """The request is whole."""
         self._arriving = False
         self._stop_timer()
+        if self._waiting:
+            if self._answered_directly():
+                return
+            self._begin()
         if not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
+
+    def _answered_directly(self) -> bool:
+        if self._direct is None or self.flow.write_paused or self.parser.get_method() != b"POST":
+            return False
+        stays = self._stays(self.parser.get_http_version())
+        answer = self._direct(self, self.url, self.headers, self._body, stays)
+        if answer is None:
+            return False
+        self.cycle, self._waiting, self._body = answer, False, b""
+        return True
 
     def on_response_complete(self) -> None:
         """An answer has left: begin the next that waits on this connection, or count its idle time from here.
@@ -173,9 +214,17 @@ class BoundedHttp(HttpToolsProtocol):
     def _end(self, answer: bytes) -> None:
         self._arriving = False
         if not self.transport.is_closing():
-            if self.cycle is None or not self.cycle.response_started:
+            if self._may_answer_now():
                 self.transport.write(answer)
             self.transport.close()
+
+    def _may_answer_now(self) -> bool:
+        """Whether bytes written now would be the answer to the request that is arriving, and to no other."""
+        if self.cycle is None:
+            return True
+        if self._in_head or self._waiting:
+            return bool(self.cycle.response_complete)
+        return not self.cycle.response_started and not self.pipeline
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

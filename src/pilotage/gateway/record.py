@@ -16,6 +16,7 @@ from pilotage.contracts.faults import Fault
 from pilotage.gateway.state import LiveSystem
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
+from pilotage.ledger.journal import Acknowledged
 from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Plain, Times
 
 __all__ = ["Asked", "Chance", "Journal", "Settled", "event_frame", "write"]
@@ -29,15 +30,13 @@ _sha256 = hashlib.sha256
 
 
 class Journal(Protocol):
-    """Where frames go: a `JournalWriter`. The future is done when the frame's group was synced, or raises Unavailable.
+    """Where frames go: a `JournalWriter`. Called and awaited on the event loop only."""
 
-    It may be the caller's own. Called and awaited on the event loop only.
-    """
+    def submit(self, kind: FrameKind, plain: bytes, secret: bytes) -> asyncio.Future[None]:
+        """Append a frame with the next group; done when it was synced, raises Unavailable when it cannot be."""
 
-    def submit(
-        self, kind: FrameKind, plain: bytes, secret: bytes, future: asyncio.Future[None] | None = None
-    ) -> asyncio.Future[None]:
-        """Append a frame with the next group."""
+    def put(self, kind: FrameKind, plain: bytes, secret: bytes, waiter: Acknowledged) -> None:
+        """The same for somebody else who waits."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -97,9 +96,9 @@ def write(
     asked: Asked,
     settled: Settled,
     decision_id: str,
-    durable: asyncio.Future[None],
+    waiter: Acknowledged,
 ) -> str:
-    """Put one decision into the journal's next group, which will set `durable`; its leaf's hex RFC 6962 hash.
+    """Put one decision into the journal's next group, which will tell `waiter`; its leaf's hex RFC 6962 hash.
 
     Raises Unavailable when the journal has failed.
     """
@@ -111,7 +110,7 @@ def write(
         )
     else:
         plain = _json(_plain(live, asked, settled, decision_id, commitment))
-    journal.submit(FrameKind.decision, plain, secret, durable)
+    journal.put(FrameKind.decision, plain, secret, waiter)
     return _sha256(b"\0" + plain).hexdigest()
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from pilotage.errors import PilotageError
 
-__all__ = ["JSON", "Denied", "Reply", "error_body", "error_reply", "json_reply"]
+__all__ = ["JSON", "Denied", "Reply", "error_body", "error_reply", "internal_error", "json_reply"]
 
 _encode = msgspec.json.Encoder().encode
 JSON = (b"content-type", b"application/json")
@@ -79,3 +79,8 @@ def error_reply(
     """The reply that an error is answered with."""
     content = error_body(error, request_id, decision_id=decision_id, faults=faults)
     return json_reply(error.status, content, *headers, outcome=outcome or error.code)
+
+
+def internal_error() -> PilotageError:
+    """A fault of ours: the client hears that there was one, the log has the rest."""
+    return PilotageError("the gateway failed on this request", code="internal", mend="tell the operator; see its log")

@@ -51,10 +51,17 @@ class LiveSystem:
     model: LoadedModel | None
     broken: str = ""
 
+    @property
+    def direct(self) -> bool:
+        """Whether a row that fits the contract is simply scored, on the event loop."""
+        return self.model is not None and self.model.runtime.inline and not self.route.stopped
+
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """One plan, ready to answer. `paths` maps a request's path to its system."""
+    """One plan, ready to answer. `paths` maps a request's path to its system, `direct` the raw address to those that
+    answer at once.
+    """
 
     plan: ServingPlan
     digest: str
@@ -62,6 +69,7 @@ class Serving:
     principals: Principals
     systems: Mapping[str, LiveSystem]
     paths: Mapping[str, LiveSystem]
+    direct: Mapping[bytes, LiveSystem]
 
     @property
     def broken(self) -> bool:
@@ -150,6 +158,7 @@ def _serving(plan: ServingPlan, plan_digest: str, environment: str, systems: Map
         principals=Principals(plan.keys),
         systems=systems,
         paths=paths,
+        direct={path.encode(): live for path, live in paths.items() if live.direct},
     )
 
 

@@ -12,8 +12,9 @@ from pilotage.contracts.compile import CheckedRow
 from pilotage.gateway.answer import answer_inline
 from pilotage.gateway.record import Asked, Chance, Journal, Settled, write
 from pilotage.gateway.state import LiveSystem
+from pilotage.ledger.journal import Acknowledged
 
-__all__ = ["UNSETTLED", "Pending", "Turn"]
+__all__ = ["UNSETTLED", "Awaited", "Pending", "Turn"]
 
 UNSETTLED = Settled("opened", None)
 """Stands for how a row ends until the end of the turn, when it is scored inline."""
@@ -25,7 +26,31 @@ class Pending:
     When `durable` is done, `settled` says how it ended, and `leaf` is the hex RFC 6962 hash of its leaf.
     """
 
-    __slots__ = ("asked", "deadline_ns", "durable", "id", "leaf", "live", "row", "settled")
+    __slots__ = ("asked", "deadline_ns", "id", "leaf", "live", "row", "settled")
+
+    live: LiveSystem
+    asked: Asked
+    id: str
+    row: CheckedRow | None
+    deadline_ns: int
+    settled: Settled
+    leaf: str
+
+    @property
+    def durable(self) -> Acknowledged:
+        """What the journal settles when the record is on the disk, or cannot be."""
+        raise NotImplementedError
+
+    @property
+    def receipt(self) -> str:
+        """What a client keeps: the id and the leaf's hash."""
+        return f"{self.id} {self.leaf}"
+
+
+class Awaited(Pending):
+    """A decision that a coroutine waits for."""
+
+    __slots__ = ("_durable",)
 
     def __init__(
         self,
@@ -38,13 +63,13 @@ class Pending:
         durable: asyncio.Future[None],
     ) -> None:
         self.live, self.asked, self.id, self.row = live, asked, id_, row
-        self.deadline_ns, self.settled, self.durable = deadline_ns, settled, durable
+        self.deadline_ns, self.settled, self._durable = deadline_ns, settled, durable
         self.leaf = ""
 
     @property
-    def receipt(self) -> str:
-        """What a client keeps: the id and the leaf's hash."""
-        return f"{self.id} {self.leaf}"
+    def durable(self) -> asyncio.Future[None]:
+        """Done when the record is on the disk; raises Unavailable when it cannot be."""
+        return self._durable
 
 
 class Turn:
@@ -63,13 +88,17 @@ class Turn:
         row: CheckedRow | None,
         deadline_ns: int,
         settled: Settled = UNSETTLED,
-    ) -> Pending:
+    ) -> Awaited:
         """Decide and record at the end of this turn; await its `durable`, which raises Unavailable when it failed."""
-        pending = Pending(live, asked, id_, row, deadline_ns, settled, self._loop.create_future())
+        pending = Awaited(live, asked, id_, row, deadline_ns, settled, self._loop.create_future())
+        self.take(pending)
+        return pending
+
+    def take(self, pending: Pending) -> None:
+        """Decide and record this one at the end of this turn; its `durable` hears of it."""
         if not self._pending:
             self._loop.call_soon(self._end)
         self._pending.append(pending)
-        return pending
 
     def _end(self) -> None:
         rows, self._pending = self._pending, []

@@ -8,6 +8,7 @@ After any failure of the disk the journal stays failed: no journal, no answer.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections import deque
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -27,16 +29,35 @@ from pilotage.ledger.journal_reader import FrameScan, node_files
 from pilotage.ledger.journal_segments import Segment, SegmentFiles
 from pilotage.ledger.record import Event, commitment
 
-__all__ = ["MAX_AGE_S", "JournalWriter", "Recovery"]
+__all__ = ["MAX_AGE_S", "Acknowledged", "JournalWriter", "Recovery"]
 
 MAX_AGE_S = 600.0
 """How long a journal file with records is written to, at most."""
 
 
+_log = logging.getLogger(__name__)
 _MEBIBYTE = 1 << 20
 _GROUP_LIMIT_BYTES = 4 * _MEBIBYTE
 _RESERVED_BYTES = 256
-_Entry = tuple[Segment, bytes, "asyncio.Future[None] | None"]
+
+
+class Acknowledged(Protocol):
+    """Who hears that a record is on the disk, or that it cannot be: an `asyncio.Future[None]`, or what acts as one.
+
+    Called on the event loop, once; it must not raise.
+    """
+
+    def done(self) -> bool:
+        """Whether nobody needs to be told any more."""
+
+    def set_result(self, result: None, /) -> None:
+        """The record is on the disk."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """It is not, and will not be."""
+
+
+_Entry = tuple[Segment, bytes, "Acknowledged | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +145,23 @@ class JournalWriter:
             await self._report(recovery)
         return recovery
 
-    def submit(
-        self, kind: FrameKind, plain: bytes, secret: bytes, future: asyncio.Future[None] | None = None
-    ) -> asyncio.Future[None]:
-        """A future that is done when the record is on the disk; `secret` is 32 bytes of salt and the payload.
+    def submit(self, kind: FrameKind, plain: bytes, secret: bytes) -> asyncio.Future[None]:
+        """A future that is done when the record is on the disk; it raises Unavailable when the disk fails.
 
-        `future` is the caller's own, if somebody waits for it already.
+        Raises as `put`.
+        """
+        if self._state:
+            raise self._refusal()
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.put(kind, plain, secret, future)
+        return future
 
+    def put(self, kind: FrameKind, plain: bytes, secret: bytes, waiter: Acknowledged) -> None:
+        """Append a record with the next group, and tell `waiter` afterwards.
+
+        `secret` is 32 bytes of salt and the payload.
         Raises Unavailable (`journal_failed`, `journal_closed`) when nothing can be recorded, InputError when the
-        record is too long; the future raises Unavailable when the disk fails.
+        record is too long; the waiter hears of Unavailable when the disk fails.
         """
         if self._state:
             raise self._refusal()
@@ -142,10 +171,7 @@ class JournalWriter:
             segment = self._rotate()
         frame = segment.sealer.frame(kind, plain, secret)
         segment.used += len(frame) + GROUP_BYTES
-        if future is None:
-            future = self._loop.create_future()
-        self._append((segment, frame, future))
-        return future
+        self._append((segment, frame, waiter))
 
     async def record(self, kind: FrameKind, plain: bytes, secret: bytes) -> None:
         """Submit and wait until it is on the disk."""
@@ -207,21 +233,24 @@ class JournalWriter:
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
-    def _acknowledge(self, futures: list[asyncio.Future[None]]) -> None:
+    def _acknowledge(self, waiters: list[Acknowledged]) -> None:
         self.groups += 1
-        self.records += len(futures)
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
+        self.records += len(waiters)
+        for waiter in waiters:
+            try:
+                if not waiter.done():
+                    waiter.set_result(None)
+            except Exception:  # noqa: BLE001 - one that cannot be told must not keep the others from hearing
+                _log.exception("a record is on the disk, but who waits for it could not be told")
 
-    def _fail(self, failure: BaseException, futures: list[asyncio.Future[None]]) -> None:
+    def _fail(self, failure: BaseException, waiters: list[Acknowledged]) -> None:
         self._failure = failure
         self._state = "the journal failed: nothing can be recorded, so nothing is answered"
-        waiting = futures + [entry[2] for entry in self._queue if entry is not None and entry[2] is not None]
+        waiting = waiters + [entry[2] for entry in self._queue if entry is not None and entry[2] is not None]
         self._queue.clear()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(self._refusal())
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(self._refusal())
         if not self._opened.done():
             self._opened.set_exception(failure if isinstance(failure, PilotageError) else self._refusal())
 
@@ -258,7 +287,7 @@ class JournalWriter:
     # In the thread
 
     def _run(self) -> None:
-        futures: list[asyncio.Future[None]] = []
+        waiters: list[Acknowledged] = []
         failure: BaseException | None = RuntimeError("the journal's thread ended")
         try:
             self._files.claim()
@@ -267,13 +296,13 @@ class JournalWriter:
             self._files.begin(segment)
             self._post(self._begun, recovery)
             while (group := self._take()) is not None:
-                taken, frames, futures = group
+                taken, frames, waiters = group
                 if taken is not segment:
                     self._files.begin(taken)
                     segment = taken
                 if frames:
                     self._files.write(frames)
-                    self._post(self._acknowledge, futures)
+                    self._post(self._acknowledge, waiters)
             self._files.finish()
             failure = None
         except (OSError, PilotageError) as error:
@@ -281,11 +310,11 @@ class JournalWriter:
         finally:
             if failure is not None:
                 self._files.abandon()
-                self._post(self._fail, failure, futures)
+                self._post(self._fail, failure, waiters)
             self._files.close()
             self._post(self._ended)
 
-    def _take(self) -> tuple[Segment, list[bytes], list[asyncio.Future[None]]] | None:
+    def _take(self) -> tuple[Segment, list[bytes], list[Acknowledged]] | None:
         """Whatever waits for one segment, up to a limit; waits itself when nothing does; None to end."""
         queue = self._queue
         while not queue:
@@ -298,14 +327,14 @@ class JournalWriter:
             return None
         segment, size = first[0], 0
         frames: list[bytes] = []
-        futures: list[asyncio.Future[None]] = []
+        waiters: list[Acknowledged] = []
         while queue and size < _GROUP_LIMIT_BYTES and (entry := queue[0]) is not None and entry[0] is segment:
             queue.popleft()
             if entry[2] is not None:
                 frames.append(entry[1])
-                futures.append(entry[2])
+                waiters.append(entry[2])
                 size += len(entry[1])
-        return segment, frames, futures
+        return segment, frames, waiters
 
     def _next_segment(self, n: int, previous: bytes, capacity: int) -> Segment:
         key = os.urandom(32)

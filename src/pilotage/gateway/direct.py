@@ -1,0 +1,119 @@
+"""The short way of the usual request: one row that fits its contract, scored by a runtime that answers at once.
+
+It takes the steps of the way through ASGI on the connection itself: no task, no future, no scope, which cost as much
+as governing does. Whatever is not usual (another address, a denial, a fault of the row, many rows, a stop) it leaves
+untouched to that way, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from pilotage.contracts.compile import CheckedRow
+from pilotage.errors import PilotageError
+from pilotage.gateway.decide import reply_to_one
+from pilotage.gateway.exchange import answer_bytes
+from pilotage.gateway.record import Asked
+from pilotage.gateway.reply import error_reply, internal_error
+from pilotage.gateway.state import LiveSystem
+from pilotage.gateway.turn import UNSETTLED, Pending
+
+__all__ = ["Direct", "DirectConnection"]
+
+_log = logging.getLogger(__name__)
+
+
+class DirectConnection(Protocol):
+    """What a direct answer uses of its connection."""
+
+    transport: asyncio.Transport
+
+    def on_response_complete(self) -> None:
+        """The answer has left."""
+
+
+class Direct(Pending):
+    """One decision, what waits for its record, and its answer on the connection, in one object.
+
+    The journal settles it as it would a future, and the connection treats it as it does an `Exchange`. `ended` is
+    called once with the reply's outcome, its status and the error if there was one; it says whether the worker is
+    draining, so that the connection ends with this answer.
+    """
+
+    __slots__ = ("_connection", "_ended", "disconnected", "keep_alive", "response_complete", "started_ns")
+
+    body = b""
+    more_body = response_started = False
+
+    def __init__(
+        self,
+        connection: DirectConnection,
+        live: LiveSystem,
+        asked: Asked,
+        row: CheckedRow,
+        started_ns: int,
+        keep_alive: bool,
+        ended: Callable[[Direct, str, int, BaseException | None], bool],
+    ) -> None:
+        self.live, self.asked, self.id, self.row = live, asked, asked.id, row
+        self.started_ns, self.deadline_ns = started_ns, started_ns + live.route.deadline_ms * 1_000_000
+        self.settled, self.leaf = UNSETTLED, ""
+        self._connection, self.keep_alive, self._ended = connection, keep_alive, ended
+        self.disconnected = self.response_complete = False
+
+    # As the journal sees it
+
+    @property
+    def durable(self) -> Direct:
+        """Itself."""
+        return self
+
+    def done(self) -> bool:
+        """Whether it was answered."""
+        return self.response_complete
+
+    def set_result(self, _: None) -> None:
+        """The record is on the disk: answer."""
+        if self.settled.outcome == "answered":
+            closing = self._ended(self, "answered", 200, None)
+            forms, settled = self.live.forms, self.settled
+            content = forms.reply(self.id, self.asked.id, settled.score, settled.answer["label"])
+            self._leave(forms.head % (len(content), self.id.encode(), self.leaf.encode()), content, closing)
+            return
+        reply = reply_to_one(self)
+        closing = self._ended(self, reply.outcome, reply.status, None)
+        self._leave(*answer_bytes(reply.status, reply.headers, reply.body), closing)
+
+    def set_exception(self, error: BaseException) -> None:
+        """The record did not reach the disk: nothing was decided."""
+        known = error if isinstance(error, PilotageError) else internal_error()
+        if known is not error:
+            _log.error("a request failed", exc_info=error)
+        reply = error_reply(known, self.asked.id)
+        closing = self._ended(self, reply.outcome, reply.status, error)
+        self._leave(*answer_bytes(reply.status, reply.headers, reply.body), closing)
+
+    # As the connection sees it
+
+    @property
+    def message_event(self) -> Direct:
+        """What is told that the connection was lost."""
+        return self
+
+    def set(self) -> None:
+        """Nobody waits: the record is made, whether or not its client is still there."""
+
+    def _leave(self, head: bytes, content: bytes, closing: bool) -> None:
+        self.response_complete = True
+        if self.disconnected:
+            return
+        transport = self._connection.transport
+        if closing or not self.keep_alive:
+            transport.write(b"%bconnection: close\r\n\r\n%b" % (head, content))
+            transport.close()
+        else:
+            transport.write(b"%b\r\n%b" % (head, content))
+        self._connection.on_response_complete()
