@@ -1,7 +1,7 @@
 """The servers that are compared: `python bench/servers.py NAME HOME FD CORE`, each on an inherited listening socket.
 
 governed         Pilotage's gateway worker as it ships
-ungoverned       the same server, runtime and model; no key, contract or record
+ungoverned       the same server, runtime and model, answering on the connection as it does; no key, contract or record
 synced           ungoverned, and each body is group-synced by the journal's own thread before its answer: no encryption,
                  no chain, no record
 journalled       the same through the journal as it ships: each body encrypted, chained, synced before its answer
@@ -38,7 +38,7 @@ from pilotage.storage.home import Home
 SERVERS = ("governed", "ungoverned", "synced", "journalled", "fastapi", "fastapi-onnx")
 
 App = Callable[..., Awaitable[None]]
-_JSON = (b"content-type", b"application/json")
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 
 class PlainSealer:
@@ -67,33 +67,69 @@ def _runtime(home: Path) -> tuple[Runtime, ServingSpec]:
     return open_runtime(folder, spec), spec
 
 
+class Waiting:
+    """An answer that leaves when its body is synced, on the connection itself, as the gateway's usual answers do."""
+
+    body, more_body, response_started, disconnected = b"", False, False, False
+
+    def __init__(self, connection: Any, content: bytes, keep_alive: bool) -> None:
+        self.connection, self.content, self.keep_alive = connection, content, keep_alive
+        self.response_complete, self.message_event = False, self
+
+    def set(self) -> None:
+        """The connection was lost."""
+
+    def done(self) -> bool:
+        """Whether it was answered."""
+        return self.response_complete
+
+    def set_result(self, _: None) -> None:
+        """Answer."""
+        self.response_complete, self.message_event = True, None
+        self.connection.transport.write(_HEAD % (len(self.content), self.content))
+        self.connection.on_response_complete()
+
+    def set_exception(self, error: BaseException) -> None:
+        """The disk failed: the benchmark is over."""
+        raise error
+
+
+class Bare:
+    """The gateway's own server without what governs: decode, score, sync where there is a log, answer."""
+
+    def __init__(self, answer: Callable[[bytes], bytes], log: JournalWriter | None) -> None:
+        self._answer, self._log, self._path = answer, log, PATH.encode()
+
+    def answer_directly(self, connection: Any, url: bytes, _headers: Any, body: bytes, stays: bool) -> Any:
+        """Every request of the benchmark goes this way."""
+        if url != self._path:
+            return None
+        waiting = Waiting(connection, self._answer(body), stays)
+        if self._log is None:
+            connection.loop.call_soon(waiting.set_result, None)
+        else:
+            self._log.put(FrameKind.decision, b"", body, waiting)
+        return waiting
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Nothing else is here."""
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
 def bare(home: Path, log: JournalWriter | None) -> App:
-    """Raw ASGI: typed decode, score, answer; with a log, the body is synced before the answer leaves."""
+    """Typed decode, score, answer; with a log, the body is synced before the answer leaves."""
     runtime, spec = _runtime(home)
     row = msgspec.defstruct("Row", [(column.name, float) for column in FEATURES])
     body_type = msgspec.defstruct("Body", [("inputs", row)])
     decode, encode = msgspec.json.Decoder(body_type).decode, msgspec.json.Encoder().encode
     values, score_row = msgspec.structs.astuple, runtime.score
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        message = await receive()
-        body = message["body"]
-        while message["more_body"]:
-            message = await receive()
-            body += message["body"]
+    def answer(body: bytes) -> bytes:
         score = score_row(values(decode(body).inputs))
-        if log is not None:
-            await log.submit(FrameKind.decision, b"", body)
-        content = encode({"score": score, "label": spec.label(score)})
-        headers = [_JSON, (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        return encode({"score": score, "label": spec.label(score)})
 
-    return app
+    return Bare(answer, log)
 
 
 def fastapi_sklearn(home: Path) -> App:
