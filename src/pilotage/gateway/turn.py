@@ -7,6 +7,7 @@ in the processor's caches: with 64 requests at once this halves what scoring and
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.gateway.answer import answer_inline
@@ -20,7 +21,7 @@ UNSETTLED = Settled("opened", None)
 """Stands for how a row ends until the end of the turn, when it is scored inline."""
 
 
-class Pending:
+class Pending(ABC):
     """One decision on its way. While it is `UNSETTLED` its row waits to be scored inline, before `deadline_ns`.
 
     When `durable` is done, `settled` says how it ended, and `leaf` is the hex RFC 6962 hash of its leaf.
@@ -37,9 +38,9 @@ class Pending:
     leaf: str
 
     @property
+    @abstractmethod
     def durable(self) -> Acknowledged:
         """What the journal settles when the record is on the disk, or cannot be."""
-        raise NotImplementedError
 
     @property
     def receipt(self) -> str:
