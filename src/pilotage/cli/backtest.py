@@ -12,11 +12,12 @@ from pilotage.access.model import Person
 from pilotage.cli.gate import chosen_release
 from pilotage.cli.output import as_json, progress_bar, show_facts, show_table
 from pilotage.errors import InputError
+from pilotage.evaluation.intervals import Rate
 from pilotage.kernel.digests import short
 from pilotage.releases.store import list_releases
 from pilotage.replay.backtest import Backtest, Limits
 from pilotage.replay.backtesting import backtest, keep_backtest
-from pilotage.replay.shift import QUANTILES, Rate
+from pilotage.replay.shift import QUANTILES
 from pilotage.replay.window import Window
 from pilotage.storage.database import reading
 from pilotage.web.console.backtest_pages import report_file

@@ -10,18 +10,65 @@ from pilotage.cli.gate import chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_table
+from pilotage.cli.performance import show_performance
 from pilotage.errors import NotFound
-from pilotage.kernel.clock import parse_time
+from pilotage.kernel.clock import now_us, parse_time
 from pilotage.kernel.digests import short
+from pilotage.ledger.outcomes import Outcomes
+from pilotage.monitor.days import utc_day
+from pilotage.monitor.outcomes import realised_performance
 from pilotage.monitor.service import status as drift_status
 from pilotage.rollout.service import live
+from pilotage.wiring.installation import Installation
 
 __all__ = ["monitor"]
+
+
+def _live_or(installation: Installation, system: str, release: str) -> str:
+    """The digest of the release named, or of the live one."""
+    if release:
+        return chosen_release(installation, system, release)
+    placed = live(installation.control, system)
+    if placed is None:
+        raise NotFound(f"{system} has no live release", mend="promote one: pilotage promote --to internal")
+    return placed.release
 
 
 @click.group()
 def monitor() -> None:
     """What the live data looks like beside the reference."""
+
+
+@monitor.command("outcomes")
+@click.option("--system", required=True)
+@click.option("--release", default="", help="A digest, a short digest, or system@version (default: the live one).")
+@click.option("--arm", default="", help="Only of this arm.")
+@click.option("--since", default="", metavar="DAY", help="Decisions from this UTC day on, such as 2026-03-01.")
+@click.option("--until", default="", metavar="DAY", help="Decisions up to this UTC day.")
+@json_option
+@click.pass_obj
+def outcomes(chosen: Chosen, system: str, release: str, arm: str, since: str, until: str, json_: bool) -> None:
+    """Realised performance: coverage by age, observed rate by score, figures at the threshold, also by slice.
+
+    Each rate has its Wilson interval at 95 %; what rests on fewer than 30 decisions is said to be not enough data.
+    """
+    installation = opened(chosen)
+    require(acting(installation), "monitor.read")
+    found = realised_performance(
+        installation.control,
+        Outcomes(installation.ledger_engine),
+        installation.releases,
+        system,
+        _live_or(installation, system, release),
+        arm=arm,
+        since=utc_day(since),
+        until=utc_day(until),
+        now=now_us(),
+    )
+    if json_:
+        as_json(msgspec.to_builtins(found))
+    else:
+        show_performance(found)
 
 
 @monitor.command("status")
@@ -48,13 +95,7 @@ def status(
     """Name the columns that drifted, with effect, chance and counts; too little data is said, never called ok."""
     installation = opened(chosen)
     require(acting(installation), "monitor.read")
-    if not release:
-        placed = live(installation.control, system)
-        if placed is None:
-            raise NotFound(f"{system} has no live release", mend="promote one: pilotage promote --to internal")
-        release = placed.release
-    else:
-        release = chosen_release(installation, system, release)
+    release = _live_or(installation, system, release)
     found = drift_status(
         installation.ledger(),
         installation.profile_of,

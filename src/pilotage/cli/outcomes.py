@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.cli.output import as_json, errors_console, json_option, progress_bar, show_facts, show_table
 from pilotage.kernel.clock import rfc3339
+from pilotage.ledger.backfill import backfill
 from pilotage.ledger.outcome_file import upload_file
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.storage.database import reading
@@ -65,6 +66,31 @@ def upload(chosen: Chosen, file: Path, system: str, json_: bool) -> None:
             ("of another system", f"{report.other_system} (these count for nothing)"),
         ]
     )
+
+
+@outcomes.command("backfill")
+@click.option("--system", required=True, help="The AI system whose slices they are counted by.")
+@json_option
+@click.pass_obj
+def backfill_(chosen: Chosen, system: str, json_: bool) -> None:
+    """Count outcomes that were told before the system's slices were declared, by slice and answer.
+
+    The steward decrypts their decisions step by step while it seals, so it must run. Break it off as you like: run
+    again, it goes on where it stopped. Outcomes that are told from now on are counted as they are sealed.
+    """
+    installation = opened(chosen)
+    person = acting(installation)
+    require(person, "outcome.record")
+    with reading(installation.control) as connection:
+        slices = find_system(connection, system).pilot.slices
+    with progress_bar("counting") as progress:
+        report = backfill(
+            installation.control, installation.ledger_engine, system, slices, by=person.id, progress=progress
+        )
+    if json_:
+        as_json(asdict(report))
+        return
+    show_facts([("counted", f"{report.outcomes:,} outcomes in {report.steps} steps"), ("by", ", ".join(report.slices))])
 
 
 @outcomes.command("list")

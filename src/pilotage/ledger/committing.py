@@ -18,6 +18,7 @@ from pilotage.kernel.clock import Clock
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger import store
 from pilotage.ledger.collecting import Work
+from pilotage.ledger.features import feature_reader
 from pilotage.ledger.intake import Taken
 from pilotage.ledger.items import Item
 from pilotage.ledger.keyring import Keyring
@@ -177,7 +178,10 @@ class Committer:
     def _pack(self, items: Sequence[Item], batch_id: str, first: int, now: int) -> Packed:
         """Encrypt and write the payloads; what SQL will hold of the items."""
         with reading(self._ledger) as connection:
-            packed = pack(items, connection, self._cabinet, self._profile_of, batch=batch_id, first=first, now=now)
+            read = feature_reader(self._folder, self._ledger, self._cabinet)
+            packed = pack(
+                items, connection, self._cabinet, self._profile_of, read, batch=batch_id, first=first, now=now
+            )
         if packed.builders:
             paths = [builder.path for builder in packed.builders]
             announce(self._folder, self._ledger, self._tenure.require().epoch, paths)

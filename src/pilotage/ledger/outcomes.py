@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
 
 from pilotage.errors import InputError
-from pilotage.kernel.clock import parse_time
+from pilotage.kernel.clock import day, parse_time
 from pilotage.ledger import said_store
+from pilotage.ledger.slicing import BACKFILLED, DECLARED, Sliced, sliced
+from pilotage.ledger.sums_store import find_days
 from pilotage.profiles.counts import Counts, total
 from pilotage.storage.database import reading
 
-__all__ = ["OutcomeRow", "Outcomes", "Told", "read_told"]
+__all__ = ["CountedOutcomes", "OutcomeRow", "Outcomes", "Told", "read_told"]
 
 Value = str | int | float | bool
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -117,6 +119,15 @@ class OutcomeRow:
     score: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountedOutcomes:
+    """Sums of one slice and UTC day: {name: decisions per cell of the score}; names as in table `outcome_counts`."""
+
+    slice: str
+    day: str
+    counts: Counts
+
+
 class Outcomes:
     """Reads outcomes and overrides from the ledger's index."""
 
@@ -154,6 +165,40 @@ class Outcomes:
             )
         summed = total(row.counts for row in rows)
         return {outcome: cells for outcome, cells in sorted(summed.items()) if any(cells)}
+
+    def counted(
+        self, system: str, release: str, *, arm: str = "", mode: str = "live", since: str = "", until: str = ""
+    ) -> Sequence[CountedOutcomes]:
+        """The counts of outcomes by slice and UTC day of the decisions; the slice "" is by score alone, `*` is all."""
+        groups: dict[tuple[str, str], list[Counts]] = {}
+        with reading(self._engine) as connection:
+            for row in said_store.count_rows(
+                connection, system=system, release=release, arm=arm, mode=mode, since=since, until=until, slice_=None
+            ):
+                groups.setdefault((row.slice, row.day), []).append(row.counts)
+        return [CountedOutcomes(slice=name, day=day, counts=total(parts)) for (name, day), parts in groups.items()]
+
+    def decided(self, system: str, release: str, *, arm: str = "", mode: str = "live") -> dict[str, dict[str, int]]:
+        """How many decisions of a release ended how (answered, ...), by UTC day."""
+        days: dict[str, dict[str, int]] = {}
+        with reading(self._engine) as connection:
+            for row in find_days(connection, system=system, release=release, arm=arm, mode=mode):
+                ended = days.setdefault(day(row.at * 1_000_000), {})
+                ended[row.outcome] = ended.get(row.outcome, 0) + row.n
+        return days
+
+    def slices(self, system: str) -> Sliced:
+        """By what the outcomes of a system are counted, and from when on."""
+        with reading(self._engine) as connection:
+            return sliced(said_store.slice_events(connection, system, (DECLARED, BACKFILLED)))
+
+    def waiting(self, system: str) -> int:
+        """How many outcomes were told before their system's slices were declared and no backfill has reached."""
+        spans = self.slices(system).waiting.values()
+        if not spans:
+            return 0
+        with reading(self._engine) as connection:
+            return said_store.count_told(connection, system, min(a for a, _ in spans), max(b for _, b in spans))
 
 
 def _outcome(row: dict[str, Any]) -> OutcomeRow:

@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 
 from pilotage.errors import PilotageError
 from pilotage.ledger.about import Followed, follow
+from pilotage.ledger.features import counted_features
 from pilotage.ledger.items import Counted, Item, event_item, read_private
 from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds
-from pilotage.ledger.outcome_counts import count_outcomes
+from pilotage.ledger.outcome_counts import Added, FeaturesOf, count_outcomes
 from pilotage.ledger.record import Segment
 from pilotage.ledger.rows import WITHHELD, DecisionDraft, Place, decision_values, place_day, placed_row
 from pilotage.ledger.said import OUTCOME, OVERRIDE, SAID, said_row
@@ -61,6 +62,7 @@ def pack(
     connection: Connection,
     cabinet: KeyCabinet,
     profile_of: Callable[[str], ReferenceProfile | None],
+    features_of: FeaturesOf,
     *,
     batch: str,
     first: int,
@@ -94,7 +96,13 @@ def pack(
         else:
             events.append(placed_row(item.draft, key.pseudonym, place))
     said = _said(items, cabinet, first)
-    decided = (item.draft for item in items if isinstance(item.draft, DecisionDraft))
+    by_id = {item.id: item for item in items if isinstance(item.draft, DecisionDraft)}
+    added = Added(
+        told=said[OUTCOME],
+        events=events,
+        decided=(item.draft for item in items if isinstance(item.draft, DecisionDraft)),
+        features=lambda id_: counted_features(by_id[id_].counted),
+    )
     return Packed(
         batch=batch,
         entries=[item.entry for item in items],
@@ -105,7 +113,7 @@ def pack(
         counts=counts,
         outcomes=said[OUTCOME],
         overrides=said[OVERRIDE],
-        outcome_counts=count_outcomes(said[OUTCOME], decided, connection, profile_of, batch),
+        outcome_counts=count_outcomes(added, connection, profile_of, features_of, batch),
         builders=list(dict.fromkeys(builders.values())),
     )
 

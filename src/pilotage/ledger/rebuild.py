@@ -29,11 +29,12 @@ from pilotage.kernel.digests import digest
 from pilotage.ledger import rebuild_store as scratch_rows
 from pilotage.ledger import store, store_keeping, tiles
 from pilotage.ledger.faults import Faults
+from pilotage.ledger.features import counted_features, feature_reader
 from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item, read_private
 from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
-from pilotage.ledger.outcome_counts import count_outcomes
+from pilotage.ledger.outcome_counts import Added, count_outcomes
 from pilotage.ledger.packing import count_profiles
 from pilotage.ledger.record import Batch, Event, Interrupted, Leaf, Payload, Plain, decode_leaf
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
@@ -343,8 +344,17 @@ class _Making:
         """The counts of profiles and of outcomes that the batch leaf commits to: counted again, else those kept."""
         counted, _ = count_profiles(items, self.profile_of, batch.id)
         decided: list[Any] = [SimpleNamespace(**row) for row in rows[decisions.name]]
+        counted_here = {item.id: item.counted for item in items}
+        added = Added(
+            told=rows[outcomes.name],
+            events=rows[events.name],
+            decided=decided,
+            features=lambda id_: counted_features(counted_here.get(id_)),
+        )
+        steward = self.steward
+        features_of = feature_reader(steward.home.ledger, steward.ledger, steward.cabinet)
         with reading(self.scratch) as connection:
-            told = count_outcomes(rows[outcomes.name], decided, connection, self.profile_of, batch.id)
+            told = count_outcomes(added, connection, self.profile_of, features_of, batch.id)
         with reading(self.steward.ledger) as connection:
             kept = scratch_rows.counts_of(connection, batch.id)
             kept_told = scratch_rows.counts_of(connection, batch.id, outcome_counts)

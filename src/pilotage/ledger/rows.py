@@ -228,7 +228,8 @@ def counts_digest(rows: Sequence[dict[str, Any]], outcomes: Sequence[dict[str, A
     if not outcomes:
         return digest(canonical_json(listed))
     columns = ("system", "release", "arm", "mode", "day", "counts")
-    told = sorted(([row[column] for column in columns] for row in outcomes), key=lambda row: row[:5])
+    told = [[*(row[column] for column in columns), *filter(None, [row["slice"]])] for row in outcomes]
+    told.sort(key=lambda row: (row[:5], row[6:]))
     return digest(canonical_json([listed, told]))
 
 

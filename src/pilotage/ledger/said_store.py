@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.ledger.store import listed
 from pilotage.ledger.tables import decisions, events
 
 __all__ = [
+    "OUTBOX",
     "any_outcome",
     "count_rows",
+    "count_told",
     "find_outcomes",
     "outcomes_of",
     "overridden_by",
     "scored",
+    "slice_events",
+    "step_end",
+    "told_between",
 ]
+
+OUTBOX = "outbox"
+"""The `node` of events that the control plane told, which no gateway can."""
 
 
 def any_outcome(connection: Connection) -> bool:
@@ -38,10 +46,40 @@ def overridden_by(lookup: str) -> ColumnElement[bool]:
 
 
 def scored(connection: Connection, ids: Iterable[str]) -> Sequence[Any]:
-    """id, system, release, arm, mode, at and score of decisions."""
+    """What counting needs of decisions, and where their payloads lie."""
     c = decisions.c
-    query = select(c.id, c.system, c.release, c.arm, c.mode, c.at, c.score).where(c.id.in_(listed(connection, ids)))
+    facts = (c.id, c.system, c.release, c.arm, c.mode, c.at, c.score, c.label)
+    query = select(*facts, c.segment, c.offset, c.length, c.key_id).where(c.id.in_(listed(connection, ids)))
     return connection.execute(query).all()
+
+
+def slice_events(connection: Connection, system: str, kinds: Iterable[str]) -> list[dict[str, Any]]:
+    """leaf, kind and facts of a system's control events of some kinds, the oldest first."""
+    c = events.c
+    query = select(c.leaf, c.kind, c.facts).where(c.kind.in_(list(kinds)), c.system == system, c.node == OUTBOX)
+    return [dict(row._mapping) for row in connection.execute(query.order_by(c.leaf))]
+
+
+def told_between(connection: Connection, system: str, first: int, end: int) -> Sequence[str]:
+    """The decisions of a system of which outcomes were told at leaves [first, end)."""
+    c = outcomes.c
+    query = select(c.decision).where(c.system.in_((system, "")), c.leaf >= first, c.leaf < end)
+    return connection.execute(query).scalars().all()
+
+
+def step_end(connection: Connection, system: str, first: int, end: int, most: int) -> tuple[int, int]:
+    """(the leaf after the last of at most so many outcomes of a system in [first, end), how many they are)."""
+    c = outcomes.c
+    where = (c.system.in_((system, "")), c.leaf >= first, c.leaf < end)
+    leaves = connection.execute(select(c.leaf).where(*where).order_by(c.leaf).limit(most)).scalars().all()
+    return (leaves[-1] + 1 if len(leaves) == most else end), len(leaves)
+
+
+def count_told(connection: Connection, system: str, first: int, end: int) -> int:
+    """How many outcomes of a system were told at leaves [first, end)."""
+    c = outcomes.c
+    query = select(func.count()).where(c.system.in_((system, "")), c.leaf >= first, c.leaf < end)
+    return int(connection.execute(query).scalar_one())
 
 
 def find_outcomes(
@@ -67,11 +105,24 @@ def find_outcomes(
 
 
 def count_rows(
-    connection: Connection, *, system: str, release: str, arm: str = "", mode: str = "live", since: str, until: str
+    connection: Connection,
+    *,
+    system: str,
+    release: str,
+    arm: str = "",
+    mode: str = "live",
+    since: str,
+    until: str,
+    slice_: str | None = "",
 ) -> Sequence[Row[Any]]:
-    """Counts of outcomes of decisions whose UTC day is in [since, until]; empty bounds stand for any."""
+    """Counts of outcomes of decisions whose UTC day is in [since, until]; empty bounds stand for any.
+
+    Those by a slice; empty text for those by score alone, None for all.
+    """
     c = outcome_counts.c
     query = select(outcome_counts).where(c.system == system, c.release == release, c.mode == mode)
+    if slice_ is not None:
+        query = query.where(c.slice == slice_)
     if arm:
         query = query.where(c.arm == arm)
     if since:

@@ -5,7 +5,7 @@ All of it can be rebuilt from leaves and payloads; erasure clears what is person
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Table, Text
+from sqlalchemy import Column, Float, Index, Table, Text, text
 
 from pilotage.storage.database import BIG, DOCUMENT, ledger
 
@@ -47,8 +47,10 @@ outcome_counts = Table(
     Column("arm", Text, primary_key=True),
     Column("mode", Text, primary_key=True),
     Column("day", Text, primary_key=True),
+    Column("slice", Text, primary_key=True, server_default=text("''")),
     Column("counts", DOCUMENT, nullable=False),
-    Index("outcome_counts_by_release", "system", "release", "day"),
+    Index("outcome_counts_by_release", "system", "release", "slice", "day"),
 )
-"""`day` is the UTC day of the decisions; `counts` are {outcome: decisions per cell of the score's profile}. A batch in
-which an outcome was corrected has negative counts; the sum over batches is right."""
+"""`day` is the UTC day of the decisions; `counts` are {outcome: decisions per cell of the score's profile}. With a
+`slice` (a column, or `*` for all decisions) they are by `[cell of the slice, answer, outcome]` (`slicing.cell_key`).
+A batch in which an outcome was corrected has negative counts; the sum over batches is right."""

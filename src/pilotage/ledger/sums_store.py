@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ from pilotage.ledger import store
 from pilotage.ledger.sums import SPANS, SumKey, Summed, add_sum, sum_rows, sums_of
 from pilotage.ledger.tables import decision_sums
 
-__all__ = ["add_made_sums", "add_sums", "find_second_sums", "find_sums"]
+__all__ = ["add_made_sums", "add_sums", "find_days", "find_second_sums", "find_sums"]
 
 _MANY = 400
 _NAMES = ("span", "at", "system", "release", "arm", "mode", "outcome")
@@ -44,6 +44,15 @@ def find_sums(connection: Connection, system: str, since_s: int | None, mode: st
     if system:
         where.append(c.system == system)
     yield from connection.execute(select(decision_sums).where(*where))
+
+
+def find_days(connection: Connection, *, system: str, release: str, arm: str, mode: str) -> Sequence[Any]:
+    """(at, outcome, n) by UTC day of the decisions of a release; no arm means all."""
+    c = decision_sums.c
+    where = [c.span == SPANS[-1], c.system == system, c.release == release, c.mode == mode]
+    if arm:
+        where.append(c.arm == arm)
+    return connection.execute(select(c.at, c.outcome, c.n).where(*where)).all()
 
 
 def find_second_sums(connection: Connection, system: str, since_s: int | None) -> Iterator[tuple[int, dict[str, int]]]:

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pilotage.replay.shift import Latency, Rate, Shift, latency, mean_interval, score_shift, wilson
+from pilotage.evaluation.intervals import Rate, mean_interval, wilson
+from pilotage.replay.shift import Latency, Shift, latency, score_shift
 
 __all__ = ["FEWEST", "Backtest", "Flip", "Limits", "SegmentFigures", "Tally", "Trial"]
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from pilotage.ledger.queries import RecordedDecision
-from pilotage.profiles.model import ColumnProfile, ReferenceProfile
+from pilotage.profiles.slices import quarters
 from pilotage.releases.load import LoadedRelease
 
 __all__ = ["Segments", "fields_of"]
 
 _LONGEST = 60
-_QUARTERS = 4
 
 
 class Segments:
@@ -24,7 +23,8 @@ class Segments:
 
     def __init__(self, candidate: LoadedRelease) -> None:
         self._slices = candidate.system().pilot.slices
-        self._cuts = {name: _quarters(candidate.profile, name) for name in self._slices}
+        columns = {name: candidate.profile.column(name) for name in self._slices}
+        self._cuts = {name: quarters(column) if column else () for name, column in columns.items()}
 
     def of(self, decision: RecordedDecision, features: Mapping[str, Any]) -> list[tuple[str, str]]:
         """(dimension, value) pairs. `features` are the request's fields, as received."""
@@ -52,21 +52,3 @@ def fields_of(request: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _quarters(profile: ReferenceProfile, name: str) -> Sequence[float]:
-    """Three of the profile's own borders that part its reference rows best into quarters; fewer where it has fewer."""
-    column = next((each for each in profile.columns if each.name == name), None)
-    if column is None or column.kind != "numeric" or not column.cuts:
-        return ()
-    return sorted({_border(column, part / _QUARTERS) for part in range(1, _QUARTERS)})
-
-
-def _border(column: ColumnProfile, share: float) -> float:
-    bins = column.counts[1 : len(column.cuts) + 2]
-    total, below = sum(bins) or 1, 0
-    best = (2.0, column.cuts[0])
-    for count, cut in zip(bins, column.cuts, strict=False):
-        below += count
-        best = min(best, (abs(below / total - share), cut))
-    return best[1]

@@ -1,45 +1,23 @@
-"""Figures of a backtest, each from its definition: rates with Wilson intervals, and how far scores moved."""
+"""Figures of a backtest, each from its definition: how far scores moved, and how long answers took."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["QUANTILES", "Latency", "Rate", "Shift", "latency", "mean_interval", "psi", "score_shift", "wilson"]
+from pilotage.evaluation.intervals import mean_interval
+
+__all__ = ["QUANTILES", "Latency", "Shift", "latency", "psi", "score_shift"]
 
 Floats = NDArray[np.float64]
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_Z = 1.959963984540054
 _BINS = 10
 _ROUNDS = 400
 _LEAST_SHARE = 1e-4
 """An empty cell counts as this share in the PSI, whose logarithm would be infinite."""
-
-
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """`count` of `of`, with the Wilson score interval at 95 % (Wilson 1927); 0 to 1 where there is nothing."""
-
-    count: int
-    of: int
-    rate: float
-    low: float
-    high: float
-
-
-def wilson(count: int, of: int) -> Rate:
-    """The rate and its interval."""
-    if of == 0:
-        return Rate(count=count, of=0, rate=0.0, low=0.0, high=1.0)
-    share, spread = count / of, _Z * _Z / of
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z * math.sqrt(share * (1 - share) / of + spread / (4 * of)) / (1 + spread)
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    # Rounding must not keep the interval from holding none and all.
-    return Rate(count=count, of=of, rate=share, low=0.0 if count == 0 else low, high=1.0 if count == of else high)
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,16 +85,6 @@ def score_shift(old: Floats, new: Floats) -> Shift | None:
         old_cells=[int(n) for n in joint.sum(axis=1)],
         new_cells=[int(n) for n in joint.sum(axis=0)],
     )
-
-
-def mean_interval(n: int, total: float, squares: float) -> tuple[float, float, float]:
-    """(mean, low, high) at 95 % from a sum and a sum of squares of n values, by the normal approximation."""
-    if n == 0:
-        return 0.0, 0.0, 0.0
-    mean = total / n
-    deviation = math.sqrt(max(0.0, squares / n - mean * mean) * n / (n - 1)) if n > 1 else 0.0
-    half = _Z * deviation / math.sqrt(n)
-    return mean, mean - half, mean + half
 
 
 def psi(old: NDArray[np.int64], new: NDArray[np.int64]) -> float:

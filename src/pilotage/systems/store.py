@@ -11,6 +11,7 @@ from pilotage.errors import NotFound, Refused
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest
+from pilotage.ledger.slicing import DECLARED
 from pilotage.storage.database import BIG, DOCUMENT, control
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
@@ -54,6 +55,10 @@ def declare_system(connection: Connection, system: AISystem, *, by: str, at: int
     else:
         connection.execute(update(systems).where(systems.c.id == system.id).values(row))
     facts = {"declaration": value, "risk_tier": system.risk_tier, "rows": attest(systems, row)}
+    before = None if found is None else found["body"].get("pilot", {}).get("slices", [])
+    if system.pilot.slices != before:
+        # Outcomes are counted by these from here on; the steward knows it from the ledger alone.
+        emit(connection, DECLARED, system=system.id, facts={"slices": system.pilot.slices}, at=moment)
     emit(connection, "system.declared", system=system.id, facts=facts, private={"by": by}, at=moment)
     return value
 

@@ -18,9 +18,12 @@ from pilotage.errors import InputError, NotFound
 from pilotage.gates.service import approve, check
 from pilotage.kernel.clock import now_us, parse_time
 from pilotage.ledger.erasure import list_holds, place_hold, release_hold
+from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.overriding import override, said_about
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.traces import TRACE_LIMIT, tree_document
+from pilotage.monitor.days import utc_day
+from pilotage.monitor.outcomes import realised_performance
 from pilotage.monitor.service import status
 from pilotage.releases.store import find_release
 from pilotage.replay.service import replay
@@ -48,6 +51,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/systems/{system}", "system.read", api.system),
         ("GET", "/systems/{system}/gate", "gate.check", api.gate),
         ("GET", "/systems/{system}/drift", "monitor.read", api.drift),
+        ("GET", "/systems/{system}/outcomes", "monitor.read", api.outcomes),
         ("POST", "/systems/{system}/promote", "system.promote", api.promote),
         ("POST", "/systems/{system}/rollback", "system.rollback", api.rollback),
         ("POST", "/systems/{system}/stop", "system.stop", api.stop),
@@ -134,6 +138,27 @@ class _Api:
             system,
             placed.release,
             since=parse_time(since) if since else None,
+        )
+        return msgspec.to_builtins(found)
+
+    def outcomes(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        system, query = request.path_params["system"], request.query_params
+        with reading(self.installation.control) as connection:
+            known = find_system(connection, system)
+            release = find_release(connection, query["release"]).digest if query.get("release") else ""
+        placed = None if release else live(self.installation.control, known.id)
+        if not release and placed is None:
+            raise NotFound(f"{system} has no live release", mend="name one with the parameter release")
+        found = realised_performance(
+            self.installation.control,
+            Outcomes(self.installation.ledger_engine),
+            self.installation.releases,
+            known.id,
+            release or (placed.release if placed else ""),
+            arm=query.get("arm", "")[:80],
+            since=utc_day(query.get("since", "")),
+            until=utc_day(query.get("until", "")),
+            now=now_us(),
         )
         return msgspec.to_builtins(found)
 

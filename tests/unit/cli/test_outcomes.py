@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import duckdb
@@ -99,3 +100,34 @@ def test_what_was_in_production_is_told_to_the_second(call: Call) -> None:
     assert code == 0 and "nothing of example was in production" in out
     code, _, err = call("audit", "at", "then", "--system", "example", role="auditor")
     assert code == 1 and "ISO 8601" in err
+
+
+def test_older_outcomes_are_counted_and_shown(call: Call, installed: Installed, tmp_path: Path) -> None:
+    one, two = some(call, 2)
+    csv = tmp_path / "truth.csv"
+    csv.write_text(f"decision,value\n{one},1\n{two},0\n")
+    told(call, csv)
+    seal(installed)
+    installation = open_installation(Settings(home=Home(root=installed.root)))
+    steward, stop = installation.steward(holder="tests"), threading.Event()
+    assert steward.acquire(steal=True)
+    running = threading.Thread(target=steward.run, args=(stop,))
+    running.start()
+    try:
+        code, out, err = call("outcomes", "backfill", "--system", "example", "--json", role="operator")
+        assert code == 0, err
+        code, again, _ = call("outcomes", "backfill", "--system", "example", "--json", role="operator")
+        assert code == 0 and json.loads(again)["steps"] == 0 and json.loads(out)["slices"] == ["*"]
+    finally:
+        stop.set()
+        running.join()
+        installation.close()
+    code, _, err = call("outcomes", "backfill", "--system", "example", role="auditor")
+    assert code == 1 and "outcome.record" in err
+    words = ("monitor", "outcomes", "--system", "example", "--release", installed.release.digest)
+    code, out, err = call(*words, role="auditor")
+    assert code == 0 and "not enough data" in out and "coverage" in out, err
+    code, out, _ = call(*words, "--json", role="auditor")
+    assert code == 0 and json.loads(out)["whole"]["accuracy"] is None
+    code, _, err = call(*words, "--since", "tomorrow", role="auditor")
+    assert code == 1 and "UTC day" in err

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, ks_2samp, ttest_rel
 
-from pilotage.replay.shift import latency, psi, score_shift, wilson
+from pilotage.evaluation.intervals import wilson
+from pilotage.replay.shift import latency, psi, score_shift
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 50), (1, 30), (7, 40), (499, 1_000), (50, 50)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, update
 
@@ -41,7 +42,8 @@ def test_declaring_again_changes_nothing_and_a_new_declaration_replaces(engine: 
         assert find_system(connection, "credit").risk_tier == "high"
         assert [found.id for found in list_systems(connection)] == ["another", "credit"]
         events = waiting(connection)
-        assert sorted(event.facts["risk_tier"] for event in events) == ["high", "high", "medium"]
+        declared = [event for event in events if event.kind == "system.declared"]
+        assert sorted(event.facts["risk_tier"] for event in declared) == ["high", "high", "medium"]
         assert "engineer" not in str([event.facts for event in events])
         with pytest.raises(NotFound, match="credit"):
             find_system(connection, "credits")
@@ -62,3 +64,16 @@ def test_a_tier_lowered_in_sql_is_found(engine: Engine) -> None:
         connection.execute(update(systems).values(body=body))
         (changed,) = changed_rows(connection, [systems], waiting(connection))
     assert (changed.table, changed.key, changed.what) == ("systems", "credit", "changed")
+
+
+def test_what_outcomes_are_counted_by_is_told_when_it_changes(engine: Engine) -> None:
+    def sliced(tier: str, *slices: str) -> AISystem:
+        made = system(tier=tier)
+        return msgspec.structs.replace(made, pilot=msgspec.structs.replace(made.pilot, slices=list(slices)))
+
+    with writing(engine) as connection:
+        for each in (sliced("low", "sex"), sliced("low", "sex"), sliced("medium", "sex"), sliced("medium", "age")):
+            declare_system(connection, each, by="engineer")
+    with reading(engine) as connection:
+        told = [event.facts for event in waiting(connection) if event.kind == "slices.declared"]
+    assert told == [{"slices": ["sex"]}, {"slices": ["age"]}]

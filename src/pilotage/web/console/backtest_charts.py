@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pilotage.evaluation.intervals import Rate
 from pilotage.replay.backtest import Backtest
-from pilotage.replay.shift import Rate, Shift
+from pilotage.replay.shift import Shift
 
 __all__ = ["Columns", "Whisker", "Whiskers", "flips_by_segment", "score_columns"]
 

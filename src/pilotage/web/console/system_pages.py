@@ -17,8 +17,11 @@ from pilotage.gates.model import GateVerdict
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import check
 from pilotage.kernel.clock import now_us
+from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.queries import Ledger
 from pilotage.monitor.model import ColumnVerdict, MonitorStatus
+from pilotage.monitor.outcomes import realised_performance
+from pilotage.monitor.performance import Performance
 from pilotage.monitor.service import status
 from pilotage.releases.model import Release
 from pilotage.releases.store import list_releases
@@ -109,6 +112,7 @@ class _SystemPages:
             drift=drift,
             columns=sorted(drift.columns, key=_gravity) if drift else [],
             drift_why=why,
+            told=self._told(system.id, placed),
             gate=gate,
             gate_why=gate_why,
             live=self.view.live.of(system.id),
@@ -123,6 +127,23 @@ class _SystemPages:
         except PilotageError as error:
             return None, error.what
         return (found, "") if found.rows else (None, "No decision of the live release is sealed yet.")
+
+    def _told(self, system: str, placed: Live | None) -> Performance | None:
+        """What the live release's answers were worth, once any outcome of them is told."""
+        if placed is None:
+            return None
+        try:
+            found = realised_performance(
+                self.control,
+                Outcomes(self.installation.ledger_engine),
+                self.installation.releases,
+                system,
+                placed.release,
+                now=now_us(),
+            )
+        except PilotageError:
+            return None  # the section on drift says what is wrong with the release
+        return found if found.outcomes else None
 
     def _newest_drift(self, system: str, release: str) -> MonitorStatus:
         """Over the newest rows that suffice. Counts are read of a short while first: of all time they are many."""
