@@ -11,9 +11,11 @@ import msgspec
 from pilotage.access.model import Person
 from pilotage.cli.gate import chosen_release
 from pilotage.cli.output import as_json, progress_bar, show_facts, show_table
+from pilotage.cli.performance import show_realised
 from pilotage.errors import InputError
 from pilotage.evaluation.intervals import Rate
 from pilotage.kernel.digests import short
+from pilotage.ledger.outcomes import Outcomes
 from pilotage.releases.store import list_releases
 from pilotage.replay.backtest import Backtest, Limits
 from pilotage.replay.backtesting import backtest, keep_backtest
@@ -35,7 +37,8 @@ def run_backtest(
     """Run it, keep it as evidence, print it, write the file; exit code 3 beyond the limits."""
     candidate = chosen_release(installation, "", given["candidate"])
     limits = Limits(max_flips=given["max_flips"], max_new_faults=given["max_new_faults"])
-    costs = _costs(given["costs"])
+    costs = _costs(given["costs"], ">", "OLD>NEW=COST, such as 'approve>refer=12.50'")
+    outcome_costs = _costs(given["outcome_costs"], "/", "ANSWER/OUTCOME=COST, such as 'approve/1=900'")
     with progress_bar("backtesting") as progress:
         found = backtest(
             installation.ledger(),
@@ -44,6 +47,8 @@ def run_backtest(
             window,
             limits=limits,
             costs=costs,
+            outcomes=Outcomes(installation.ledger_engine),
+            outcome_costs=outcome_costs,
             progress=progress,
         )
     evidence = keep_backtest(installation.control, installation.objects, found, person.id)
@@ -59,12 +64,12 @@ def run_backtest(
         raise SystemExit(BEYOND)
 
 
-def _costs(texts: Sequence[str]) -> dict[tuple[str, str], float]:
-    """Costs by (old, new) label of `OLD>NEW=COST`. Raises InputError."""
+def _costs(texts: Sequence[str], between: str, expected: str) -> dict[tuple[str, str], float]:
+    """Costs by the two names that `between` parts. Raises InputError."""
     costs = {}
     for text in texts:
         change, _, cost = text.rpartition("=")
-        old, arrow, new = change.partition(">")
+        old, arrow, new = change.partition(between)
         try:
             costs[old.strip(), new.strip()] = float(cost)
         except ValueError:
@@ -73,7 +78,7 @@ def _costs(texts: Sequence[str]) -> dict[tuple[str, str], float]:
             raise InputError(
                 "a cost cannot be read",
                 got=text,
-                expected="OLD>NEW=COST, such as 'approve>refer=12.50'",
+                expected=expected,
                 mend="quote it",
             )
     return costs
@@ -105,6 +110,8 @@ def _show(found: Backtest, names: dict[str, str], evidence: str) -> None:
         ]
     show_facts(facts)
     _show_tables(found)
+    if found.realised:
+        show_realised(found.realised)
     for why in found.missing:
         click.echo(f"beyond limits: {why}")
     click.echo(f"{'within limits' if found.passed else 'BEYOND LIMITS'}; evidence {evidence}; {found.seconds:.1f} s")

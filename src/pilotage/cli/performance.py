@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from pilotage.cli.output import show_facts, show_table
@@ -9,8 +11,9 @@ from pilotage.evaluation.intervals import Rate
 from pilotage.evaluation.realised import Realised
 from pilotage.kernel.digests import short
 from pilotage.monitor.performance import Performance
+from pilotage.replay.against import Against, Told
 
-__all__ = ["rate_text", "show_performance"]
+__all__ = ["rate_text", "show_performance", "show_realised"]
 
 _NOT_ENOUGH = "not enough data"
 
@@ -64,6 +67,34 @@ def show_performance(found: Performance) -> None:
         click.echo(f"slice {name}: {why}")
     for note in found.notes:
         click.echo(note)
+
+
+def show_realised(found: Told) -> None:
+    """Print what outcomes say of a backtest."""
+    whole = found.whole
+    click.echo(f"against outcome {found.positive}: {rate_text(whole.known)} of what both answered has an outcome")
+    if whole.champion is None:
+        click.echo(f"{_NOT_ENOUGH} to judge by outcomes")
+        return
+    rows = [_row("all", whole), *(_row(f"{each.dimension}: {each.value}", each) for each in found.segments)]
+    both = ("accuracy then", "candidate", "change, 95 %", "AUC then", "candidate", "cost/1,000 then", "candidate")
+    show_table(("segment", "with outcome", *both), rows)
+    if whole.auc_change:
+        click.echo(f"AUC change: {_span(whole.auc_change)}")
+    if whole.cost_change:
+        click.echo(f"cost change of a decision: {_span(whole.cost_change)}")
+
+
+def _row(name: str, each: Against) -> tuple[object, ...]:
+    both = [side for side in (each.champion, each.candidate) if side is not None]
+    accuracy = [_two(side.figures.accuracy)[0] for side in both]
+    areas = ["" if side.auc is None else f"{side.auc.area:.4f}" for side in both]
+    costs = ["" if side.cost_per_1000 is None else f"{side.cost_per_1000:,.2f}" for side in both]
+    return (name, each.known.count, *accuracy, _span(each.accuracy_change or []), *areas, *costs)
+
+
+def _span(values: Sequence[float]) -> str:
+    return "{:+.4f} ({:+.4f} to {:+.4f})".format(*values) if values else ""
 
 
 def _facts(figures: Realised) -> list[tuple[str, object]]:

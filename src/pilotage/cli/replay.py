@@ -41,6 +41,7 @@ SHARE = click.FloatRange(0.0, 1.0)
 @click.option("--check-upgrade", "upgrade", is_flag=True, help="Ask every live release here, after an upgrade.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the backtest as HTML.")
 @click.option("--cost", "costs", multiple=True, metavar="OLD>NEW=COST", help="What a change of answers costs.")
+@click.option("--outcome-cost", "outcome_costs", multiple=True, metavar="ANSWER/OUTCOME=COST", help="What it costs.")
 @click.option("--max-flips", type=SHARE, default=0.1, show_default=True, help="Changed answers that still pass.")
 @click.option("--max-new-faults", type=SHARE, default=0.01, show_default=True, help="New rejections that still pass.")
 @json_option

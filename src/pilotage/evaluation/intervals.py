@@ -8,7 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Area", "Rate", "binned_auc", "mean_interval", "wilson"]
+from pilotage.evaluation.metrics import auc
+
+__all__ = ["Area", "Rate", "auc_area", "binned_auc", "mean_interval", "wilson"]
 
 _Z = 1.959963984540054
 _ROUNDS = 400
@@ -47,11 +49,24 @@ def mean_interval(n: int, total: float, squares: float) -> tuple[float, float, f
 
 
 class Area(msgspec.Struct, frozen=True, kw_only=True):
-    """An area under the ROC curve with its interval from resampling."""
+    """An area under the ROC curve with its interval at 95 %."""
 
     area: float
     low: float
     high: float
+
+
+def auc_area(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> Area | None:
+    """The AUC of scores, with the interval of Hanley and McNeil (1982); None when one class is missing."""
+    area = auc(labels, scores)
+    if area is None:
+        return None
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    one, other = area / (2 - area), 2 * area * area / (1 + area)
+    spread = (positives - 1) * (one - area * area) + (negatives - 1) * (other - area * area)
+    half = _Z * math.sqrt(max(0.0, area * (1 - area) + spread) / (positives * negatives))
+    return Area(area=area, low=max(0.0, area - half), high=min(1.0, area + half))
 
 
 def binned_auc(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> Area | None:

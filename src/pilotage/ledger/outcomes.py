@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from pilotage.errors import InputError
 from pilotage.kernel.clock import day, parse_time
 from pilotage.ledger import said_store
+from pilotage.ledger.said import category
 from pilotage.ledger.slicing import BACKFILLED, DECLARED, Sliced, sliced
 from pilotage.ledger.sums_store import find_days
 from pilotage.profiles.counts import Counts, total
@@ -149,6 +150,13 @@ class Outcomes:
         with reading(self._engine) as connection:
             rows = said_store.outcomes_of(connection, decisions)
         return {row.decision: (row.value, row.at) for row in rows if row.value is not None}
+
+    def current(self, systems: Mapping[str, str]) -> dict[str, str]:
+        """What the outcome that counts of each decision is counted as; `systems` are the decisions' systems by id."""
+        with reading(self._engine) as connection:
+            rows = said_store.outcomes_of(connection, systems)
+        fits = [row for row in rows if row.value is not None and row.system in ("", systems[row.decision])]
+        return {row.decision: category(row.value, row.number) for row in fits}
 
     def sealed(self, decisions: Iterable[str]) -> dict[str, str]:
         """The system of each of these decisions that is sealed."""

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from pilotage.evaluation.intervals import Rate, mean_interval, wilson
+from pilotage.replay.against import Known, Told
 from pilotage.replay.shift import Latency, Shift, latency, score_shift
 
 __all__ = ["FEWEST", "Backtest", "Flip", "Limits", "SegmentFigures", "Tally", "Trial"]
@@ -28,8 +29,9 @@ class Trial:
     """One decision and the candidate's answer to it.
 
     `outcome` as recorded. `old` and `new` are (label, score), None where there is no answer. The faults are
-    `code@path`. `segments` are (dimension, value). Times are microseconds, None where not taken: `recorded_us` on the
-    day, `champion_us` and `candidate_us` now, side by side.
+    `code@path`. `told` is what became of it, as it is counted, and whether that is the `positive` class; None where
+    nothing is told, or tells no class. `segments` are (dimension, value). Times are microseconds, None where not taken:
+    `recorded_us` on the day, `champion_us` and `candidate_us` now, side by side.
     """
 
     outcome: str
@@ -39,6 +41,8 @@ class Trial:
     new_faults: Sequence[str] = ()
     failure: str = ""
     segments: Sequence[tuple[str, str]] = ()
+    told: str | None = None
+    positive: bool | None = None
     recorded_us: float | None = None
     champion_us: float | None = None
     candidate_us: float | None = None
@@ -80,7 +84,8 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
     `outcomes` counts what was recorded, `skipped` what could not be asked and why. `flips` is over the decisions that
     both answered. `newly_faulty`: the candidate's contract rejects what the champion answered; `newly_answered`: the
     reverse. `unanswered`: of the decisions that the champion did not answer itself (fallback, abstained, review,
-    refused), how many the candidate would have; they are no flips. `missing` says why it did not pass.
+    refused), how many the candidate would have; they are no flips. `missing` says why it did not pass. `realised` holds
+    both against what became of the decisions; None where nothing is told.
     """
 
     system: str
@@ -110,6 +115,7 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     missing: list[str]
     seconds: float
+    realised: Told | None = None
 
     @property
     def passed(self) -> bool:
@@ -129,6 +135,7 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
             "environment": self.environment,
             "limits": msgspec.to_builtins(self.limits),
             "missing": self.missing,
+            **({"realised": msgspec.to_builtins(self.realised.whole)} if self.realised else {}),
         }
 
 
@@ -180,8 +187,9 @@ def _numbers() -> array[float]:
 
 @dataclass(kw_only=True)
 class Tally:
-    """Adds trials up; 40 bytes of memory a decision, for exact quantiles."""
+    """Adds trials up; 40 bytes of memory a decision, for exact quantiles, and about as much for a known outcome."""
 
+    known: Known
     outcomes: Counter[str] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -221,6 +229,7 @@ class Tally:
         if _compared(trial) and trial.old and trial.new:
             self.old.append(trial.old[1])
             self.new.append(trial.new[1])
+            self.known.add(trial.segments, trial.old, trial.new, trial.told, trial.positive)
             if trial.old[0] != trial.new[0]:
                 self.changes[trial.old[0], trial.new[0]] += 1
         for us, times in (
@@ -292,6 +301,7 @@ class Tally:
             limits=limits,
             missing=_missing(flips, newly_faulty, self.failures.total(), limits),
             seconds=round(seconds, 3),
+            realised=self.known.told(),
         )
 
 

@@ -16,12 +16,15 @@ from sqlalchemy import Engine
 
 from pilotage import __version__
 from pilotage.errors import NotFound
+from pilotage.evaluation.realised import truth
 from pilotage.evidence.model import Evidence
 from pilotage.evidence.store import find, record
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
+from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
 from pilotage.releases.load import open_release
+from pilotage.replay.against import Known, Reckoning
 from pilotage.replay.backtest import Backtest, Limits, Tally, Trial
 from pilotage.replay.compare import hindrance, payload_of, place
 from pilotage.replay.process import ReplayProcess
@@ -50,9 +53,14 @@ def backtest(
     *,
     limits: Limits | None = None,
     costs: Mapping[tuple[str, str], float] | None = None,
+    outcomes: Outcomes | None = None,
+    outcome_costs: Mapping[tuple[str, str], float] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Backtest:
     """Let a release answer the live decisions of a window of its system; the report.
+
+    `costs` are of changed answers, by (old, new) label; `outcome_costs` of answers, by (label, outcome). With
+    `outcomes` both releases are held against what became of the decisions.
 
     Raises NotFound and IntegrityError as `open_release`, Unavailable when the process that answers fails.
     """
@@ -60,12 +68,19 @@ def backtest(
     loaded = open_release(releases, candidate)
     system = loaded.manifest.system
     window = replace(window, wanted=replace(window.wanted, system=system, mode="live"))
-    tally, segments, done = Tally(), Segments(loaded), 0
+    reckoning = Reckoning(
+        positive=loaded.serving.positive,
+        adverse=loaded.serving.adverse,
+        favourable=loaded.serving.favourable,
+        costs=outcome_costs or {},
+    )
+    tally, segments, done = Tally(known=Known(reckoning=reckoning)), Segments(loaded), 0
     total, rows = rows_of(ledger, window)
     progress(0, total)
     with ReplayProcess(releases) as process:
         for chunk in _chunks(read_each(ledger, rows)):
-            _try(chunk, candidate, releases, process, segments, tally)
+            told = outcomes.current({row.id: row.system for row, _ in chunk}) if outcomes is not None else {}
+            _try(chunk, candidate, releases, process, segments, tally, told)
             done += len(chunk)
             progress(done, max(total, done))
         environment = process.hello.digest
@@ -88,7 +103,13 @@ def _chunks(each: Iterable[Read]) -> Iterator[list[Read]]:
 
 
 def _try(
-    chunk: Sequence[Read], candidate: str, releases: Path, process: ReplayProcess, segments: Segments, tally: Tally
+    chunk: Sequence[Read],
+    candidate: str,
+    releases: Path,
+    process: ReplayProcess,
+    segments: Segments,
+    tally: Tally,
+    told: Mapping[str, str],
 ) -> None:
     """Ask candidate and champion the same rows, one right after the other, and add up what came."""
     asked: list[RecordedDecision] = []
@@ -110,6 +131,11 @@ def _try(
         fields = fields_of(payload_of(decision).request)
         again = answers[2 * at + 1] if questions[2 * at + 1].release == decision.plain.release else None
         trial = _trial(decision, answers[2 * at], again, segments.of(decision, fields))
+        if (outcome := told.get(decision.row.id)) is not None:
+            means = tally.known.reckoning
+            trial = replace(
+                trial, told=outcome, positive=truth(outcome, positive=means.positive, adverse=means.adverse)
+            )
         tally.add(decision.plain.release, trial)
 
 

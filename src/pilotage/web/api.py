@@ -31,7 +31,8 @@ from pilotage.rollout.past import in_production
 from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
-from pilotage.web.bodies import Approve, Erase, Move, Override, PlaceHold, Reason, json_object, read_body
+from pilotage.web.backtests import list_backtests, read_backtest, start_backtest
+from pilotage.web.bodies import Approve, Erase, Move, Override, PlaceHold, Reason, StartBacktest, json_object, read_body
 from pilotage.web.exports import export_response, look_ups
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
@@ -70,6 +71,9 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("POST", "/holds", "hold.edit", api.place_hold),
         ("POST", "/holds/{id}/release", "hold.edit", api.release_hold),
         ("POST", "/decisions/{id}/override", "decision.override", api.override),
+        ("GET", "/backtests", "evidence.read", api.backtests),
+        ("POST", "/backtests", "release.backtest", api.start_backtest),
+        ("GET", "/backtests/{id}", "evidence.read", api.backtest),
         ("GET", "/checkpoint", "decision.read", api.checkpoint),
         ("GET", "/stats", "decision.read", api.stats),
     ]
@@ -270,6 +274,16 @@ class _Api:
     def release_hold(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         release_hold(self.installation.control, request.path_params["id"], person.id)
         return {"id": request.path_params["id"]}
+
+    def backtests(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return list_backtests(self.installation, request.query_params)
+
+    def backtest(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return read_backtest(self.installation, request.path_params["id"])
+
+    def start_backtest(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
+        made = start_backtest(self.installation, person, read_body(StartBacktest, body))
+        return JSONResponse(made, status_code=201)
 
     def checkpoint(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return Response(self.installation.ledger().checkpoint(), media_type="text/plain; charset=utf-8")

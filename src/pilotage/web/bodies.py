@@ -9,7 +9,7 @@ import msgspec
 
 from pilotage.errors import InputError
 
-__all__ = ["Approve", "Erase", "Move", "Override", "PlaceHold", "Reason", "json_object", "read_body"]
+__all__ = ["Approve", "Erase", "Move", "Override", "PlaceHold", "Reason", "StartBacktest", "json_object", "read_body"]
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
@@ -42,6 +42,23 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why somebody rolls back, stops or starts."""
 
     reason: str = ""
+
+
+class StartBacktest(msgspec.Struct, frozen=True, kw_only=True):
+    """A backtest: the candidate, of which decisions, within which limits, at which costs.
+
+    `window` is `SINCE..UNTIL`; of it the newest `last`, and of those `sample` if it is given. `costs` are by
+    `OLD>NEW`, `outcome_costs` by `ANSWER/OUTCOME`.
+    """
+
+    release: str
+    window: str = ""
+    last: int = 1_000
+    sample: int | None = None
+    max_flips: float = 0.10
+    max_new_faults: float = 0.01
+    costs: dict[str, float] = {}
+    outcome_costs: dict[str, float] = {}
 
 
 class Erase(msgspec.Struct, frozen=True, kw_only=True):
