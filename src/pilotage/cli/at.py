@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from pilotage.access.model import may, require
 from pilotage.cli.identity import acting, opened
@@ -11,11 +10,15 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.kernel.clock import parse_time, rfc3339
 from pilotage.kernel.digests import short
-from pilotage.rollout.past import InProduction, in_production
+from pilotage.rollout.past import InProduction
+from pilotage.rollout.then import EvidenceThen, Then, then
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system
 
 __all__ = ["at"]
+
+_MOST_FIGURES, _MOST_LETTERS = 4, 40
+_CHANGED = "the act's row in the control plane was changed or removed"
 
 
 @click.command("at")
@@ -26,7 +29,8 @@ __all__ = ["at"]
 def at(chosen: Chosen, time: str, system: str, json_: bool) -> None:
     """Say what was in production at TIME (2026-03-01T10:00Z), since when, who approved it, on what evidence.
 
-    It is answered from the sealed ledger alone, not from the tables that run the system today.
+    It is answered from the sealed ledger, not from the tables that run the system today: figures and dates of evidence
+    come from rows that are shown only while they are what the ledger attests.
     """
     installation = opened(chosen)
     person = acting(installation)
@@ -34,36 +38,40 @@ def at(chosen: Chosen, time: str, system: str, json_: bool) -> None:
     with reading(installation.control) as connection:
         find_system(connection, system)
     names = may(person, "decision.read_payload")
-    found = in_production(installation.ledger(), system, parse_time(time), names=names)
+    found = then(installation.ledger(), installation.control, system, parse_time(time), names=names)
     if json_:
-        as_json(None if found is None else msgspec.to_builtins(found))
+        as_json(None if found is None else found.as_dict())
     elif found is None:
         click.echo(f"nothing of {system} was in production at {rfc3339(parse_time(time))}, as far as the ledger knows")
     else:
         _show(found, names)
 
 
-def _show(found: InProduction, names: bool) -> None:
+def _show(told: Then, names: bool) -> None:
     unnamed = "(your roles may not read names)" if not names else "(unknown)"
-    stop = found.stop
+    found, stop = told.production, told.production.stop
     show_facts(
         [
             ("system, stage", f"{found.system}, {found.stage}"),
             ("release", found.release),
             ("since", f"{rfc3339(found.since)}, {found.action}, plan {found.plan}, by {found.by or unnamed}"),
+            ("contract", told.contract or _CHANGED),
+            ("release's policy", told.rules or _CHANGED),
             ("gate passed", rfc3339(found.gate_passed) if found.gate_passed else "no passage is on record"),
-            ("policy", found.policy),
+            ("gate's policy", found.policy),
             ("verdict", found.verdict),
             ("stopped", f"since {rfc3339(stop.since)}: {stop.reason} (by {stop.by or unnamed})" if stop else "no"),
             ("proof of it", f"pilotage decisions prove {found.event}"),
         ]
     )
+    click.echo()
     show_table(
-        ("approved as", "by", "granted", "expires", "withdrawn", "event"),
+        ("approved as", "by", "state then", "granted", "expires", "withdrawn", "event"),
         [
             (
                 each.role,
                 each.by or unnamed,
+                each.state,
                 rfc3339(each.granted),
                 rfc3339(each.expires),
                 rfc3339(each.withdrawn) if each.withdrawn else "",
@@ -72,4 +80,53 @@ def _show(found: InProduction, names: bool) -> None:
             for each in found.approvals
         ],
     )
-    show_table(("evidence", "digest"), [(name, short(value)) for name, value in sorted(found.evidence.items())])
+    click.echo()
+    show_table(
+        ("evidence", "state then", "collected", "expires", "grade", "figures", "artefact", "digest"),
+        [_evidence_row(each) for each in told.evidence],
+    )
+    _show_acts(found, unnamed)
+
+
+def _evidence_row(each: EvidenceThen) -> tuple[object, ...]:
+    newer = f"; newer evidence by then {'passed' if each.newer_passed else 'failed'}" if each.newer else ""
+    return (
+        each.check,
+        each.state + (f": {each.why}" if each.why else "") + newer,
+        rfc3339(each.collected) if each.collected else "",
+        rfc3339(each.expires) if each.expires else "with the release",
+        each.grade,
+        ", ".join(f"{name} {_value(value)}" for name, value in list(each.figures.items())[:_MOST_FIGURES]),
+        short(each.artefact) if each.artefact else "",
+        short(each.digest),
+    )
+
+
+def _value(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…"
+
+
+def _show_acts(found: InProduction, unnamed: str) -> None:
+    """What came before, and every stop until then."""
+    click.echo()
+    show_table(
+        ("in production", "until", "stage", "how"),
+        [
+            (f"{short(each.release)} since {rfc3339(each.since)}", _moment(each.until), each.stage, each.action)
+            for each in found.history
+        ],
+    )
+    if found.stops:
+        click.echo()
+        show_table(
+            ("stopped", "started again", "why", "by"),
+            [
+                (rfc3339(each.since), _moment(each.until, "in force"), each.reason, each.by or unnamed)
+                for each in found.stops
+            ],
+        )
+
+
+def _moment(at: int, otherwise: str = "then") -> str:
+    return rfc3339(at) if at else otherwise

@@ -12,7 +12,7 @@ import msgspec
 
 from pilotage.ledger.queries import EventRow, Ledger
 
-__all__ = ["Assent", "InProduction", "Stop", "in_production"]
+__all__ = ["Assent", "InProduction", "Placed", "Stop", "in_production", "placements", "stops"]
 
 _PLACED = ("release.promoted", "release.rolled_back")
 _STOPPED, _STARTED = "system.stopped", "system.started"
@@ -22,8 +22,9 @@ _MOST = 1_000_000
 class Assent(msgspec.Struct, frozen=True, kw_only=True):
     """An approval that the gate stood on. `by` is the person's name, empty for who may not read it.
 
-    `granted`, `expires` and `withdrawn` (0: it was not, up to the moment asked for) are Unix microseconds. `event` is
-    the id under which the ledger proves it, `evidence` the digests it was bound to.
+    `granted`, `expires` and `withdrawn` (0: it was not, up to the moment asked for) are Unix microseconds; `state` is
+    valid, expired, withdrawn, or unknown (no grant is on record), at that moment. `event` is the id under which the
+    ledger proves it, `evidence` the digests it was bound to.
     """
 
     approval: str
@@ -36,14 +37,31 @@ class Assent(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     evidence: dict[str, str]
     event: str
+    state: str
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """A stop in force. `reason` and `by` are empty for who may not read them."""
+    """A stop, in force while `until` is 0; `started` is the event that ended it.
+
+    `reason` and `by` are empty for who may not read them.
+    """
 
     since: int
     reason: str
     by: str
+    event: str
+    until: int = 0
+    started: str = ""
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A release in production from `since` to `until` (Unix microseconds; 0 while it is)."""
+
+    release: str
+    stage: str
+    action: str
+    since: int
+    until: int
     event: str
 
 
@@ -53,6 +71,7 @@ class InProduction(msgspec.Struct, frozen=True, kw_only=True):
     `since` is when `action` (release.promoted or release.rolled_back) put it there under plan `plan`, by whom `by`.
     The gate: when it was passed, under which policy, the digests of verdict and evidence it read, and the approvals.
     `event` and `gate_event` are the ids under which the ledger proves both; `stop` is None while it was answering.
+    `stops` are all until then, the newest first, and `history` what was in production before it, the oldest first.
     """
 
     system: str
@@ -71,6 +90,8 @@ class InProduction(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, str]
     approvals: list[Assent]
     stop: Stop | None
+    stops: list[Stop]
+    history: list[Placed]
 
 
 def in_production(ledger: Ledger, system: str, at: int, *, names: bool = False) -> InProduction | None:
@@ -82,6 +103,7 @@ def in_production(ledger: Ledger, system: str, at: int, *, names: bool = False) 
     if placed is None:
         return None
     facts, private = _told(ledger, placed.id, names)
+    held = stops(ledger, system, at, names=names)
     gate = _gate(ledger, system, placed.release, str(facts.get("passage", "")), at)
     read = _told(ledger, gate.id, names)[0] if gate is not None else {}
     return InProduction(
@@ -100,8 +122,41 @@ def in_production(ledger: Ledger, system: str, at: int, *, names: bool = False) 
         verdict=str(read.get("verdict", "")),
         evidence=dict(read.get("evidence", {})),
         approvals=_approvals(ledger, system, list(read.get("approvals", ())), at, names),
-        stop=_stop(ledger, system, at, names),
+        stop=held[0] if held and not held[0].until else None,
+        stops=held,
+        history=placements(ledger, system, at),
     )
+
+
+def placements(ledger: Ledger, system: str, at: int) -> list[Placed]:
+    """What was in production for a system up to a moment, the oldest first."""
+    acts = _events(ledger, _PLACED, system, at)[::-1]
+    ends = [act.at for act in acts[1:]] + [0]
+    return [
+        Placed(
+            release=act.release,
+            stage=str(act.facts.get("stage", "")),
+            action=act.kind,
+            since=act.at,
+            until=end,
+            event=act.id,
+        )
+        for act, end in zip(acts, ends, strict=True)
+    ]
+
+
+def stops(ledger: Ledger, system: str, at: int, *, names: bool = False) -> list[Stop]:
+    """Every stop up to a moment, the newest first: one outlives promotions until somebody starts again."""
+    found: list[Stop] = []
+    for act in reversed(_events(ledger, (_STOPPED, _STARTED), system, at)):
+        running = not found or bool(found[-1].until)
+        if act.kind == _STARTED and not running:
+            found[-1] = msgspec.structs.replace(found[-1], until=act.at, started=act.id)
+        elif act.kind == _STOPPED and running:
+            private = _told(ledger, act.id, names)[1]
+            reason, by = str(private.get("reason", "")), str(private.get("name", ""))
+            found.append(Stop(since=act.at, reason=reason, by=by, event=act.id))
+    return found[::-1]
 
 
 def _events(ledger: Ledger, kinds: Iterable[str], system: str, at: int) -> list[EventRow]:
@@ -148,17 +203,15 @@ def _approvals(ledger: Ledger, system: str, ids: Sequence[str], at: int, names: 
                 policy=str(facts.get("policy", "")),
                 evidence=dict(facts.get("evidence", {})),
                 event=row.id if row is not None else "",
+                state=_state(row is not None, int(facts.get("expires", 0)), withdrawn.get(id_, 0), at),
             )
         )
     return made
 
 
-def _stop(ledger: Ledger, system: str, at: int, names: bool) -> Stop | None:
-    """The stop in force: it outlives promotions until somebody starts again."""
-    newest = _newest(ledger, (_STOPPED, _STARTED), system, at)
-    if newest is None or newest.kind == _STARTED:
-        return None
-    _, private = _told(ledger, newest.id, names)
-    return Stop(
-        since=newest.at, reason=str(private.get("reason", "")), by=str(private.get("name", "")), event=newest.id
-    )
+def _state(granted: bool, expires: int, withdrawn: int, at: int) -> str:
+    if not granted:
+        return "unknown"
+    if withdrawn:
+        return "withdrawn"
+    return "expired" if expires and expires <= at else "valid"

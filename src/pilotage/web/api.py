@@ -29,6 +29,7 @@ from pilotage.releases.store import find_release
 from pilotage.replay.service import replay
 from pilotage.rollout.past import in_production
 from pilotage.rollout.service import live, live_systems
+from pilotage.rollout.then import then
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
 from pilotage.web.backtests import list_backtests, read_backtest, start_backtest
@@ -228,10 +229,9 @@ class _Api:
         with reading(self.installation.control) as connection:
             system = find_system(connection, request.path_params["system"]).id
         moment, names = request.query_params.get("time", ""), may(person, "decision.read_payload")
-        found = in_production(
-            self.installation.ledger(), system, parse_time(moment) if moment else now_us(), names=names
-        )
-        return msgspec.to_builtins(found)
+        at = parse_time(moment) if moment else now_us()
+        found = then(self.installation.ledger(), self.installation.control, system, at, names=names)
+        return None if found is None else found.as_dict()
 
     def override(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
         asked = read_body(Override, body)

@@ -305,6 +305,9 @@ class TestWhatWasInProduction:
         assert now.status_code == 200
         found = now.json()
         assert found["release"] == world.release.digest
+        assert {each["state"] for each in found["evidence_then"]} == {"fresh"}
+        assert {each["digest"] for each in found["evidence_then"]} == set(found["evidence"].values())
+        assert (found["contract"], found["rules"]) == (world.release.contract, world.release.policy)
         assert auditor.get(f"/api/v1/systems/{SYSTEM}/at?time=2001-01-01T00:00Z").json() is None
 
     def test_names_are_for_those_who_may_read_payloads(self, client: TestClient, world: ConsoleWorld) -> None:

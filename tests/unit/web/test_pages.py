@@ -214,6 +214,29 @@ class TestDecisions:
             assert min(took) < 0.3, f"{path} took {min(took):.3f} s"
 
 
+class TestWhatWasInProduction:
+    def test_the_moment_its_approvals_and_evidence(self, pages: TestClient, world: ConsoleWorld) -> None:
+        page = pages.get(f"/systems/{SYSTEM}/at").text
+        assert world.release.name in page and "answering" in page and page.count(">valid<") == 2
+        assert "fresh" in page and "<svg" in page and "In production since" in page
+        assert pages.get(f"/systems/{SYSTEM}").text.count(f"/systems/{SYSTEM}/at") == 1
+        before = pages.get(f"/systems/{SYSTEM}/at?time=2001-01-01T00:00:00")
+        assert before.status_code == 200 and "Nothing of example was in production at 2001-01-01" in before.text
+
+    def test_a_moment_that_is_none_and_a_system_that_is_none(self, pages: TestClient) -> None:
+        wrong = pages.get(f"/systems/{SYSTEM}/at?time=<b>yesterday")
+        assert wrong.status_code == 200 and "cannot be read" in wrong.text and "<b>" not in wrong.text
+        assert pages.get("/systems/none/at").status_code == 404
+
+    def test_names_are_for_those_who_may_read_them(self, world: ConsoleWorld, client: TestClient) -> None:
+        told = {}
+        for role in ("auditor", "operator"):
+            client.headers["authorization"] = f"Bearer {world.token(role)}"
+            told[role] = client.get(f"/systems/{SYSTEM}/at").text
+        assert "promoted by ml engineer" in told["auditor"] and "not for your roles" not in told["auditor"]
+        assert "promoted by" not in told["operator"] and told["operator"].count("not for your roles") == 2
+
+
 def test_errors_are_pages_for_people_and_json_for_tools(pages: TestClient) -> None:
     page = pages.get("/decisions/none")
     assert page.status_code == 404 and "<h1>No such decision" in page.text and "Sign out" in page.text
