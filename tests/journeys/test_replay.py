@@ -91,7 +91,11 @@ def _release(live: LiveHome, folder: Path, name: str, table: pd.DataFrame, *, bo
     author = live.people["ml_engineer"]
     installation = live.installation
     made = build_release(
-        folder / "pilotage.yaml", home=installation.home, control=installation.control, author=author.id
+        folder / "pilotage.yaml",
+        home=installation.home,
+        control=installation.control,
+        keyring=installation.keyring,
+        author=author.id,
     )
     assert made.runtime == ("process" if boxed else "onnx")
     live.governed.evidence(made)

@@ -18,8 +18,10 @@ from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.releases.build import build_release
+from pilotage.releases.folder import seal_folder
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
+from pilotage.releases.sealed_rows import rows_key
 from pilotage.releases.store import find_release, list_releases
 from pilotage.storage.database import reading
 
@@ -50,6 +52,7 @@ def build(chosen: Chosen, path: Path, json_: bool) -> None:
             declaration,
             home=installation.home,
             control=installation.control,
+            keyring=installation.keyring,
             author=person.id,
             progress=lambda step, share: bar.update(task, completed=share, description=step),
         )
@@ -119,6 +122,26 @@ def list_(chosen: Chosen, system: str, json_: bool) -> None:
         ("release", "digest", "built", "served by"),
         [(each.name, short(each.digest), rfc3339(each.created), each.runtime) for each in found],
     )
+
+
+@release.command("seal")
+@json_option
+@click.pass_obj
+def seal(chosen: Chosen, json_: bool) -> None:
+    """Encrypt the reference rows of releases that were built before releases did so. Their digests stay as they are."""
+    installation = opened(chosen)
+    require(acting(installation), "keyring.rotate")
+    with reading(installation.control) as connection:
+        found = list_releases(connection)
+    key, sealed = rows_key(installation.keyring), []
+    for each in found:
+        folder = installation.releases / each.folder
+        if folder.is_dir() and seal_folder(folder, key):
+            sealed.append(each.name)
+    if json_:
+        as_json({"sealed": sealed})
+    else:
+        click.echo(f"sealed: {', '.join(sealed) or 'none, all were'}")
 
 
 @release.command("show")

@@ -23,6 +23,7 @@ from pilotage.evaluation.explainer import Explainer, Value
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest, file_digest
+from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.card import model_card
@@ -37,6 +38,7 @@ from pilotage.releases.hard_rows import boundary_rows, messy_rows
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
+from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.store import register
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
@@ -77,12 +79,13 @@ class _Tried:
 
 
 def build_release(
-    yaml_path: Path, *, home: Home, control: Engine, author: str, progress: Progress | None = None
+    yaml_path: Path, *, home: Home, control: Engine, keyring: Keyring, author: str, progress: Progress | None = None
 ) -> Release:
     """Build, write and register a release of the system that `yaml_path` declares; the same inputs give the same one.
 
-    `author` is who builds. The artefact is opened only in a box. Declares the system, records evidence about the
-    release. Raises InputError with every fault of the declaration, the data or the artefact.
+    `author` is who builds; the `keyring` encrypts the reference rows of a release that needs them. The artefact is
+    opened only in a box. Declares the system, records evidence about the release. Raises InputError with every fault of
+    the declaration, the data or the artefact.
     """
     tell = progress or (lambda _step, _share: None)
     tell("reading the declaration", 0.0)
@@ -121,7 +124,7 @@ def build_release(
         ),
         files=describe_files(files),
     )
-    name, _ = write_folder(home.releases, manifest, files)
+    name, _ = write_folder(home.releases, manifest, files, rows_key(keyring))
     tell("registering", 0.97)
     with writing(control) as connection:
         declare_system(connection, declared.system, by=author)
@@ -303,7 +306,7 @@ def _files(
     card = model_card(declared.system, declared.contract, serving, explainer, evaluation)
     trees = tried.followed.trees
     # A linear explainer holds the means of its background: the rows of people stay where they are.
-    rows = {} if tried.followed.form is not None else {"background.json": canonical_json(tried.reasons.background)}
+    rows = {} if tried.followed.form is not None else {ROWS: canonical_json(tried.reasons.background)}
     return {
         **rows,
         **({} if trees is None else {"trees.json": msgspec.json.encode(trees)}),

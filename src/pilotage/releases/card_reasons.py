@@ -42,8 +42,7 @@ def _method(explainer: Explainer, facts: dict[str, Any]) -> str:
 
 def _background(background: dict[str, Any]) -> str:
     kept = (
-        "The rows themselves are in the release (`background.json`, readable by its owner alone): keep it as you keep "
-        "the data."
+        "The rows themselves are in the release, encrypted under the installation's keyring."
         if background["kept"]
         else "Of them only the means are in the release."
     )

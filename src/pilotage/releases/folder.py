@@ -13,8 +13,9 @@ import msgspec
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 from pilotage.releases.model import MANIFEST, FileEntry, Manifest, folder_name
+from pilotage.releases.sealed_rows import ROWS, SEALED_ROWS, seal_rows
 
-__all__ = ["describe_files", "manifest_bytes", "write_folder"]
+__all__ = ["describe_files", "manifest_bytes", "seal_folder", "write_folder"]
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -27,8 +28,13 @@ def describe_files(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
     return {name: FileEntry(digest=digest(content), bytes=len(content)) for name, content in sorted(files.items())}
 
 
-def write_folder(releases: Path, manifest: Manifest, files: Mapping[str, bytes]) -> tuple[str, Path]:
-    """Write a release durably and return its digest and folder; the same release again changes nothing."""
+def write_folder(
+    releases: Path, manifest: Manifest, files: Mapping[str, bytes], rows_key: bytes | None = None
+) -> tuple[str, Path]:
+    """Write a release durably and return its digest and folder; the same release again changes nothing.
+
+    With `rows_key` the reference rows among the files are written encrypted.
+    """
     content = manifest_bytes(manifest)
     name = digest(content)
     place = releases / folder_name(name)
@@ -38,7 +44,10 @@ def write_folder(releases: Path, manifest: Manifest, files: Mapping[str, bytes])
     draft = Path(tempfile.mkdtemp(dir=releases, prefix=".new-"))
     try:
         for file, body in {**files, MANIFEST: content}.items():
-            _write(draft / file, body)
+            if file == ROWS and rows_key is not None:
+                _write(draft / SEALED_ROWS, seal_rows(rows_key, body))
+            else:
+                _write(draft / file, body)
         _sync(draft)
         draft.chmod(0o500)
         draft.rename(place)
@@ -49,6 +58,26 @@ def write_folder(releases: Path, manifest: Manifest, files: Mapping[str, bytes])
             raise
     _sync(releases)
     return name, place
+
+
+def seal_folder(folder: Path, rows_key: bytes) -> bool:
+    """Encrypt the reference rows of a release that was built before they were; whether there was anything to do.
+
+    The digest stays: it is of the rows. Ended in between, both files are there, and the next call goes on.
+    """
+    plain = folder / ROWS
+    if not plain.is_file():
+        return False
+    folder.chmod(0o700)
+    try:
+        (folder / SEALED_ROWS).unlink(missing_ok=True)
+        _write(folder / SEALED_ROWS, seal_rows(rows_key, plain.read_bytes()))
+        _sync(folder)
+        plain.unlink()
+        _sync(folder)
+    finally:
+        folder.chmod(0o500)
+    return True
 
 
 def _write(path: Path, content: bytes) -> None:

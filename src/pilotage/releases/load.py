@@ -17,6 +17,7 @@ from pilotage.evaluation.trees import TreeForm
 from pilotage.kernel.digests import digest, file_digest
 from pilotage.profiles.model import ReferenceProfile, decode_profile
 from pilotage.releases.model import MANIFEST, Manifest, folder_name
+from pilotage.releases.sealed_rows import ROWS, SEALED_ROWS, is_sealed, open_rows
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem
 
@@ -46,10 +47,19 @@ class LoadedRelease:
         """How its answers are explained."""
         return _decoded(self.folder / "explainer.json", Explainer)
 
-    def background(self) -> list[list[Value]]:
-        """The pinned rows that answers are explained against, in contract order; none where only their means count."""
-        path = self.folder / "background.json"
-        return _decoded(path, list[list[Value]]) if "background.json" in self.manifest.files else []
+    def background(self, key: bytes | None = None) -> list[list[Value]]:
+        """The pinned rows that answers are explained against, in contract order; none where only their means count.
+
+        `key` is that of the installation's releases (`sealed_rows.rows_key`); a release built before rows were
+        encrypted needs none. Raises NotFound without it, IntegrityError when the rows are not those of the release.
+        """
+        entry = self.manifest.files.get(ROWS)
+        if entry is None:
+            return []
+        if (self.folder / ROWS).is_file():
+            return _decoded(self.folder / ROWS, list[list[Value]])
+        content = open_rows(key, (self.folder / SEALED_ROWS).read_bytes(), entry.digest)
+        return msgspec.json.decode(content, type=list[list[Value]])
 
     def trees(self) -> TreeForm | None:
         """The model's trees, where its answers are explained by them."""
@@ -61,8 +71,8 @@ class LoadedRelease:
         return msgspec.convert(document, AISystem)
 
     def file(self, name: str) -> bytes:
-        """The bytes of one file of it, such as `card.md`. Raises NotFound."""
-        if name not in self.manifest.files and name != MANIFEST:
+        """The bytes of one file of it, such as `card.md`. Raises NotFound, also for rows that are encrypted."""
+        if (name not in self.manifest.files and name != MANIFEST) or not (self.folder / name).is_file():
             raise NotFound(
                 "the release has no such file", got=name, expected=sorted(self.manifest.files), mend="see it"
             )
@@ -96,13 +106,18 @@ def open_release(releases: Path, name: str) -> LoadedRelease:
 def _check_files(folder: Path, manifest: Manifest) -> None:
     """Raise IntegrityError for every file that is missing, changed, or not of this release."""
     faults: list[dict[str, object]] = []
+    sealed = folder / SEALED_ROWS if ROWS in manifest.files and not (folder / ROWS).is_file() else None
     for name, entry in manifest.files.items():
         path = folder / name
+        if sealed is not None and name == ROWS and sealed.is_file():
+            if not is_sealed(sealed.read_bytes(), entry.bytes):
+                faults.append({"path": SEALED_ROWS, "code": "integrity", "message": "these are no encrypted rows"})
+            continue
         got = file_digest(path) if path.is_file() else "missing"
         if got != entry.digest:
             faults.append({"path": name, "code": "integrity", "message": f"{got}, expected {entry.digest}"})
     there = {path.name for path in folder.iterdir()}
-    for name in sorted(there - set(manifest.files) - {MANIFEST}):
+    for name in sorted(there - set(manifest.files) - {MANIFEST, *((SEALED_ROWS,) if ROWS in manifest.files else ())}):
         faults.append({"path": name, "code": "integrity", "message": "is not of this release"})
     if faults:
         names = ", ".join(str(fault["path"]) for fault in faults)

@@ -6,7 +6,7 @@ same, with when and by which version of the explainer it was made. Erasing the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,16 @@ class KeptExplanation(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Explanations:
-    """Makes and finds explanations; `steward_public` is the 32-byte key that what waits is sealed to."""
+    """Makes and finds explanations.
+
+    `steward_public` is the 32-byte key that what waits is sealed to, `rows_key` opens the releases' reference rows.
+    """
 
     ledger: Ledger
     control: Engine
     releases: Path
     steward_public: bytes
+    rows_key: bytes = field(repr=False)
 
     def find(self, recorded: RecordedDecision) -> KeptExplanation | None:
         """The explanation on record, or None. Raises Refused when there is nothing to explain, or no longer."""
@@ -75,7 +79,7 @@ class Explanations:
         kept = self.find(recorded)
         if kept is not None:
             return kept
-        told = explain_recorded(recorded, self.releases)
+        told = explain_recorded(recorded, self.releases, self.rows_key)
         with writing(self.control) as connection:
             waits = before or waiting_about(connection, EXPLAINED, id_)
             if waits is not None:  # made a moment ago: the same rows and release give the same explanation

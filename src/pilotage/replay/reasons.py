@@ -21,21 +21,22 @@ from pilotage.runtimes.open import open_runtime
 __all__ = ["check_explainable", "explain_recorded", "quick_to_explain"]
 
 
-def explain_recorded(recorded: RecordedDecision, releases: Path) -> Explanation:
+def explain_recorded(recorded: RecordedDecision, releases: Path, rows_key: bytes | None = None) -> Explanation:
     """The explanation of one decision, by the release that made it. Must not be called on an event loop's thread.
 
-    Raises Refused when there is nothing to explain (no answer, or erased), NotFound and IntegrityError as
-    `open_release`, Unavailable when a model without a linear form cannot be asked.
+    `rows_key` opens the release's reference rows (`sealed_rows.rows_key`). Raises Refused when there is nothing to
+    explain (no answer, or erased), NotFound and IntegrityError as `open_release` and `LoadedRelease.background`,
+    Unavailable when a model without a linear form cannot be asked.
     """
     payload = check_explainable(recorded)
     release = open_release(releases, recorded.plain.release)
     explainer = release.explainer()
     adverse = None if payload.answer is None else payload.answer.get("label") == explainer.adverse
     if explainer.method != "sampling":
-        trees, background = release.trees(), release.background()
+        trees, background = release.trees(), release.background(rows_key)
         return explain(explainer, payload.features, trees=trees, background=background, adverse=adverse)
     with _asking(release) as score_rows:
-        background = release.background()
+        background = release.background(rows_key)
         return explain(explainer, payload.features, score_rows=score_rows, background=background, adverse=adverse)
 
 

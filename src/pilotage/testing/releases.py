@@ -22,11 +22,13 @@ from pilotage.evaluation.explainer import (
 )
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
+from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.linear_graph import linear_graph
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Manifest, Origin
+from pilotage.releases.sealed_rows import rows_key
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
 from pilotage.storage.home import Home
@@ -97,7 +99,8 @@ def make_release(
 ) -> LoadedRelease:
     """Make a release folder under the home and open it. `shift` moves the log-odds, so that releases differ.
 
-    With `sampling` its reasons are sampled, as if nobody could follow the model.
+    With `sampling` its reasons are sampled, as if nobody could follow the model, and its reference rows are encrypted
+    under the home's keyring; else they lie there as in releases that were built before rows were encrypted.
 
     Nothing is registered in a database: see `releases.store.register`.
     """
@@ -107,24 +110,7 @@ def make_release(
     form = msgspec.structs.replace(form, intercept=form.intercept + shift)
     names = [column.name for column in contract.features]
     sample = make_rows(columns, rows)
-    texts = {
-        column.name: [str(each) for each in column.categories or ()]
-        for column in contract.features
-        if column.type == "string"
-    }
-    serving = ServingSpec(
-        runtime="onnx",
-        artefact="model.onnx",
-        names=names,
-        kinds=[column.type for column in contract.features],
-        texts=texts,
-        numbers="float64",
-        positive="1",
-        threshold=threshold,
-        adverse="refer",
-        favourable="approve",
-        tolerance=1e-9,
-    )
+    serving = _serving(contract, threshold)
     declared = _system(system, serving, list(_REASONS if reasons is None and columns is COLUMNS else reasons or ()))
     background = [list(row) for row in sample[:100]]
     explainer = _explainer(form, contract, serving, declared, background)
@@ -133,7 +119,7 @@ def make_release(
     environment = serving_environment()
     scores = [float(score) for score in score_linear(form, names, sample)]
     files = {
-        "model.onnx": linear_graph(form, names, texts),
+        "model.onnx": linear_graph(form, names, serving.texts),
         "contract.odcs.yaml": to_odcs(contract).encode(),
         "profile.json": build_profile(contract.kinds, sample, scores).encode(),
         "evaluation.json": canonical_json({"made_for_tests": True}),
@@ -152,8 +138,30 @@ def make_release(
         origin=Origin(artefact=digest(b""), data=digest(b""), environment=environment, builder="pilotage.testing"),
         files=describe_files(files),
     )
-    name, _ = write_folder(home.releases, manifest, files)
+    key = rows_key(Keyring.create_or_open(home.keyring)) if sampling else None
+    name, _ = write_folder(home.releases, manifest, files, key)
     return open_release(home.releases, name)
+
+
+def _serving(contract: DataContract, threshold: float) -> ServingSpec:
+    texts = {
+        column.name: [str(each) for each in column.categories or ()]
+        for column in contract.features
+        if column.type == "string"
+    }
+    return ServingSpec(
+        runtime="onnx",
+        artefact="model.onnx",
+        names=[column.name for column in contract.features],
+        kinds=[column.type for column in contract.features],
+        texts=texts,
+        numbers="float64",
+        positive="1",
+        threshold=threshold,
+        adverse="refer",
+        favourable="approve",
+        tolerance=1e-9,
+    )
 
 
 def _explainer(

@@ -19,6 +19,7 @@ from pilotage.ledger.sealing import Steward
 from pilotage.nodes.copies import mend_copies
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.load import open_release
+from pilotage.releases.sealed_rows import rows_key
 from pilotage.replay.environments import Environments
 from pilotage.replay.explanations import Explanations
 from pilotage.rollout.service import Rollout
@@ -82,6 +83,7 @@ class Installation:
             control=self.control,
             releases=self.releases,
             steward_public=self.keyring.steward_public,
+            rows_key=rows_key(self.keyring),
         )
 
     def steward(self, holder: str) -> Steward:

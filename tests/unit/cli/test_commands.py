@@ -302,3 +302,16 @@ def test_one_edited_row_makes_verify_end_with_1_and_name_it(call: Call, installe
     assert "CHANGED" in out
     assert "score" in out
     assert call("audit", "verify", role="auditor")[0] == 0
+
+
+def test_rows_of_releases_built_before_are_encrypted_by_command(call: Call, installed: Installed) -> None:
+    folder = installed.root / "releases" / installed.release.folder
+    assert (folder / "background.json").is_file()
+    code, _, err = call("release", "seal", role="auditor")
+    assert code == 1 and "keyring.rotate" in err
+    code, out, err = call("release", "seal", "--json", role="admin")
+    assert code == 0 and installed.release.name in json.loads(out)["sealed"], err
+    assert not (folder / "background.json").exists()
+    assert call("release", "show", installed.release.digest, "--card", role="auditor")[0] == 0
+    code, out, _ = call("release", "seal", role="admin")
+    assert code == 0 and "none, all were" in out

@@ -18,12 +18,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 from sqlalchemy import Engine
 
-from pilotage.errors import InputError
+from pilotage.errors import InputError, NotFound
 from pilotage.evaluation.reasons import explain
 from pilotage.evidence.store import for_subject
+from pilotage.kernel.canonical import canonical_json
+from pilotage.ledger.keyring import Keyring
 from pilotage.releases.build import build_release
-from pilotage.releases.load import open_release
+from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
+from pilotage.releases.sealed_rows import rows_key
 from pilotage.runtimes.open import open_runtime
 from pilotage.storage.database import control, open_engine, reading
 from pilotage.storage.home import Home
@@ -94,7 +97,29 @@ def engine(home: Home) -> Engine:
 
 
 def _build(path: Path, home: Home, engine: Engine) -> Release:
-    return build_release(path, home=home, control=engine, author="author")
+    return build_release(path, home=home, control=engine, keyring=ring(home), author="author")
+
+
+def ring(home: Home) -> Keyring:
+    return Keyring.create_or_open(home.keyring, {})
+
+
+def lying_in_clear(home: Home, rows: list[list[Any]]) -> set[str]:
+    """Files of the home that show a whole row, in the form that rows are written in."""
+    texts = [canonical_json(row)[1:-1] for row in rows]
+    files = [path for path in home.root.rglob("*") if path.is_file()]
+    shown = {path for path in files if any(text in path.read_bytes() for text in texts[:50])}
+    return {str(path.relative_to(home.root)) for path in shown}
+
+
+def prove_encrypted(home: Home, loaded: LoadedRelease, background: list[list[Any]]) -> None:
+    assert len(background) > 300 and not lying_in_clear(home, background), "rows of people"
+    (home.root / "lost.json").write_bytes(canonical_json(background))
+    assert lying_in_clear(home, background) == {"lost.json"}, "the search does find rows in clear"
+    with pytest.raises(NotFound, match="encrypted"):
+        loaded.background()
+    with pytest.raises(NotFound):
+        loaded.file("background.json")
 
 
 def _own(model: Any, rows: pd.DataFrame) -> list[float]:
@@ -107,7 +132,12 @@ def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, 
     path = _pilot(tmp_path / "pilot", model, table)
     steps: list[tuple[str, float]] = []
     release = build_release(
-        path, home=home, control=engine, author="author", progress=lambda step, share: steps.append((step, share))
+        path,
+        home=home,
+        control=engine,
+        keyring=ring(home),
+        author="author",
+        progress=lambda step, share: steps.append((step, share)),
     )
     assert [share for _, share in steps] == sorted(share for _, share in steps)
     assert steps[-1] == ("done", 1.0)
@@ -164,7 +194,7 @@ def test_a_model_that_cannot_be_converted_is_served_from_its_box(tmp_path: Path,
         loaded.explainer(),
         tuple(map(float, sample[FEATURES].iloc[0])),
         score_rows=lambda rows: model.predict_proba(pd.DataFrame(list(rows), columns=FEATURES))[:, 1],
-        background=loaded.background(),
+        background=loaded.background(rows_key(ring(home))),
     )
     assert not told.exact
     assert told.base + sum(told.attributions.values()) == pytest.approx(told.score, abs=0.05)
@@ -197,7 +227,9 @@ def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home:
     own = model.predict_proba(table[FEATURES])[:, 1]
     explainer, trees = loaded.explainer(), loaded.trees()
     assert explainer.method == "tree"
-    told = explain(explainer, rows[int(np.argmax(own))], trees=trees, background=loaded.background())
+    background = loaded.background(rows_key(ring(home)))
+    told = explain(explainer, rows[int(np.argmax(own))], trees=trees, background=background)
+    prove_encrypted(home, loaded, background)
     assert told.exact
     assert told.unit == "probability"
     assert told.reasons

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pilotage.errors import IntegrityError, NotFound
-from pilotage.releases.folder import describe_files, write_folder
+from pilotage.ledger.keyring import Keyring
+from pilotage.releases.folder import describe_files, seal_folder, write_folder
 from pilotage.releases.load import LoadedRelease, open_release
+from pilotage.releases.sealed_rows import ROWS, SEALED_ROWS, rows_key
 from pilotage.storage.home import Home
 from pilotage.testing.releases import make_release
 
@@ -87,3 +89,42 @@ def test_its_parts_are_read(release: LoadedRelease) -> None:
     assert len(release.background()) == 100
     with pytest.raises(NotFound):
         release.file("../../keyring.json")
+
+
+def test_encrypted_rows_are_those_of_the_digest_or_none(tmp_path: Path) -> None:
+    home = Home(root=tmp_path / "home").create()
+    sampled = make_release(home, sampling=True)
+    key = rows_key(Keyring.create_or_open(home.keyring))
+    assert make_release(Home(root=tmp_path / "other").create(), sampling=True).digest == sampled.digest, (
+        "whatever the key"
+    )
+    assert len(sampled.background(key)) == 100
+    file = _copy(sampled, tmp_path) / SEALED_ROWS
+    content = file.read_bytes()
+    for at in (len(b"PLGROWS1"), len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(IntegrityError, match="rows do not open"):
+            open_release(tmp_path, sampled.digest).background(key)
+    file.write_bytes(content)
+    with pytest.raises(IntegrityError, match="rows do not open"):
+        open_release(tmp_path, sampled.digest).background(bytes(32))
+    for wrong in (content[:-1], b"X" + content[1:]):
+        file.write_bytes(wrong)
+        with pytest.raises(IntegrityError, match=SEALED_ROWS.replace(".", r"\.")):
+            open_release(tmp_path, sampled.digest)
+    file.unlink()
+    with pytest.raises(IntegrityError, match=r"background\.json"):
+        open_release(tmp_path, sampled.digest)
+
+
+def test_rows_of_a_release_built_before_are_encrypted_later(tmp_path: Path) -> None:
+    """At every step, ended there or not, the release opens and says the same."""
+    home = Home(root=tmp_path).create()
+    made, key = make_release(home), rows_key(Keyring.create_or_open(home.keyring))
+    before = made.background()
+    made.folder.chmod(0o700)
+    (made.folder / SEALED_ROWS).write_bytes(b"half a fi")  # the first try was ended here
+    assert open_release(home.releases, made.digest).background(key) == before
+    assert seal_folder(made.folder, key) and not seal_folder(made.folder, key)
+    assert not (made.folder / ROWS).exists() and made.folder.stat().st_mode & 0o777 == 0o500
+    assert open_release(home.releases, made.digest).background(key) == before

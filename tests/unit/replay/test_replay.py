@@ -11,9 +11,12 @@ import msgspec
 import pytest
 
 from pilotage.contracts.compile import compile_contract
+from pilotage.errors import NotFound
+from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.queries import DecisionRow, RecordedDecision
 from pilotage.ledger.record import Payload, Plain, Times
 from pilotage.releases.load import LoadedRelease
+from pilotage.releases.sealed_rows import rows_key
 from pilotage.replay.reasons import explain_recorded
 from pilotage.replay.service import replay, replay_many
 from pilotage.runtimes.environment import environment_digest
@@ -152,7 +155,10 @@ def test_where_nothing_can_be_followed_the_releases_own_runtime_is_asked(tmp_pat
     sampling = make_release(home, sampling=True)
     payloads = [_answered(sampling, values) for values in make_rows(COLUMNS, 50, seed=8)]
     adverse = next(each for each in payloads if each.answer["label"] == "refer")
-    told = explain_recorded(_recorded(sampling, adverse), home.releases)
+    with pytest.raises(NotFound, match="encrypted"):
+        explain_recorded(_recorded(sampling, adverse), home.releases)
+    key = rows_key(Keyring.create_or_open(home.keyring))
+    told = explain_recorded(_recorded(sampling, adverse), home.releases, key)
     assert (told.method, told.exact, told.unit) == ("sampling", False, "probability")
     assert told.base + sum(told.attributions.values()) == pytest.approx(told.score, abs=0.05)
     assert set(told.standard_errors) == set(told.attributions)
