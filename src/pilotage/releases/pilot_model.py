@@ -14,6 +14,7 @@ from pilotage.errors import InputError, Unavailable
 from pilotage.evaluation.explainer import LinearForm, Value
 from pilotage.evaluation.trees import TreeForm, check_trees
 from pilotage.releases.boxed import Ask
+from pilotage.runtimes.environment import kernel_variables
 from pilotage.runtimes.model import Kind
 from pilotage.runtimes.native import Opening
 from pilotage.sandbox.box import start_boxed
@@ -35,7 +36,7 @@ class PilotModel:
         `prohibited` are columns that a model may not take: one that names them is refused with that reason.
         """
         self._names = list(names)
-        self._box = start_boxed("pilotage.releases.boxed", readable=[path])
+        self._box = start_boxed("pilotage.releases.boxed", readable=[path], env=kernel_variables())
         self.isolation = self._box.isolation
         opening = Opening(model=str(path.resolve()), names=list(names), kinds=list(kinds), positive=positive)
         try:

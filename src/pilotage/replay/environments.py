@@ -28,7 +28,12 @@ from pilotage.errors import IntegrityError, NotFound, Unavailable
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 from pilotage.replay.interpreters import find_python, install, make_venv
-from pilotage.runtimes.environment import environment_digest, installed_distributions, serving_environment
+from pilotage.runtimes.environment import (
+    environment_digest,
+    installed_distributions,
+    kernel_variables,
+    serving_environment,
+)
 from pilotage.storage.home import Home
 from pilotage.storage.objects import Objects, write_durably
 
@@ -131,7 +136,7 @@ class Environments:
         with _locked(folder / "lock"):
             if not (folder / "venv" / "proven").exists():
                 self._build(kept, folder)
-        env = {"PYTHONPATH": "", "OPENBLAS_CORETYPE": str(kept.environment.get("openblas_coretype", ""))}
+        env = {"PYTHONPATH": "", **kernel_variables(kept.environment)}
         return Interpreter(python=str(folder / "venv" / "bin" / "python"), env=env)
 
     def _build(self, kept: KeptEnvironment, folder: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,21 @@ import numpy as np
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 
-__all__ = ["environment_digest", "installed_distributions", "serving_environment"]
+__all__ = ["environment_digest", "installed_distributions", "kernel_variables", "serving_environment"]
 
 _VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 """The instruction sets by which numeric libraries choose their kernels."""
+
+
+_CHOOSING = {"OPENBLAS_CORETYPE": "openblas_coretype", "NPY_DISABLE_CPU_FEATURES": "numpy_disabled"}
+"""Variables by which numeric libraries are told which kernels to use, and their names in the document."""
+
+
+def kernel_variables(document: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The variables that a process needs to compute with the kernels of an environment (this one's when None)."""
+    if document is None:
+        return {name: os.environ[name] for name in _CHOOSING if os.environ.get(name)}
+    return {name: str(document.get(key, "")) for name, key in _CHOOSING.items()}
 
 
 def installed_distributions() -> str:
@@ -71,6 +83,8 @@ def serving_environment() -> dict[str, Any]:
         "provider": "CPUExecutionProvider",
         "threads": 1,
         "lock": digest(installed_distributions().encode()),
+        # Only where it is set: an environment that never was told so keeps its digest.
+        **({"numpy_disabled": disabled} if (disabled := os.environ.get("NPY_DISABLE_CPU_FEATURES", "")) else {}),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pilotage.errors import Unavailable
+from pilotage.runtimes.environment import kernel_variables
 from pilotage.runtimes.model import ServingSpec, Value
 from pilotage.runtimes.native import Opening
 from pilotage.sandbox.box import Box, start_boxed
@@ -43,7 +44,7 @@ class ProcessRuntime:
 
     def _open(self) -> Box:
         """Start a box and wait until the model in it is loaded (seconds). Raises Unavailable."""
-        box = start_boxed("pilotage.runtimes.native", readable=[self._model])
+        box = start_boxed("pilotage.runtimes.native", readable=[self._model], env=kernel_variables())
         opening = Opening(
             model=str(self._model), names=self._spec.names, kinds=self._spec.kinds, positive=self._spec.positive
         )
