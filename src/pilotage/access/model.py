@@ -32,7 +32,7 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "admin": _EVERYONE
         | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"}
-        | {"node.edit", "ledger.rebuild"},
+        | {"node.edit", "ledger.rebuild", "limit.edit"},
         "ml_engineer": _EVERYONE
         | {
             "system.declare",
@@ -59,7 +59,7 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         },
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
-        | {"ledger.rebuild", "outcome.record"}
+        | {"ledger.rebuild", "outcome.record", "limit.edit"}
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke", "node.edit"},
         "reviewer": _EVERYONE | {"decision.read_payload", "decision.override"},
         "auditor": _EVERYONE

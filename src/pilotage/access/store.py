@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, ForeignKey, RowMapping, String, Table, func, insert, select, update
+from sqlalchemy import Column, Connection, ForeignKey, RowMapping, String, Table, delete, func, insert, select, update
 
 from pilotage.access.model import ApiKey, Person
 from pilotage.storage.database import BIG, DOCUMENT, control
@@ -15,9 +15,12 @@ __all__ = [
     "all_people",
     "api_keys",
     "change",
+    "drop_limit",
     "find_person",
     "key_bounds",
     "keys",
+    "limit_rows",
+    "limits",
     "links",
     "lock",
     "people",
@@ -79,6 +82,17 @@ key_bounds = Table(
 )
 """What a key has beyond scopes and an end, for those that have any."""
 
+limits = Table(
+    "limits",
+    control,
+    Column("id", String(160), primary_key=True),
+    Column("scope", String(80), nullable=False),
+    Column("unit", String(32), nullable=False),
+    Column("per", String(16), nullable=False),
+    Column("amount", BIG, nullable=False),
+    Column("burst", BIG, nullable=False),
+)
+
 
 def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Insert one row."""
@@ -130,6 +144,17 @@ def keys(connection: Connection) -> list[ApiKey]:
     bounds = (key_bounds.c.networks, key_bounds.c.replaces)
     rows = connection.execute(select(api_keys, *bounds).outerjoin(key_bounds).order_by(api_keys.c.id)).mappings()
     return [_key(found) for found in rows]
+
+
+def limit_rows(connection: Connection) -> list[dict[str, Any]]:
+    """The fields of every limit, by id."""
+    fields = [column for column in limits.c if column.name != "id"]
+    return [dict(row) for row in connection.execute(select(*fields).order_by(limits.c.id)).mappings()]
+
+
+def drop_limit(connection: Connection, id: str) -> None:
+    """Delete a limit, if it is there."""
+    connection.execute(delete(limits).where(limits.c.id == id))
 
 
 def _key(found: RowMapping) -> ApiKey:

@@ -33,6 +33,7 @@ ATTESTED = (
     access_store.tokens,
     access_store.api_keys,
     access_store.key_bounds,
+    access_store.limits,
     systems,
     evidence_table,
     releases_table,

@@ -19,6 +19,8 @@ from pilotage.gateway.describe import describe
 from pilotage.gateway.direct import Direct, DirectConnection
 from pilotage.gateway.headers import Headers, read_headers
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
+from pilotage.gateway.metering import ONE, WAITS, Metering
+from pilotage.gateway.meters import Shortage, Spend
 from pilotage.gateway.metrics import Metrics
 from pilotage.gateway.open_inference import (
     infer_error,
@@ -82,6 +84,7 @@ class Gateway:
         self.peers = peers or Peers()
         self.chance = Chance()
         self.limits = limits or Limits()
+        self.metering: Metering | None = None
         self.metrics = Metrics(f"{node}/{worker}", self._gauges)
         self._rates = Rates(self.limits)
         self._clock = clock
@@ -95,6 +98,8 @@ class Gateway:
         """Answer from this plan from the next request on."""
         self.serving = serving
         self._rates.keep(key.id for key in serving.plan.keys)
+        if self.metering is not None:
+            self.metering.adopt(serving.plan.limits)
 
     def record_in(self, journal: Journal) -> None:
         """Record in this open journal; on the event loop, once."""
@@ -151,7 +156,10 @@ class Gateway:
             if checked.many or row.faults:
                 return None
             self._rates.take(principal.id)
-        except PilotageError:
+            if self.metering is not None and self.metering.declared:
+                # Where there is not enough for now, the long way waits for it.
+                self.metering.spend(principal.id, live.route.system).reserve(ONE)
+        except (PilotageError, Shortage):
             return None
         contract_us = (perf_counter_ns() - started) // 1_000
         asked = Asked(self.chance.id(), received, principal.name, read.trace, contract_us)
@@ -172,13 +180,35 @@ class Gateway:
     async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:
         if live is None:
             return await self._elsewhere(scope, receive)
-        serving, turn, principal, received, headers = self._admitted(scope)
-        authorize(principal, live.route.system)
+        admitted = self._admitted(scope)
+        authorize(admitted.principal, live.route.system)
         if scope["method"] != "POST":
             return _described(live, scope["method"])
-        self._rates.take(principal.id)
-        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
-        return await self._decide(live, body, turn, received, principal, headers.trace)
+        self._rates.take(admitted.principal.id)
+        if self.metering is not None and self.metering.declared:
+            return await self._metered(admitted, live, lambda spend: self._asked(receive, live, admitted, spend))
+        return await self._asked(receive, live, admitted)
+
+    async def _asked(
+        self, receive: Receive, live: LiveSystem, admitted: _Admitted, spend: Spend | None = None
+    ) -> Reply:
+        """The address `decide`."""
+        body = await read_body(receive, admitted.headers.length, admitted.serving.plan.max_body_bytes)
+        return await self._decide(live, body, admitted, spend)
+
+    async def _metered(self, admitted: _Admitted, live: LiveSystem, work: Callable[[Spend], Awaitable[Reply]]) -> Reply:
+        """Work on a request of one row, or more, that every limit holding for it allows. Raises Denied 429.
+
+        A request that decides nothing gives its rows back.
+        """
+        assert self.metering is not None  # noqa: S101 - the caller looked
+        spend = self.metering.spend(admitted.principal.id, live.route.system)
+        await self.metering.reserve(spend, ONE)
+        try:
+            return await work(spend)
+        except PilotageError:
+            spend.settle("rows", 0)
+            raise
 
     def _admitted(self, scope: Scope) -> _Admitted:
         """The steps that every request passes that needs a key: ready, not overloaded, known, from its network.
@@ -196,23 +226,35 @@ class Gateway:
             self.peers.require(principal.networks, scope)
         return _Admitted(serving, turn, principal, received, headers)
 
-    async def _decide(
-        self, live: LiveSystem, body: bytes, turn: Turn, received: int, principal: Principal, trace: str
-    ) -> Reply:
-        try:
-            return await decide(
-                live,
-                body,
-                turn=turn,
-                chance=self.chance,
-                received=received,
-                principal=principal.name,
-                trace=trace,
-                charge=lambda rows: self._rates.take(principal.id, rows),
-            )
-        except Unavailable:
-            self.failed.set()
-            raise
+    async def _decide(self, live: LiveSystem, body: bytes, admitted: _Admitted, spend: Spend | None) -> Reply:
+        """Decide; while further rows wait for a limit's next piece, begin anew: nothing is decided before."""
+        principal = admitted.principal
+
+        def charge(rows: int) -> None:
+            if spend is not None:
+                spend.reserve({"rows": rows})
+            self._rates.take(principal.id, rows)
+
+        for _ in range(WAITS):
+            try:
+                return await decide(
+                    live,
+                    body,
+                    turn=admitted.turn,
+                    chance=self.chance,
+                    received=admitted.received,
+                    principal=principal.name,
+                    trace=admitted.headers.trace,
+                    charge=charge,
+                )
+            except Shortage as shortage:
+                short = shortage
+                assert self.metering is not None  # noqa: S101 - it made the spend
+                await self.metering.fill(shortage)
+            except Unavailable:
+                self.failed.set()
+                raise
+        raise short.meter.denial(short.units, self._clock())
 
     async def _elsewhere(self, scope: Scope, receive: Receive) -> Reply:
         """Every address but the decisions of a live system."""
@@ -234,9 +276,8 @@ class Gateway:
 
     async def _as_model(self, receive: Receive, found: Found, admitted: _Admitted) -> Reply:
         """What the Open Inference Protocol asks of a system as a model."""
-        serving, turn, principal, received, headers = admitted
         system = found.parts["system"]
-        live = serving.systems.get(system)
+        live = admitted.serving.systems.get(system)
         if live is None:
             raise NotFound("no such system is live", got=system[:200], mend="check the name", code="unknown_system")
         must_be_live(live, found.parts.get("version"))
@@ -245,14 +286,21 @@ class Gateway:
         if found.address.name == "v2_model_ready":
             ready = live.model is not None and not live.route.stopped
             return json_reply(200 if ready else 503, {"name": system, "ready": ready}, outcome="page")
-        self._rates.take(principal.id)
-        body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
+        self._rates.take(admitted.principal.id)
+        if self.metering is not None and self.metering.declared:
+            return await self._metered(admitted, live, lambda spend: self._infer(receive, live, admitted, spend))
+        return await self._infer(receive, live, admitted)
+
+    async def _infer(
+        self, receive: Receive, live: LiveSystem, admitted: _Admitted, spend: Spend | None = None
+    ) -> Reply:
+        body = await read_body(receive, admitted.headers.length, admitted.serving.plan.max_body_bytes)
         if len(body) < LARGE_BODY:
             inference = read_inference(body, live)
         else:
             inference = await asyncio.to_thread(read_inference, body, live)
-        reply = await self._decide(live, inference.body, turn, received, principal, headers.trace)
-        return msgspec.structs.replace(infer_reply(inference, reply, live), system=system)
+        reply = await self._decide(live, inference.body, admitted, spend)
+        return msgspec.structs.replace(infer_reply(inference, reply, live), system=live.route.system)
 
     async def _tell(self, receive: Receive, decision: str, admitted: _Admitted) -> Reply:
         """Record outcomes; `decision` is the address's, empty for many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pilotage.access.limits import Limit
 from pilotage.kernel.digests import digest
 
 __all__ = ["Key", "Route", "ServingPlan", "decode_plan", "encode_plan"]
@@ -51,6 +52,7 @@ class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[Key]
     max_body_bytes: int = 1_048_576
     journals_since: int = 0
+    limits: list[Limit] = []
 
 
 _decoder = msgspec.json.Decoder(ServingPlan)

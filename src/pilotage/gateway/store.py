@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, Engine, Integer, String, Table, Text, func, insert, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
+from pilotage.gateway.leases import Ask, Grant, grant_of
 from pilotage.gateway.plan import ServingPlan, encode_plan
 from pilotage.storage.database import BIG, control, reading
 
-__all__ = ["PlanPoll", "StoredPlan", "add_plan", "newest_plan", "newest_version", "serving_plans"]
+__all__ = [
+    "PlanPoll",
+    "StoredPlan",
+    "add_plan",
+    "forget_holder",
+    "lease",
+    "limit_holders",
+    "limit_pools",
+    "newest_plan",
+    "newest_version",
+    "pool_states",
+    "serving_plans",
+]
+
+_HOLDS_US = 15_000_000
+"""A worker that has not asked for this long holds no share any more."""
+
+_KEPT_US = 62 * 86_400_000_000
+"""What was used in windows before stays readable this long."""
 
 serving_plans = Table(
     "serving_plans",
@@ -52,6 +86,72 @@ def add_plan(connection: Connection, plan: ServingPlan) -> StoredPlan:
         insert(serving_plans).values(version=plan.version, digest=digest, body=body.decode(), created=plan.created)
     )
     return StoredPlan(version=plan.version, digest=digest, body=body)
+
+
+limit_pools = Table(
+    "limit_pools",
+    control,
+    Column("limit", String(160), primary_key=True),
+    Column("window", BIG, primary_key=True, autoincrement=False),
+    Column("state", BIG, nullable=False),
+)
+"""What was given out of each limit: see `leases`."""
+
+limit_holders = Table(
+    "limit_holders", control, Column("worker", String(128), primary_key=True), Column("at", BIG, nullable=False)
+)
+"""The workers that ask for pieces of limits, and when each did last."""
+
+
+def lease(connection: Connection, worker: str, asks: Sequence[Ask], at: int) -> list[Grant]:
+    """What a worker is given for each ask, in the caller's writing transaction; `at` is Unix microseconds."""
+    holders = _count_holders(connection, worker, at)
+    grants = {}
+    # Always in the same order: two workers must not hold a pool each while they wait for the other's.
+    for ask in sorted(asks, key=lambda each: (each.limit.id, each.window)):
+        state = _locked_state(connection, ask)
+        grant, new = grant_of(ask, state, at, holders)
+        if new != state:
+            here = (limit_pools.c.limit == ask.limit.id) & (limit_pools.c.window == ask.window)
+            connection.execute(update(limit_pools).where(here).values(state=new))
+        grants[ask] = grant
+    return [grants[ask] for ask in asks]
+
+
+def forget_holder(connection: Connection, worker: str) -> None:
+    """A worker asks no more."""
+    connection.execute(delete(limit_holders).where(limit_holders.c.worker == worker))
+
+
+def pool_states(connection: Connection) -> dict[tuple[str, int], int]:
+    """{(limit, window): state} of every pool."""
+    rows = connection.execute(select(limit_pools))
+    return {(row.limit, row.window): row.state for row in rows}
+
+
+def _count_holders(connection: Connection, worker: str, at: int) -> int:
+    connection.execute(
+        text(
+            "INSERT INTO limit_holders (worker, at) VALUES (:worker, :at) "
+            "ON CONFLICT (worker) DO UPDATE SET at = excluded.at"
+        ),
+        {"worker": worker, "at": at},
+    )
+    live = select(func.count()).select_from(limit_holders).where(limit_holders.c.at > at - _HOLDS_US)
+    return max(1, connection.execute(live).scalar_one())
+
+
+def _locked_state(connection: Connection, ask: Ask) -> int:
+    here = (limit_pools.c.limit == ask.limit.id) & (limit_pools.c.window == ask.window)
+    query = select(limit_pools.c.state).where(here).with_for_update()
+    found = connection.execute(query).scalar()
+    if found is None:
+        older = (limit_pools.c.limit == ask.limit.id) & (limit_pools.c.window < ask.window - _KEPT_US)
+        connection.execute(delete(limit_pools).where(older))
+        new = 'INSERT INTO limit_pools ("limit", "window", state) VALUES (:limit, :window, 0) ON CONFLICT DO NOTHING'
+        connection.execute(text(new), {"limit": ask.limit.id, "window": ask.window})
+        found = connection.execute(query).scalar_one()
+    return int(found)
 
 
 class PlanPoll:

@@ -23,6 +23,7 @@ import uvloop
 from pilotage.errors import PilotageError
 from pilotage.gateway.app import Gateway
 from pilotage.gateway.limit import Limits
+from pilotage.gateway.metering import LeaseSource, Metering
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
@@ -84,6 +85,8 @@ class _Worker:
         self._home, self._node, self._worker, self._drain_s = home, node, worker, drain_s
         self._engine = open_engine(url_of(home, "control", database_url))
         self._gateway = gateway
+        source = LeaseSource(self._engine, f"{node}/{worker}")
+        self._metering = gateway.metering = Metering(source, home.run / f"limits-{worker}.json")
         self._journal: JournalWriter | None = None
         self._current = asyncio.Event()
         self._stop = asyncio.Event()
@@ -100,7 +103,13 @@ class _Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         answering = asyncio.create_task(self._answer(server, sockets))
-        work = (self._follow(), self._write_denials(), self._look_for_failure(), self._stop.wait())
+        work = (
+            self._follow(),
+            self._metering.run(),
+            self._write_denials(),
+            self._look_for_failure(),
+            self._stop.wait(),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         await asyncio.wait([answering, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -197,6 +206,7 @@ class _Worker:
         server.should_exit = True
         await answering
         self._gateway.write_denials(everything=True)
+        await self._metering.leave()
         if self._journal is not None:
             with contextlib.suppress(PilotageError):
                 await self._journal.close()

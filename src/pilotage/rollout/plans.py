@@ -7,6 +7,7 @@ import fcntl
 from sqlalchemy import Connection, Engine
 
 from pilotage.access.keys import active_keys
+from pilotage.access.limits import list_limits
 from pilotage.access.model import ApiKey
 from pilotage.gateway.plan import Key, Route, ServingPlan, decode_plan
 from pilotage.gateway.plan_file import write_plan_file
@@ -37,6 +38,7 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journ
         routes=[_route(live) for live in lives if live is not None],
         keys=[_key(key) for key in active_keys(connection, at)],
         journals_since=since,
+        limits=list_limits(connection),
     )
 
 

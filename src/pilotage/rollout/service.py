@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from pilotage.access import keys
+from pilotage.access import keys, limits
+from pilotage.access.limits import Limit
 from pilotage.access.model import Person, Secret, require
 from pilotage.errors import Conflict, InputError, NotFound, Refused
 from pilotage.gates.policy import gate_stages
@@ -162,6 +163,26 @@ class Rollout:
         """End an API key, on every gateway as soon as the plan arrives. Raises Forbidden, NotFound, Conflict."""
         with self._changing(person, "key.revoke") as (connection, at):
             keys.revoke_key(connection, person, key, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+
+    def set_limit(self, person: Person, limit: Limit) -> Limit:
+        """Declare or change a limit, on every gateway as soon as the plan arrives; the limit as it is kept.
+
+        Raises Forbidden, InputError, NotFound (no such system or key).
+        """
+        with self._changing(person, "limit.edit") as (connection, at):
+            kept = limits.set_limit(connection, person, limit, at=at)
+            if kept.scope.startswith("system:"):
+                find_system(connection, kept.scope.removeprefix("system:"))
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return kept
+
+    def remove_limit(self, person: Person, limit: str) -> None:
+        """End a limit (by its id), on every gateway as soon as the plan arrives. Raises Forbidden, NotFound."""
+        with self._changing(person, "limit.edit") as (connection, at):
+            limits.remove_limit(connection, person, limit, at=at)
             self._plan(connection, at)
         refresh_plan_file(self.control, self.home)
 

@@ -109,8 +109,10 @@ class Stand:
     version: int = 0
     workers: list[Worker] = field(default_factory=list)
 
-    def publish(self, release: LoadedRelease | None = None, keys: tuple[Key, ...] | None = None, **route) -> int:
-        """Publish the next plan: a release (the first), its route's settings, and the live keys."""
+    def publish(
+        self, release: LoadedRelease | None = None, keys: tuple[Key, ...] | None = None, limits=(), **route
+    ) -> int:
+        """Publish the next plan: a release (the first), its route's settings, the live keys, and limits."""
         release = release or self.releases[0]
         self.version += 1
         facts = {"stage": "internal", "contract": release.contract.digest(), "policy": release.policy} | route
@@ -121,6 +123,7 @@ class Stand:
             routes=[Route(system=SYSTEM, release=release.digest, folder=folder_name(release.digest), **facts)],
             keys=list(self.keys() if keys is None else keys),
             max_body_bytes=200_000,
+            limits=list(limits),
         )
         engine = open_engine(url_of(self.home, "control"))
         control.create_all(engine)

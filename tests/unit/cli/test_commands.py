@@ -237,9 +237,39 @@ def test_a_key_is_rotated_and_shown(call: Call) -> None:
     assert "10.0.0.0/8" in call("key", "show", old["id"])[1]
 
 
+def test_limits_are_set_listed_and_removed(call: Call) -> None:
+    words = ("limit", "set", "5000", "--system", "example", "--per", "day")
+    assert value(call(*words, "--json", role="operator")[1])["id"] == "system:example/rows/day"
+    assert (
+        "7 requests a second, 20 at once"
+        in call(
+            "limit",
+            "set",
+            "7",
+            "--installation",
+            "--unit",
+            "requests",
+            "--per",
+            "second",
+            "--burst",
+            "20",
+            role="operator",
+        )[1]
+    )
+    listed = {each["id"]: each["given_out"] for each in value(call("limit", "list", "--json", role="auditor")[1])}
+    assert listed == {"installation/requests/second": None, "system:example/rows/day": 0}
+    assert "5,000 rows a day" in call("limit", "list", role="auditor")[1]
+    for id_ in listed:
+        assert call("limit", "remove", id_, role="operator")[0] == 0
+    assert value(call("limit", "list", "--json", role="auditor")[1]) == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("limit", "set", "5", "--per", "day"), "--installation"),
+        (("limit", "set", "5", "--per", "day", "--system", "nosuch"), "nosuch"),
+        (("limit", "remove", "nosuch"), "pilotage limit list"),
         (("key", "issue", "x", "--scope", "everything"), "decide:"),
         (("key", "issue", "x", "--scope", "decide:example", "--from", "home"), "10.0.0.0/8"),
         (("key", "rotate", "nosuch", "--overlap", "a day"), "24h"),
