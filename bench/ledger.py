@@ -40,6 +40,7 @@ from pilotage.ledger.proofs import verify_proof
 from pilotage.ledger.queries import DecisionFilter, Ledger
 from pilotage.ledger.record import decode_leaf
 from pilotage.ledger.sealing import Steward
+from pilotage.ledger.verify_kept import KeptAudit
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.storage.database import reading
@@ -166,10 +167,13 @@ def check_tree(installation: Installation) -> dict[str, float]:
         for row in rows
     ]
     size = heads[-1].size
-    walk = TreeWalk(installation.home.ledger, size=size, published=size, pending={}, heads=heads, faults=faults)
-    for _, entry in walk.entries():
-        assert entry is not None
-        decode_leaf(entry)
+    folder = installation.home.ledger
+    kept = KeptAudit(folder=folder, named={}, faults=faults)
+    walk = TreeWalk(folder, size=size, published=size, pending={}, heads=heads, faults=faults, kept=kept)
+    for _, entries in walk.bundles():
+        for entry in entries:
+            assert isinstance(entry, bytes)
+            decode_leaf(entry)
     if faults.count:
         raise SystemExit(f"the tree: {faults.found}")
     return {"verify_tree_s": round(time.monotonic() - began, 2), "verify_tree_cpu_s": round(cpu_s() - cpu, 2)}
@@ -178,7 +182,7 @@ def check_tree(installation: Installation) -> dict[str, float]:
 def check_all(installation: Installation, decisions: int) -> dict[str, float]:
     """The tree, every payload decrypted and held to its leaf, every index row."""
     began, cpu = time.monotonic(), cpu_s()
-    report = verify(installation)
+    report = verify(installation, processes=len(os.sched_getaffinity(0)))
     wall, used = time.monotonic() - began, cpu_s() - cpu
     if not report.ok or report.decisions != decisions or report.readable < decisions:
         raise SystemExit(f"verification: {report}")

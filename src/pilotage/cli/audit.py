@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -65,6 +66,12 @@ audit.add_command(at)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Your own file, kept elsewhere, of the head verified last: only what came after is read, then it is renewed.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=None,
+    help="How many processes share the work of a large ledger (default: one for each core).",
+)
 @json_option
 @click.pass_obj
 def verify(
@@ -74,6 +81,7 @@ def verify(
     witnesses: tuple[str, ...],
     since: str,
     state: Path | None,
+    processes: int | None,
     json_: bool,
 ) -> None:
     """Recompute the whole ledger: leaves, tiles, heads, signatures, payloads, index, counts, journals, control rows;
@@ -95,7 +103,8 @@ def verify(
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        report = verify_installation(installation, advance, outside, start)
+        cores = len(os.sched_getaffinity(0))
+        report = verify_installation(installation, advance, outside, start, processes=processes or cores)
     if state is not None and report.ok:
         write_durably(state, shown.encode())
     if json_:

@@ -40,3 +40,9 @@ class Faults:
         self.count += 1
         if len(self.found) < _KEPT:
             self.found.append(fault)
+
+    def absorb(self, later: Faults) -> None:
+        """Take all faults of another collection, which is empty afterwards."""
+        self.count += later.count
+        self.found += later.found[: _KEPT - len(self.found)]
+        later.found, later.count = [], 0

@@ -21,7 +21,7 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.segments import SealedPayload
 from pilotage.ledger.tables import day_keys, subject_keys
 
-__all__ = ["DataKey", "KeyCabinet", "KeyNeeds"]
+__all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +57,32 @@ class KeyNeeds:
     days: frozenset[tuple[str, str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CabinetSecrets:
+    """The secrets of a keyring that open and find data keys: what another process needs, and no more."""
+
+    wrapping: tuple[bytes, ...] = field(repr=False)
+    lookup: bytes = field(repr=False)
+    mask: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, keyring: Keyring) -> CabinetSecrets:
+        """Those of a keyring."""
+        return cls(
+            wrapping=keyring.wrapping_secrets("data-key-wrapping"),
+            lookup=keyring.secret("data-key-lookup"),
+            mask=keyring.secret("segment-key-id-mask"),
+        )
+
+
 class KeyCabinet:
     """Finds, makes and opens data keys with a keyring. Holds no data key itself: each batch asks the database."""
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._wrapping = [AESGCM(secret) for secret in keyring.wrapping_secrets("data-key-wrapping")]
-        self._lookup_key = keyring.secret("data-key-lookup")
-        self.mask_key = keyring.secret("segment-key-id-mask")
+    def __init__(self, keyring: Keyring | CabinetSecrets) -> None:
+        secrets = CabinetSecrets.of(keyring) if isinstance(keyring, Keyring) else keyring
+        self._wrapping = [AESGCM(secret) for secret in secrets.wrapping]
+        self._lookup_key = secrets.lookup
+        self.mask_key = secrets.mask
 
     def subject_lookup(self, subject: str) -> str:
         """The keyed hash by which a subject's key row is found."""
@@ -143,20 +162,28 @@ class KeyCabinet:
         return nonce + self._wrapping[0].encrypt(nonce, key, (key_id + lookup).encode())
 
     def _unwrap(self, row: Row[tuple[object, ...]], *, named: bool) -> DataKey:
-        key, _ = self._open(row)
-        pseudonym = _pseudonym(key, str(row.lookup)) if named else ""
-        return DataKey(key_id=str(row.key_id), aead=AESGCM(key), pseudonym=pseudonym)
+        key_id, lookup = str(row.key_id), str(row.lookup)
+        aead, pseudonym = self.unwrap(key_id, lookup, bytes(row.wrapped), named=named)
+        return DataKey(key_id=key_id, aead=aead, pseudonym=pseudonym)
+
+    def unwrap(self, key_id: str, lookup: str, wrapped: bytes, *, named: bool) -> tuple[AESGCM, str]:
+        """(the key, the pseudonym it gives when `named`, else empty) of a row's columns. Raises IntegrityError."""
+        key, _ = self._open_wrapped(key_id, lookup, wrapped)
+        return AESGCM(key), _pseudonym(key, lookup) if named else ""
 
     def _open(self, row: Row[tuple[object, ...]]) -> tuple[bytes, bool]:
+        return self._open_wrapped(str(row.key_id), str(row.lookup), bytes(row.wrapped))
+
+    def _open_wrapped(self, key_id: str, lookup: str, wrapped: bytes) -> tuple[bytes, bool]:
         """(the key, whether the newest master wraps it)."""
-        wrapped, bound = bytes(row.wrapped), f"{row.key_id}{row.lookup}".encode()
+        bound = (key_id + lookup).encode()
         for wrapping in self._wrapping:
             try:
                 return wrapping.decrypt(wrapped[:12], wrapped[12:], bound), wrapping is self._wrapping[0]
             except InvalidTag:
                 continue
         raise IntegrityError(
-            f"the data key {row.key_id} does not unwrap under this keyring",
+            f"the data key {key_id} does not unwrap under this keyring",
             mend="bring the keyring it was made with, or restore the keys from a backup",
         )
 

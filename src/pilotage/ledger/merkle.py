@@ -76,6 +76,14 @@ class Frontier:
             size += 1
         return Frontier(size=size, edge=tuple(edge))
 
+    def append_subtree(self, root: bytes, level: int) -> Frontier:
+        """The right edge after 2^level more leaves, given by their root; `size` is a multiple of 2^level."""
+        edge, below = list(self.edge), self.size >> level
+        while below & 1:
+            root = node_hash(edge.pop(), root)
+            below >>= 1
+        return Frontier(size=self.size + (1 << level), edge=(*edge, root))
+
     def root(self) -> bytes:
         """The tree's root hash."""
         if not self.edge:

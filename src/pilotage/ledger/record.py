@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "BATCH_LEAF",
     "Attempt",
     "Batch",
     "Event",
@@ -26,6 +27,7 @@ __all__ = [
     "Source",
     "Times",
     "commitment",
+    "decode_batch",
     "decode_leaf",
 ]
 
@@ -173,14 +175,23 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="batch
     consumed: dict[str, tuple[int, str]]
 
 
+BATCH_LEAF = b'{"t":"batch",'
+"""How the entry of every batch leaf begins."""
+
 Leaf = Plain | Event | Interrupted | Batch
 
+_batch_decoder = msgspec.json.Decoder(Batch)
 _leaf_decoder: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Plain | Event | Interrupted | Batch)
 
 
 def decode_leaf(entry: bytes) -> Leaf:
     """The leaf in an entry's bytes. Raises msgspec.DecodeError."""
     return _leaf_decoder.decode(entry)
+
+
+def decode_batch(entry: bytes) -> Batch:
+    """The batch leaf in an entry's bytes. Raises msgspec.DecodeError."""
+    return _batch_decoder.decode(entry)
 
 
 def commitment(salt: bytes, payload: bytes) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -28,17 +29,22 @@ __all__ = [
     "MAGIC",
     "SealedPayload",
     "SegmentBuilder",
+    "SegmentRecord",
     "intent_path",
     "intents",
     "iterate_segment",
     "make_folders",
     "mask",
+    "parse_segment",
     "read_payload",
     "segment_path",
 ]
 
 MAGIC = b"PLTSEG1\n"
 _LENGTH = struct.Struct(">I")
+
+SegmentRecord = tuple[int, int, str, str, str, bytes, bytes]
+"""Offset and length in the file, then the id, origin, key id, nonce and ciphertext of a `SealedPayload`."""
 
 
 class SealedPayload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -90,8 +96,7 @@ class SegmentBuilder:
 
 def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:
     """16 bytes: a key id (32 hexadecimal digits) under a key stream of the nonce; masking twice gives the id again."""
-    stream = hashlib.blake2b(nonce, digest_size=16, key=mask_key).digest()
-    return (int.from_bytes(bytes.fromhex(key_id)) ^ int.from_bytes(stream)).to_bytes(16)
+    return bytes.fromhex(_mask(bytes.fromhex(key_id), nonce, mask_key))
 
 
 def intent_path(folder: Path, epoch: int) -> Path:
@@ -122,17 +127,23 @@ def read_payload(folder: Path, path: str, offset: int, length: int, mask_key: by
 
 def iterate_segment(file: Path, mask_key: bytes) -> list[tuple[int, int, SealedPayload]]:
     """Every (offset, length, payload) of a segment file. Raises IntegrityError naming the file and offset."""
-    content = file.read_bytes()
+    return [
+        (offset, length, SealedPayload(id=id_, origin=origin, key_id=key_id, nonce=nonce, ciphertext=ciphertext))
+        for offset, length, id_, origin, key_id, nonce, ciphertext in parse_segment(file, file.read_bytes(), mask_key)
+    ]
+
+
+def parse_segment(file: Path, content: bytes, mask_key: bytes) -> Iterator[SegmentRecord]:
+    """Every record in the bytes of a segment file. Raises IntegrityError naming the file and offset."""
     if not content.startswith(MAGIC):
         raise _broken(file, 0, "no segment header")
-    found, offset = [], len(MAGIC)
-    while offset < len(content):
-        if offset + _LENGTH.size > len(content):
+    offset, size = len(MAGIC), len(content)
+    while offset < size:
+        if offset + _LENGTH.size > size:
             raise _broken(file, offset, "a cut record")
         end = offset + _LENGTH.size + _LENGTH.unpack_from(content, offset)[0]
-        found.append((offset, end - offset, _parse(file, offset, content[offset:end], mask_key)))
+        yield offset, end - offset, *_fields(file, offset, content[offset:end], mask_key)
         offset = end
-    return found
 
 
 def make_folders(folder: Path) -> None:
@@ -149,26 +160,32 @@ def make_folders(folder: Path) -> None:
 
 
 def _parse(file: Path, offset: int, record: bytes, mask_key: bytes) -> SealedPayload:
+    id_, origin, key_id, nonce, ciphertext = _fields(file, offset, record, mask_key)
+    return SealedPayload(id=id_, origin=origin, key_id=key_id, nonce=nonce, ciphertext=ciphertext)
+
+
+def _fields(file: Path, offset: int, record: bytes, mask_key: bytes) -> tuple[str, str, str, bytes, bytes]:
+    """(id, origin, key id, nonce, ciphertext)."""
     try:
         if _LENGTH.unpack_from(record)[0] != len(record) - _LENGTH.size:
             raise ValueError("length")
-        at = _LENGTH.size
-        id_ = record[at + 1 : at + 1 + record[at]]
-        at += 1 + record[at]
-        origin = record[at + 1 : at + 1 + record[at]]
-        at += 1 + record[at]
-        masked, nonce, ciphertext = record[at : at + 16], record[at + 16 : at + 28], record[at + 28 :]
-        if len(ciphertext) < 16:
+        start = _LENGTH.size + 1
+        end = start + record[start - 1]
+        id_ = record[start:end].decode()
+        start = end + 1
+        end = start + record[end]
+        if len(record) < end + 44:  # key id 16, nonce 12, and the least a ciphertext has: its tag of 16
             raise ValueError("ciphertext")
-        return SealedPayload(
-            id=id_.decode(),
-            origin=origin.decode(),
-            key_id=mask(masked.hex(), nonce, mask_key).hex(),
-            nonce=nonce,
-            ciphertext=ciphertext,
-        )
+        nonce = record[end + 16 : end + 28]
+        key_id = _mask(record[end : end + 16], nonce, mask_key)
+        return id_, record[start:end].decode(), key_id, nonce, record[end + 28 :]
     except (struct.error, IndexError, ValueError) as error:
         raise _broken(file, offset, "a broken record") from error
+
+
+def _mask(key_id: bytes, nonce: bytes, mask_key: bytes) -> str:
+    stream = hashlib.blake2b(nonce, digest_size=16, key=mask_key).digest()
+    return f"{int.from_bytes(key_id, 'big') ^ int.from_bytes(stream, 'big'):032x}"
 
 
 def _broken(file: Path, offset: int, got: str) -> IntegrityError:

@@ -6,7 +6,8 @@ each doubling: a quantile read from them is at most 1/32 (3.1 %) off, and exact 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -45,6 +46,7 @@ SUMMED = ("at", "system", "release", "arm", "mode", "outcome", "faults", "answer
 """The columns of `decisions` that are summed."""
 
 _EXACT = 32
+_MINUTE_US = 60_000_000
 _PER_OCTAVE = 16
 
 
@@ -78,20 +80,26 @@ def sums_of(rows: Iterable[Summed]) -> dict[SumKey, dict[str, Any]]:
     """{key: {n, faults, times, seconds}} of decisions. `times` counts buckets of `answer_us`, `seconds` the
     decisions of each second of a minute; their names are text, as JSON has them.
     """
-    found: dict[SumKey, dict[str, Any]] = {}
+    groups: dict[tuple[int, str, str, str, str, str], list[tuple[int, int, int]]] = {}
     for at, system, release, arm, mode, outcome, faults, answer_us in rows:
-        second = at // 1_000_000
-        key = (60, second // 60 * 60, system, release, arm, mode, outcome)
-        one = found.get(key)
-        if one is None:
-            one = found[key] = {"n": 0, "faults": 0, "times": {}, "seconds": {}}
-        one["n"] += 1
-        one["faults"] += faults
-        times, seconds = one["times"], one["seconds"]
-        name, place = str(bucket(answer_us)), str(second % 60)
-        times[name] = times.get(name, 0) + 1
-        seconds[place] = seconds.get(place, 0) + 1
-    return _with_longer(found)
+        group = groups.setdefault((at // _MINUTE_US, system, release, arm, mode, outcome), [])
+        group.append((at, faults, answer_us))
+    return _with_longer({(SPANS[0], 60 * key[0], *key[1:]): _sum_of(group) for key, group in groups.items()})
+
+
+def _sum_of(group: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
+    """The sum of some decisions: of each the time, its faults, and the time its answer took."""
+    times: dict[str, int] = {}
+    for us, count in Counter([answer_us for _, _, answer_us in group]).items():
+        name = str(bucket(us))
+        times[name] = times.get(name, 0) + count
+    seconds = Counter([at // 1_000_000 % 60 for at, _, _ in group])
+    return {
+        "n": len(group),
+        "faults": sum([faults for _, faults, _ in group]),
+        "times": times,
+        "seconds": {str(second): count for second, count in seconds.items()},
+    }
 
 
 def minutes_of(rows: Iterable[Summed]) -> list[MinuteSum]:

@@ -24,23 +24,25 @@ from pilotage.errors import IntegrityError, NotFound
 from pilotage.ledger.cosigned import COSIGNED
 from pilotage.ledger.faults import Faults, LedgerFault
 from pilotage.ledger.keyring import Keyring
-from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.keys import CabinetSecrets, KeyCabinet
 from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.outside import Witnessed
-from pilotage.ledger.record import Batch, Event, decode_leaf
+from pilotage.ledger.record import BATCH_LEAF, decode_batch, decode_leaf
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.segments import intents
 from pilotage.ledger.signing import ROTATED, KeyPeriod, periods_of, verify_checkpoint
 from pilotage.ledger.tables import consumed, events, heads, held_frames, pending_entries, segments
-from pilotage.ledger.tiles import TILE_WIDTH, TileReader, read_checkpoint, tile_span
-from pilotage.ledger.verify_batches import BatchAudit, ReadableEvent
+from pilotage.ledger.tiles import TileReader, read_checkpoint, tile_span
+from pilotage.ledger.verify_batches import BatchAudit
+from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
-from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
-from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
+from pilotage.ledger.verify_part import PartTools
+from pilotage.ledger.verify_rows import Row, snapshot
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
+from pilotage.ledger.verify_workers import View, one_view
 from pilotage.storage.home import Home
 
 __all__ = ["LedgerReport", "Progress", "Witness", "verify_ledger"]
@@ -89,15 +91,22 @@ def verify_ledger(
     *,
     witnesses: Sequence[Witness] = (),
     progress: Progress = lambda done, total: None,
+    processes: int = 1,
 ) -> LedgerReport:
-    """Verify all that the ledger keeps; it may grow meanwhile. Never raises for what is wrong with it: it reports."""
-    faults = Faults()
+    """Verify all that the ledger keeps; it may grow meanwhile. Never raises for what is wrong with it: it reports.
+
+    `processes`: of a large ledger, parts are checked by so many processes at once. What is found is the same.
+    """
+    storage, faults = Faults(), Faults()
     audit: _Audit | None = None
     try:
-        with snapshot(ledger, faults) as rows:
-            rows.check_storage()
-            audit = _Audit(home, keyring, rows, faults, keep_events=bool(witnesses))
-            audit.run(progress)
+        with one_view(ledger, faults, home.ledger, lambda: CabinetSecrets.of(keyring), processes=processes) as view:
+            stored = view.check_storage()
+            try:
+                audit = _Audit(home, keyring, view, faults, progress, keep_events=bool(witnesses))
+                audit.run()
+            finally:
+                storage.absorb(stored())
         audit.look_for_strays(ledger)
         audit.look_for_missing_journals(ledger)
     except DatabaseError as error:
@@ -105,7 +114,8 @@ def verify_ledger(
     for witness in witnesses if audit else ():
         for fault in witness(audit.batches.kept if audit else ()):
             faults.take(fault)
-    return _report(keyring.origin, audit, faults)
+    storage.absorb(faults)
+    return _report(keyring.origin, audit, storage)
 
 
 def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
@@ -114,7 +124,7 @@ def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
         known = {
             "size": audit.size,
             "published": audit.published,
-            **audit.batches.figures(),
+            **audit.batches.figures,
             "frames": audit.journals.frames,
         }
     return LedgerReport(
@@ -131,7 +141,10 @@ def _report(origin: str, audit: _Audit | None, faults: Faults) -> LedgerReport:
 class _Audit:
     """One verification."""
 
-    def __init__(self, home: Home, keyring: Keyring, rows: Snapshot, faults: Faults, *, keep_events: bool) -> None:
+    def __init__(
+        self, home: Home, keyring: Keyring, view: View, faults: Faults, progress: Progress, *, keep_events: bool
+    ) -> None:
+        rows, self._walk_faults = view.rows, Faults()
         self._folder, self._journal, self._rows, self._faults = home.ledger, home.journal, rows, faults
         self._origin = keyring.origin
         self._heads = rows.all(heads)
@@ -140,10 +153,10 @@ class _Audit:
         self._checkpoint, text = self._read_checkpoint()
         self.published = self._checkpoint.size if self._checkpoint else self._published_size()
         self._check_checkpoint(text)
-        self._kept = KeptAudit(
+        kept = KeptAudit(
             folder=home.ledger,
             named=bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES])),
-            faults=faults,
+            faults=self._walk_faults,
         )
         self.walk = TreeWalk(
             home.ledger,
@@ -151,68 +164,79 @@ class _Audit:
             published=self.published,
             pending=self._pending(),
             heads=[self._signed_head(row) for row in self._heads],
-            faults=faults,
-            kept=self._kept,
+            faults=self._walk_faults,
+            kept=kept,
         )
-        self.payloads = PayloadAudit(
+        self._retired = named_by(rows.among(events, events.c.kind, [RETIRED]))
+        tools = PartTools(
             folder=home.ledger,
             cabinet=KeyCabinet(keyring),
             rows=rows,
-            faults=faults,
-            retired=named_by(rows.among(events, events.c.kind, [RETIRED])),
-        )
-        self.batches = BatchAudit(
-            rows=rows,
-            heads={row["size"]: row for row in self._heads},
-            payloads=self.payloads,
-            faults=faults,
+            retired=self._retired,
             keep_events=keep_events,
         )
-        self._kept.summed = self.batches.take_sums
-        self.journals = JournalAudit(home.journal, keyring, rows.all(consumed), rows.all(held_frames), faults)
+        self.batches = BatchAudit(
+            folder=home.ledger,
+            rows=rows,
+            heads={row["size"]: row for row in self._heads},
+            faults=faults,
+            walk=self._walk_faults,
+            checker=view.checker(tools),
+            retired=self._retired,
+            checked=lambda end: progress(end, self.size),
+        )
+        kept.summed = self.batches.take_sums
+        positions, held = rows.all(consumed), rows.all(held_frames)
+        self.journals = JournalAudit(home.journal, keyring, positions, held, self._walk_faults)
 
-    def run(self, progress: Progress) -> None:
+    def run(self) -> None:
         """Everything that one view of the database shows."""
         self.journals.scan()
-        first, leaves, gone = 0, list[SealedLeaf](), list[GoneLeaf]()
-        for index, entry in self.walk.entries():
-            if index % TILE_WIDTH == 0:
-                progress(index, self.size)
-            if isinstance(entry, GoneLeaf):
-                gone.append(entry)
-                continue
-            try:
-                leaf = decode_leaf(entry) if entry is not None else None
-            except (msgspec.MsgspecError, ValueError) as error:
-                self._faults.add(f"leaf {index}", f"its entry is no record: {error}")
-                continue
-            if leaf is None or entry is None:
-                continue
-            if isinstance(leaf, Batch):
-                self.batches.take(first, index + 1, leaves, leaf, gone)
-                self.journals.consumed_by(leaf.consumed)
-                first, leaves, gone = index + 1, [], []
-                continue
-            leaves.append(SealedLeaf(index=index, leaf=leaf))
-            self.journals.meet(index, leaf, entry)
-            if isinstance(leaf, Event) and leaf.kind == "journal.gap":
-                self.journals.gap(str(leaf.facts.get("file")))
+        first, entries = 0, list[bytes | GoneLeaf | None]()
+        for start, bundle in self.walk.bundles():
+            if self.journals.waits():
+                self.journals.meet(start, bundle)
+            for index, entry in enumerate(bundle, start):
+                if not isinstance(entry, bytes) or not entry.startswith(BATCH_LEAF):
+                    entries.append(entry)
+                    continue
+                try:
+                    batch = decode_batch(entry)
+                except (msgspec.MsgspecError, ValueError) as error:
+                    self._walk_faults.add(f"leaf {index}", f"its entry is no record: {error}")
+                    entries.append(None)
+                    continue
+                self.batches.take(first, index + 1, entries, batch)
+                self.journals.consumed_by(batch.consumed)
+                first, entries = index + 1, []
         if first != self.size:
-            self._faults.add(f"leaf {self.size - 1}", "the tree does not end with a batch leaf")
+            self._check_end(first, entries)
         self.batches.finish(self.size)
+        for file in self.batches.gaps:
+            self.journals.gap(file)
         self.journals.finish()
-        progress(self.size, self.size)
+        self._faults.absorb(self._walk_faults)
+
+    def _check_end(self, first: int, entries: Sequence[object]) -> None:
+        """Leaves after the last batch leaf."""
+        for index, entry in enumerate(entries, first):
+            try:
+                if isinstance(entry, bytes):
+                    decode_leaf(entry)
+            except (msgspec.MsgspecError, ValueError) as error:
+                self._walk_faults.add(f"leaf {index}", f"its entry is no record: {error}")
+        self._walk_faults.add(f"leaf {self.size - 1}", "the tree does not end with a batch leaf")
 
     def look_for_strays(self, ledger: Engine) -> None:
         """Files that nothing speaks of. What the steward has written since the view was taken is not among them."""
         for path in self._folder.iterdir() if self._folder.is_dir() else ():
             if path.name not in _FOLDER and not path.name.startswith("."):
                 self._faults.add(path, "nothing of the ledger has this name")
-        for retired in self.payloads.retired:
+        for retired in self._retired:
             if (self._folder / retired).exists():
                 self._faults.add(self._folder / retired, "retention deleted it, says an event, and yet it is there")
         tiles = list(self.walk.stray_files())
-        extra = [path for path in _segment_files(self._folder) if path not in self.payloads.paths]
+        extra = [path for path in _segment_files(self._folder) if path not in self.batches.paths]
         intended = _intended(self._folder)
         if not tiles and not extra:
             return

@@ -19,7 +19,7 @@ __all__ = ["AboutAudit"]
 
 @dataclass(kw_only=True)
 class AboutAudit:
-    """First `meet` the leaves of some batches, then `check` each event among them that is about a decision."""
+    """First `meet` the events of some batches, then `check` each event among them that is about a decision."""
 
     rows: Snapshot
     cabinet: KeyCabinet
@@ -27,14 +27,10 @@ class AboutAudit:
     retired: Container[str] = frozenset()
     _decisions: dict[str, Row] = field(default_factory=dict)
 
-    def meet(self, leaves: Iterable[SealedLeaf]) -> None:
-        """Read the index rows of the decisions that these leaves are about."""
-        ids = {id_ for sealed in leaves if isinstance(sealed.leaf, Event) and (id_ := about(sealed.leaf))}
+    def meet(self, told: Iterable[Event]) -> None:
+        """Read the index rows of the decisions that these events are about."""
+        ids = {id_ for event in told if (id_ := about(event))}
         self._decisions = {row["id"]: row for row in self.rows.among(decisions, decisions.c.id, sorted(ids))}
-
-    def decision(self, id_: str) -> Row | None:
-        """The index row of a decision that a leaf met is about."""
-        return self._decisions.get(id_)
 
     def check(self, sealed: SealedLeaf, end: int, key_id: str, key: Key | None) -> None:
         """An event of a batch that ends before leaf `end`, sealed under `key_id`; `key` is None when it is gone."""
@@ -51,7 +47,7 @@ class AboutAudit:
                 self._add(sealed, "its payload is gone, but the decision it is about is not erased", id_)
         elif row is None or row["leaf"] >= end:
             expected = self.cabinet.subject_lookup(waiting_subject(id_))
-            if erased or not key.personal or key.row["lookup"] != expected:
+            if erased or not key.personal or key.lookup != expected:
                 self._add(sealed, "its key is not that of events before their decision", key_id)
         elif erased or row["key_id"] != key_id:
             self._add(sealed, "it is not under the key of the decision that it is about", key_id, row["key_id"])

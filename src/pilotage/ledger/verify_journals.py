@@ -16,7 +16,7 @@ from pilotage.ledger.frames import NO_CHAIN, FrameKind
 from pilotage.ledger.intake import StreamBox
 from pilotage.ledger.journal_reader import JournalFile, OpenedFrame, journal_files, read_frames
 from pilotage.ledger.keyring import Keyring
-from pilotage.ledger.record import Interrupted, Leaf, Plain
+from pilotage.ledger.record import Plain
 from pilotage.ledger.verify_rows import Row
 
 __all__ = ["JournalAudit"]
@@ -31,6 +31,7 @@ class _Named(msgspec.Struct, frozen=True):
     id: str
 
 
+_INTERRUPTED = b'{"t":"interrupted",'
 _named = msgspec.json.Decoder(_Named).decode
 
 
@@ -81,13 +82,28 @@ class JournalAudit:
             if row is None or row["state"] not in _GIVEN_UP:
                 self._scan_file(file, row)
 
-    def meet(self, index: int, leaf: Leaf, entry: bytes, held: bool = False) -> None:
-        """A leaf of the tree: the frames that were to become it are found."""
-        for expected in self._expected.pop(leaf.id, ()):
-            late = expected.closed and isinstance(leaf, Interrupted)
+    def waits(self) -> bool:
+        """Whether frames are still to be found among the leaves."""
+        return bool(self._expected or self._streams)
+
+    def meet(self, first: int, entries: Sequence[object]) -> None:
+        """Leaves of the tree from index `first` on: the frames that were to become them are found."""
+        for index, entry in enumerate(entries, first):
+            if not isinstance(entry, bytes):
+                continue
+            try:
+                id_ = _named(entry).id
+            except (msgspec.MsgspecError, ValueError):
+                continue
+            if id_ in self._expected or id_ in self._streams:
+                self._meet(index, id_, entry)
+
+    def _meet(self, index: int, id_: str, entry: bytes) -> None:
+        for expected in self._expected.pop(id_, ()):
+            late = expected.closed and entry.startswith(_INTERRUPTED)
             if not late and hashlib.sha256(entry).digest() != expected.digest:
                 self._faults.add(expected.place, f"leaf {index} holds other bytes than this frame")
-        self._streams.pop(leaf.id, None)
+        self._streams.pop(id_, None)
 
     def gap(self, file: str) -> None:
         """An event says that something is missing in this file."""

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from sqlalchemy import Row as SqlRow
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Table
 
 from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
-from pilotage.ledger.faults import Faults
 from pilotage.ledger.items import SALT, InterruptedPayload
-from pilotage.ledger.keys import DataKey, KeyCabinet
+from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.record import Batch, Event, Interrupted, Payload, Plain
 from pilotage.ledger.rows import WITHHELD, about, place_day
-from pilotage.ledger.segments import SealedPayload, iterate_segment
-from pilotage.ledger.tables import day_keys, erased_keys, scheduled_erasures, subject_keys
-from pilotage.ledger.verify_rows import Row, Snapshot
+from pilotage.ledger.segments import SealedPayload, parse_segment
+from pilotage.ledger.tables import day_keys, erased_keys, subject_keys
+from pilotage.ledger.verify_found import Findings, KeySeen
+from pilotage.ledger.verify_rows import Snapshot, Values
 
-__all__ = ["Key", "PayloadAudit", "Payloads", "Recorded", "SealedLeaf"]
+__all__ = ["Key", "PayloadAudit", "Payloads", "Record", "Recorded", "SealedLeaf"]
+
+_KEY_COLUMNS = ("key_id", "lookup", "wrapped", "created")
+_MANY = 200
+"""A batch of so many payloads has its new keys read as one range."""
 
 Recorded = Plain | Interrupted | Event
 _plain = msgspec.json.Decoder(Plain).decode
@@ -33,22 +38,19 @@ _broken_off = msgspec.msgpack.Decoder(InterruptedPayload).decode
 _mapping = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SealedLeaf:
+class SealedLeaf(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A leaf other than a batch's: its tree index and what it says."""
 
     index: int
     leaf: Recorded
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """Where a payload lies, and its bytes."""
+class Record(SealedPayload, frozen=True, kw_only=True, gc=False):
+    """A payload and where it lies."""
 
     path: str
     offset: int
     length: int
-    sealed: SealedPayload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +66,19 @@ class Payloads:
     retired: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """An opened data key and its row; `personal` when it is a subject's."""
+class Key(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An opened data key and for what its row says it is; `personal` when it is a subject's, with its `pseudonym`."""
 
-    row: Row
-    key: DataKey
+    key_id: str
+    lookup: str
+    aead: AESGCM
     personal: bool
+    pseudonym: str
 
 
 @dataclass(kw_only=True)
 class PayloadAudit:
-    """Reads and opens what lies encrypted under the ledger folder. `paths` are the segments that batches name.
+    """Reads and opens what lies encrypted under the ledger folder, of one part.
 
     Of a part of the ledger, `after` is when the part before it ended: older keys were first used there.
     """
@@ -83,37 +86,29 @@ class PayloadAudit:
     folder: Path
     cabinet: KeyCabinet
     rows: Snapshot
-    faults: Faults
+    found: Findings
     after: int = 0
     retired: Mapping[str, str] = field(default_factory=dict)
-    readable: int = 0
-    segments: int = 0
-    paths: set[str] = field(default_factory=set)
-    _used: set[str] = field(default_factory=set)
 
-    def weigh(self, batch: Batch) -> int:
-        """Bytes in the segments of a batch; what is missing weighs nothing."""
-        weight = 0
-        for segment in batch.segments:
-            with suppress(OSError, ValueError):
-                weight += (self.folder / segment.path).stat().st_size
-        return weight
+    def __post_init__(self) -> None:
+        self.faults = self.found.faults
 
     def read(self, batch: Batch) -> Payloads:
         """The records in the segments of a batch, whose every byte the batch leaf commits to."""
         records: dict[str, Record] = {}
         complete, retired = True, dict[str, int]()
         for segment in batch.segments:
-            self.segments += 1
-            self.paths.add(segment.path)
+            self.found.figures["segments"] += 1
+            self.found.paths.append(segment.path)
             path = self.folder / segment.path
             if self.retired.get(segment.path) == segment.digest:
                 retired[segment.path] = segment.records
                 continue
             try:
-                if (got := digest(path.read_bytes())) != segment.digest:
+                content = path.read_bytes()
+                if (got := digest(content)) != segment.digest:
                     self.faults.add(path, "its bytes are not those that the batch leaf commits to", got, segment.digest)
-                found = iterate_segment(path, self.cabinet.mask_key)
+                found = self._records(segment.path, content)
             except (IntegrityError, OSError) as error:
                 what = error.what if isinstance(error, IntegrityError) else str(error.strerror)
                 self.faults.add(path, what, getattr(error, "got", ""))
@@ -121,40 +116,57 @@ class PayloadAudit:
                 continue
             if len(found) != segment.records:
                 self.faults.add(path, "the number of records differs", len(found), segment.records)
-            for offset, length, sealed in found:
-                if sealed.id in records:
-                    self.faults.add(f"{path} at byte {offset}", "a second payload of one leaf", sealed.id)
-                records[sealed.id] = Record(path=segment.path, offset=offset, length=length, sealed=sealed)
+            before = len(records)
+            records |= {record.id: record for record in found}
+            if len(records) != before + len(found):
+                self._name_doubles(path, found)
         return Payloads(batch=batch, records=records, complete=complete, retired=retired)
+
+    def _records(self, name: str, content: bytes) -> list[Record]:
+        return [
+            Record(
+                id=id_, origin=origin, key_id=key_id, nonce=nonce, ciphertext=text, path=name, offset=at, length=length
+            )
+            for at, length, id_, origin, key_id, nonce, text in parse_segment(
+                self.folder / name, content, self.cabinet.mask_key
+            )
+        ]
 
     def open_keys(self, batches: Sequence[Payloads]) -> dict[str, Key | None]:
         """The keys of some batches, in order, by id; None where one does not unwrap. Destroyed ones are left out."""
         first_used = {
-            record.sealed.key_id: payloads.batch.at
-            for payloads in reversed(batches)
-            for record in payloads.records.values()
+            record.key_id: payloads.batch.at for payloads in reversed(batches) for record in payloads.records.values()
         }
-        ids = sorted(first_used)
+        fresh = [payloads.batch.at for payloads in batches if len(payloads.records) >= _MANY]
         keys: dict[str, Key | None] = {}
         for table in (subject_keys, day_keys):
-            for row in self.rows.among(table, table.c.key_id, ids):
-                key_id = row["key_id"]
-                if key_id in keys:
-                    self.faults.add(f"{table.name} row {key_id}", "a second key of one id")
-                keys[key_id] = self._unwrap(table.name, row, personal=table is subject_keys)
-                created, expected = row["created"], first_used[key_id]
+            for row in self._key_rows(table, first_used.keys() - keys.keys(), fresh):
+                key_id, _, _, created = row
+                keys[key_id] = self._unwrap(row, table)
+                expected = first_used[key_id]
                 before = self.after and isinstance(created, int) and created <= self.after
-                if key_id not in self._used and self._made_otherwise(created, expected) and not before:
-                    what = "not the time of the first batch that used this key"
-                    self.faults.add(f"{table.name} created of {key_id}", what, created, expected)
-        self._used |= keys.keys()
-        gone = [key_id for key_id in ids if key_id not in keys]
-        known = {row["key_id"] for row in self.rows.among(erased_keys, erased_keys.c.key_id, gone)}
+                if self._made_otherwise(created, expected) and not before:
+                    seen = KeySeen(table=table.name, key_id=key_id, created=created, expected=expected)
+                    self.found.keys_seen.append(seen)
+        self.found.keys += keys
+        gone = sorted(first_used.keys() - keys.keys())
+        known = {key_id for (key_id,) in self.rows.values_among(("key_id",), erased_keys.c.key_id, gone)}
         for key_id in gone:
             if key_id not in known and key_id != WITHHELD:
                 place = f"subject_keys or day_keys row {key_id}"
                 self.faults.add(place, "the key is missing, and no erasure destroyed it")
         return keys
+
+    def _key_rows(self, table: Table, ids: Set[str], fresh: Sequence[int]) -> list[Values]:
+        """The rows of some keys. Those made for a batch lie together, for their ids begin with its time."""
+        found: list[Values] = []
+        for at in fresh:
+            begin = (at // 1_000).to_bytes(6, "big").hex()
+            rows = self.rows.values_between(_KEY_COLUMNS, table.c.key_id, begin, begin + "g")
+            found += [row for row in rows if row[0] in ids]
+        others = sorted(ids - {row[0] for row in found})
+        found += self.rows.values_among(_KEY_COLUMNS, table.c.key_id, others)
+        return sorted(found, key=itemgetter(0))
 
     def _made_otherwise(self, created: object, first_used: int) -> bool:
         """Whether a key was made at another time; its first payloads may have gone by retention."""
@@ -165,11 +177,11 @@ class PayloadAudit:
     def open(self, sealed: SealedLeaf, record: Record, key: Key, *, unsound: bool) -> bytes | None:
         """salt ‖ payload, held to the leaf's commitment unless the ledger itself says that the two differ."""
         try:
-            secret = key.key.open(record.sealed)
-        except IntegrityError:
+            secret = key.aead.decrypt(record.nonce, record.ciphertext, record.id.encode())
+        except InvalidTag:
             self.faults.add(self.at(record), f"the payload of leaf {sealed.index} does not decrypt under its key")
             return None
-        self.readable += 1
+        self.found.figures["readable"] += 1
         if hashlib.sha256(secret).hexdigest() != sealed.leaf.commitment and not unsound:
             self.faults.add(self.at(record), f"the payload is not the one that leaf {sealed.index} commits to")
         return secret
@@ -203,27 +215,26 @@ class PayloadAudit:
             plain = _plain(leaf.opened) if isinstance(leaf, Interrupted) else leaf
             at = plain.times.received if isinstance(plain, Plain) else plain.at
             table, expected = day_keys.name, self.cabinet.day_lookup(plain.system, place_day(at))
-        if key.row["lookup"] != expected:
-            self.faults.add(f"{table} lookup of {key.row['key_id']}", "not that of what the key is for")
-
-    def finish(self) -> None:
-        """Keys under which nothing was sealed do not belong here."""
-        waiting = {str(row["lookup"]) for row in self.rows.all(scheduled_erasures)} if self.retired else set()
-        kept = {row["key_id"] for row in self.rows.among(subject_keys, subject_keys.c.lookup, sorted(waiting))}
-        for table in (subject_keys, day_keys):
-            for key_id in self.rows.values(table.c.key_id):
-                if key_id not in self._used and key_id not in kept:
-                    self.faults.add(f"{table.name} row {key_id}", "no payload was sealed under this key")
+        if key.lookup != expected:
+            self.faults.add(f"{table} lookup of {key.key_id}", "not that of what the key is for")
 
     def at(self, record: Record) -> str:
         """The place of a record."""
         return f"{self.folder / record.path} at byte {record.offset}"
 
-    def _unwrap(self, table: str, row: Row, *, personal: bool) -> Key | None:
+    def _unwrap(self, row: Values, table: Table) -> Key | None:
+        key_id, lookup, wrapped, _ = row
+        personal = table is subject_keys
         try:
-            # The cabinet reads a row's columns as attributes.
-            key = self.cabinet.open_row(cast("SqlRow[tuple[object, ...]]", SimpleNamespace(**row)))
-        except (IntegrityError, TypeError, ValueError):
-            self.faults.add(f"{table} wrapped of {row['key_id']}", "the key does not unwrap under this keyring")
+            aead, pseudonym = self.cabinet.unwrap(key_id, lookup, wrapped, named=personal)
+        except (IntegrityError, TypeError, ValueError, AttributeError):
+            self.faults.add(f"{table.name} wrapped of {key_id}", "the key does not unwrap under this keyring")
             return None
-        return Key(row=row, key=key, personal=personal)
+        return Key(key_id=key_id, lookup=lookup, aead=aead, personal=personal, pseudonym=pseudonym)
+
+    def _name_doubles(self, path: Path, found: Sequence[Record]) -> None:
+        seen: set[str] = set()
+        for record in found:
+            if record.id in seen:
+                self.faults.add(f"{path} at byte {record.offset}", "a second payload of one leaf", record.id)
+            seen.add(record.id)

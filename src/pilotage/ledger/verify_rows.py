@@ -9,11 +9,15 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, func, or_, select
 
 from pilotage.ledger.faults import Faults
+from pilotage.ledger.tables import heads
 
-__all__ = ["Row", "Snapshot", "snapshot"]
+__all__ = ["Row", "Snapshot", "Values", "snapshot"]
 
 Row = dict[str, Any]
+Values = tuple[Any, ...]
 _MANY = 500
+_CHECK_KIB, _USUAL_KIB = 65_536, 2_000
+"""SQLite's page cache while it checks itself: it looks up every row in every index."""
 
 
 @contextmanager
@@ -37,12 +41,32 @@ class Snapshot:
         """The engine, for a view of a later moment."""
         return self._connection.engine
 
+    def reporting(self, faults: Faults) -> Snapshot:
+        """The same view; what cannot be read is told to somebody else."""
+        return Snapshot(self._connection, faults)
+
+    def begin(self, exported: str = "") -> None:
+        """Take the view now, not at the first question; on PostgreSQL the one that `exported` names, if any."""
+        if exported:
+            self._connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{exported}'")
+        self._connection.execute(select(heads.c.size).limit(1)).all()
+
+    def exported(self) -> str:
+        """The name under which other connections to PostgreSQL can take this view while it lasts."""
+        return str(self._connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one())
+
+    def last_size(self) -> int:
+        """The size of the newest head; 0 without any."""
+        return int(self._connection.execute(select(func.max(heads.c.size))).scalar_one() or 0)
+
     def check_storage(self) -> None:
         """SQLite's own check of its pages and indexes: a damaged index could hide rows."""
         if self.engine.dialect.name == "sqlite":
+            self._connection.exec_driver_sql(f"PRAGMA cache_size = -{_CHECK_KIB}")
             for (said,) in self._connection.exec_driver_sql("PRAGMA integrity_check(20)"):
                 if said != "ok":
                     self._faults.add("ledger.db", "the database file is damaged", said)
+            self._connection.exec_driver_sql(f"PRAGMA cache_size = -{_USUAL_KIB}")
 
     def all(self, table: Table) -> list[Row]:
         """Every row of a table, by primary key."""
@@ -63,6 +87,17 @@ class Snapshot:
             found += self._rows(table, column.in_(values[start : start + _MANY]))
         return found
 
+    def values_between(self, names: Sequence[str], column: Column[Any], first: Any, end: Any) -> list[Values]:
+        """Some columns of the rows whose `column` is in [first, end), in its order: half the price of mappings."""
+        return self._values(names, column, (column >= first, column < end))
+
+    def values_among(self, names: Sequence[str], column: Column[Any], values: Sequence[str]) -> list[Values]:
+        """Some columns of the rows whose `column` is one of the values."""
+        found: list[Values] = []
+        for start in range(0, len(values), _MANY):
+            found += self._values(names, column, (column.in_(values[start : start + _MANY]),))
+        return found
+
     def outside(self, column: Column[Any], size: int) -> list[int]:
         """The leaf numbers in `column` that a tree of `size` leaves does not have, the first 100."""
         query = select(column).where(or_(column < 0, column >= size)).order_by(column).limit(100)
@@ -75,6 +110,14 @@ class Snapshot:
     def count(self, table: Table) -> int:
         """The number of rows."""
         return int(self._connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+    def _values(self, names: Sequence[str], column: Column[Any], where: Sequence[ColumnElement[bool]]) -> list[Values]:
+        columns = column.table.c
+        query = select(*(columns[name] for name in names)).where(*where).order_by(column)
+        try:
+            return list(map(tuple, self._connection.execute(query).all()))
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return [tuple(row[name] for name in names) for row in self._one_by_one(column.table, *where)]
 
     def _rows(self, table: Table, *where: ColumnElement[bool]) -> list[Row]:
         key = list(table.primary_key.columns)

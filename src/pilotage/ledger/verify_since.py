@@ -20,15 +20,15 @@ from pilotage.ledger.faults import Faults
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash, subtree_root
-from pilotage.ledger.record import Batch, decode_leaf
+from pilotage.ledger.record import BATCH_LEAF, decode_batch
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.signing import key_periods, verify_checkpoint
 from pilotage.ledger.tables import events, heads, pending_entries
 from pilotage.ledger.verify import LedgerReport, Progress
-from pilotage.ledger.verify_batches import BatchAudit
+from pilotage.ledger.verify_batches import BatchAudit, InProcess
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
-from pilotage.ledger.verify_payloads import PayloadAudit, SealedLeaf
+from pilotage.ledger.verify_part import PartTools
 from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
@@ -72,7 +72,7 @@ def verify_since(
         known = {
             "size": part.size,
             "published": part.published,
-            **part.batches.figures(),
+            **part.batches.figures,
         }
     return LedgerReport(
         ok=faults.count == 0,
@@ -102,21 +102,24 @@ class _Part:
         self.frontier = self._edge(since)
         self._unlike: list[int] = []
         base = self._heads.get(since)
-        self.payloads = PayloadAudit(
-            folder=folder,
-            cabinet=KeyCabinet(keyring),
-            rows=rows,
-            faults=faults,
-            after=int(base["at"]) if base else 0,
-            retired=named_by(rows.among(events, events.c.kind, [RETIRED])),
-        )
+        after = int(base["at"]) if base else 0
+        retired = named_by(rows.among(events, events.c.kind, [RETIRED]))
+        tools = PartTools(folder=folder, cabinet=KeyCabinet(keyring), rows=rows, retired=retired, after=after)
         named = bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES]))
         self._kept = KeptAudit(folder=folder, named=named, faults=faults)
-        self.batches = BatchAudit(rows=rows, heads=self._heads, payloads=self.payloads, faults=faults)
+        self.batches = BatchAudit(
+            folder=folder,
+            rows=rows,
+            heads=self._heads,
+            faults=faults,
+            walk=Faults(),
+            checker=InProcess(tools),
+            retired=retired,
+        )
 
     def run(self, progress: Progress) -> None:
         self._check_head(self._since, self._heads.get(self._since))
-        first, leaves, gone = self._since, list[SealedLeaf](), list[GoneLeaf]()
+        first, entries = self._since, list[bytes | GoneLeaf | None]()
         for index, entry in enumerate(self._entries(), self._since):
             if index % tiles.TILE_WIDTH == 0:
                 progress(index - self._since, self.size - self._since)
@@ -126,19 +129,17 @@ class _Part:
                 self._unlike.append(index)
             if index + 1 in self._heads:
                 self._check_head(index + 1, self._heads[index + 1])
-            if not isinstance(entry, bytes):
-                gone += [entry] if entry is not None else []
+            if not isinstance(entry, bytes) or not entry.startswith(BATCH_LEAF):
+                entries.append(entry)
                 continue
             try:
-                leaf = decode_leaf(entry)
+                batch = decode_batch(entry)
             except (msgspec.MsgspecError, ValueError) as error:
                 self._faults.add(f"leaf {index}", f"its entry is no record: {error}")
+                entries.append(None)
                 continue
-            if isinstance(leaf, Batch):
-                self.batches.take(first, index + 1, leaves, leaf, gone)
-                first, leaves, gone = index + 1, [], []
-            else:
-                leaves.append(SealedLeaf(index=index, leaf=leaf))
+            self.batches.take(first, index + 1, entries, batch)
+            first, entries = index + 1, []
         if first != self.size:
             self._faults.add(f"leaf {self.size - 1}", "the tree does not end with a batch leaf")
         self.batches.finish_part()

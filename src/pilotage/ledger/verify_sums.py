@@ -7,53 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import and_
 
 from pilotage.ledger.faults import Faults
-from pilotage.ledger.sums import SPANS, SUMMED, SumKey, Summed, add_sum, sums_of
-from pilotage.ledger.tables import decision_sums, decisions
-from pilotage.ledger.verify_rows import Row, Snapshot
+from pilotage.ledger.sums import SPANS, SumKey, add_sum
+from pilotage.ledger.tables import decision_sums
+from pilotage.ledger.verify_rows import Snapshot
 
 __all__ = ["SumsAudit"]
 
 _TOGETHER = 4_000
 _NAMES = ("span", "at", "system", "release", "arm", "mode", "outcome")
-_summed = itemgetter(*SUMMED)
 
 
 @dataclass(kw_only=True)
 class SumsAudit:
-    """`take` the expected index row of every decision, then `finish`."""
+    """`take` the sums of all batches, then `finish`."""
 
     rows: Snapshot
     faults: Faults
-    _fresh: list[Summed] = field(default_factory=list)
     _open: dict[SumKey, dict[str, Any]] = field(default_factory=dict)
     _whole: int = 0
 
-    def take(self, table: str, row: Row) -> None:
-        """An expected row of `decisions`; those of other tables are passed over."""
-        if table == decisions.name:
-            self._fresh.append(_summed(row))
-            if len(self._fresh) >= _TOGETHER:
-                self._fold()
-                if len(self._open) >= _TOGETHER:
-                    self._settle()
-
-    def take_made(self, sums: dict[SumKey, dict[str, Any]]) -> None:
-        """Sums that were made of decisions before their entries went."""
+    def take(self, sums: Mapping[SumKey, dict[str, Any]]) -> None:
+        """What the decisions of some batches add up to."""
         for key, one in sums.items():
             if key in self._open:
                 add_sum(self._open[key], one)
             else:
                 self._open[key] = one
+        if len(self._open) >= _TOGETHER:
+            self._settle()
 
     def finish(self) -> None:
         """Name every row that is not the sum of its decisions, and those that should not be there."""
-        self._fold()
         self._settle()
         for key, expected in self._open.items():
             got = self._found.get(key)
@@ -62,10 +51,6 @@ class SumsAudit:
         known = self._whole + sum(key in self._found for key in self._open)
         if (number := self.rows.count(decision_sums)) != known:
             self.faults.add("decision_sums rows", "there are rows without a decision", number, known)
-
-    def _fold(self) -> None:
-        self.take_made(sums_of(self._fresh))
-        self._fresh = []
 
     def _settle(self) -> None:
         """Let go of the sums that are whole."""

@@ -18,7 +18,7 @@ from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 
 __all__ = ["SignedHead", "TreeWalk", "tree_files"]
 
-_HASH_BYTES = 32
+_HASH_BYTES, _TILE_LEVELS = 32, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,20 +69,21 @@ class TreeWalk:
         self._disputes: list[_Dispute] = []
         self._tile_roots: list[bytes] = []
         self._seen: set[Path] = set()
+        self._intact: set[Path] = set()
         self.roots: dict[int, bytes] = {0: Frontier().root()}
 
-    def entries(self) -> Iterator[tuple[int, bytes | GoneLeaf | None]]:
-        """Every (index, entry) in order, checked against the leaves; None where the entry is missing."""
+    def bundles(self) -> Iterator[tuple[int, list[bytes | GoneLeaf | None]]]:
+        """(first index, entries) of every bundle in order, checked against the leaves; None where one is missing."""
         for number in range(-(-self._size // TILE_WIDTH)):
             first = number * TILE_WIDTH
             width = min(TILE_WIDTH, self._size - first)
             entries = self._bundle(number, width)
             self._check_tile(number, entries)
-            yield from enumerate(entries, first)
+            yield first, entries
         self._check_upper_levels()
 
     def stray_files(self) -> Iterator[Path]:
-        """Files of the published tree that no tree of this size has (call it after `entries`)."""
+        """Files of the published tree that no tree of this size has (call it after `bundles`)."""
         for path in tree_files(self._folder):
             if path not in self._seen:
                 yield path
@@ -116,6 +117,8 @@ class TreeWalk:
             return [None] * width
         if content and len(found) < width:
             self._faults.add(path, "entries are missing", f"{len(found)} entries", f"{width} entries")
+        if len(found) == width:
+            self._intact.add(path)
         return (found + [None] * width)[:width]
 
     def _read(self, level: int | str, number: int, width: int) -> tuple[Path, bytes]:
@@ -140,18 +143,41 @@ class TreeWalk:
             for at, entry in enumerate(entries)
         ]
         theirs = hashes + ours[len(hashes) :]
-        for at, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+        for at, (our, their) in enumerate(zip(ours, theirs, strict=True)) if ours != theirs else ():
             if our != their:
                 self._disputes.append(_Dispute(index=first + at, at=at, ours=ours, theirs=theirs))
-        self._grow(first, ours, theirs)
-        if len(ours) == TILE_WIDTH:
+        if len(ours) == TILE_WIDTH and ours == theirs and not self._stops_within(first):
             self._tile_roots.append(tile_root(ours))
+            self._grow_by_tile(first)
+        else:
+            self._grow(first, ours, theirs)
+            if len(ours) == TILE_WIDTH:
+                self._tile_roots.append(tile_root(ours))
         self._check_copies("entries", number, entries)
         self._check_copies(0, number, hashes)
+        self._intact.clear()
 
     def _read_hashes(self, number: int, width: int) -> list[bytes]:
-        content = self._read(0, number, width)[1] if width else b""
+        if not width:
+            return []
+        path, content = self._read(0, number, width)
+        if len(content) == width * _HASH_BYTES:
+            self._intact.add(path)
         return [content[at : at + _HASH_BYTES] for at in range(0, len(content) - 31, _HASH_BYTES)][:width]
+
+    def _stops_within(self, first: int) -> bool:
+        """Whether a head lies inside of a full tile, before its end."""
+        while self._stops and self._stops[0] <= first:
+            self._stops.pop(0)
+        return bool(self._stops) and self._stops[0] < first + TILE_WIDTH
+
+    def _grow_by_tile(self, first: int) -> None:
+        """Append a full tile on which entries and hashes agree, by the root that was made last."""
+        root, same = self._tile_roots[-1], self._by_entries is self._by_tiles
+        self._by_entries = self._by_entries.append_subtree(root, _TILE_LEVELS)
+        self._by_tiles = self._by_entries if same else self._by_tiles.append_subtree(root, _TILE_LEVELS)
+        if self._stops and self._stops[0] == first + TILE_WIDTH:
+            self._check_head(first + TILE_WIDTH)
 
     def _grow(self, first: int, ours: list[bytes], theirs: list[bytes]) -> None:
         """Append a tile's leaves, stopping at every head on the way."""
@@ -219,6 +245,8 @@ class TreeWalk:
                 continue
             path = tile_path(self._folder, level, number, width)
             self._seen.add(path)
+            if path in self._intact:
+                continue  # it was read, and is just what the values were taken from
             known = [value for value in values[:width] if isinstance(value, bytes)]
             expected = pack_entries(known) if level == "entries" else b"".join(known)
             try:

@@ -12,7 +12,7 @@ from pilotage.ledger.faults import LedgerFault
 from pilotage.ledger.outside import Outside, OutsideAudit
 from pilotage.ledger.queries import EventRow
 from pilotage.ledger.verify import LedgerReport, verify_ledger
-from pilotage.ledger.verify_batches import ReadableEvent
+from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.ledger.verify_since import verify_since
 from pilotage.rollout.service import witness
 from pilotage.storage.database import reading
@@ -30,6 +30,7 @@ def verify(
     progress: Callable[[int, int], None] = lambda done, total: None,
     outside: Outside | None = None,
     since: int = 0,
+    processes: int = 1,
 ) -> LedgerReport:
     """Verify the installation's whole record, and against evidence from outside; the report names every place.
 
@@ -53,7 +54,8 @@ def verify(
             faults=(*part.faults, *found),
             witnessed=tuple(audit.witnessed),
         )
-    report = verify_ledger(home, ledger, keyring, witnesses=[control_rows, outsiders], progress=progress)
+    witnesses = [control_rows, outsiders]
+    report = verify_ledger(home, ledger, keyring, witnesses=witnesses, progress=progress, processes=processes)
     return replace(report, witnessed=tuple(audit.witnessed))
 
 

@@ -38,7 +38,7 @@ from pilotage.ledger.sealing import Steward
 from pilotage.ledger.tables import consumed, decisions, erased_keys, heads, held_frames, lease, subject_keys
 from pilotage.ledger.tiles import publish, read_checkpoint, read_entries
 from pilotage.ledger.verify import LedgerReport, verify_ledger
-from pilotage.ledger.verify_batches import ReadableEvent
+from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.profiles.build import build_profile
 from pilotage.storage import database, outbox
 from pilotage.storage.home import Home
