@@ -63,7 +63,10 @@ class RowCheck:
         self._features = len(self.names)
         self._colons = len(sent)
         self._inspection = RowInspection(contract)
-        self._decoder = msgspec.json.Decoder(_row_type(sent))
+        row = _row_type(sent)
+        self._decoder = msgspec.json.Decoder(row)
+        body = msgspec.defstruct("Body", [("inputs", row)], forbid_unknown_fields=True, gc=False)
+        self._body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
         self._members = [
             (index, frozenset(column.categories or ()))
             for index, column in enumerate(contract.features)
@@ -85,6 +88,20 @@ class RowCheck:
             rows.append(row)
         return CheckedBody(rows=rows, many=True)
 
+    def fits(self, body: bytes) -> CheckedRow | None:
+        """The one row of a body that fits the contract as it was sent; None for any other body: `check` says why.
+
+        The whole body is decoded once, and the row's bytes are cut out of it afterwards.
+        """
+        try:
+            values = msgspec.structs.astuple(self._body_decoder.decode(body).inputs)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        # One colon more than the row has leaves no room for a repeated name, of the row or around it.
+        if body.count(b":") != self._colons + 1:
+            return None
+        return self._fitting(body[body.index(b"{", 1) : body.rindex(b"}", 0, body.rindex(b"}")) + 1], values)
+
     def _row(self, raw: bytes, path: str, cap: int) -> CheckedRow:
         try:
             values = msgspec.structs.astuple(self._decoder.decode(raw))
@@ -93,14 +110,18 @@ class RowCheck:
         # As many colons as fields leaves no room for a repeated name; more may also be text that holds one: look.
         if raw.count(b":") != self._colons:
             return self._inspect(raw, path, cap)
+        return self._fitting(raw, values) or self._inspect(raw, path, cap)
+
+    def _fitting(self, raw: bytes, values: tuple[Value, ...]) -> CheckedRow | None:
+        """A row whose types and ranges are right, if the rest is."""
         for index, members in self._members:
             if values[index] is not None and values[index] not in members:
-                return self._inspect(raw, path, cap)
+                return None
         if self._colons == self._features:
             return CheckedRow(raw=raw, values=values)
         subject = str(values[-1])
         if subject.isspace() or len(subject) > SUBJECT_LENGTH:
-            return self._inspect(raw, path, cap)
+            return None
         return CheckedRow(raw=raw, values=values[:-1], subject=subject)
 
     def _inspect(self, raw: bytes, path: str, cap: int) -> CheckedRow:

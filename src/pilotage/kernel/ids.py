@@ -7,8 +7,8 @@ import time
 
 __all__ = ["uuid7", "uuid7_unix_ms"]
 
-_FIXED = 0xF << 76 | 0x3 << 62
-_VERSION_AND_VARIANT = 0x7 << 76 | 0x2 << 62
+# The variant's two fixed bits, before two random ones.
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 def uuid7(unix_ms: int | None = None, random: bytes | None = None) -> str:
@@ -17,11 +17,10 @@ def uuid7(unix_ms: int | None = None, random: bytes | None = None) -> str:
     `unix_ms` is the clock value to use; now when None. `random` are 10 bytes nobody used before; fresh when None.
     """
     ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
-    bits = int.from_bytes(os.urandom(10) if random is None else random, "big")
-    # 80 random bits, of which the version and the variant overwrite six.
-    value = (ms & 0xFFFF_FFFF_FFFF) << 80 | bits & ~_FIXED | _VERSION_AND_VARIANT
-    h = f"{value:032x}"
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    # 80 random bits, of which the version and the variant leave out six.
+    r = (os.urandom(10) if random is None else random).hex()
+    t = f"{ms & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{t[:8]}-{t[8:]}-7{r[:3]}-{_VARIANT[r[3]]}{r[4:7]}-{r[7:19]}"
 
 
 def uuid7_unix_ms(value: str) -> int:

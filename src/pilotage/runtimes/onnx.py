@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,10 @@ class OnnxRuntime:
         self._run = session.run_with_iobinding
         self._encode = row_encoder(spec)
         self._features = len(spec.names)
+        # Numbers go into that memory without an array in between: an eighth of the whole call.
+        self._bytes = self._row.data.cast("B")
+        self._pack = struct.Struct(f"{self._features}d").pack_into
+        self._answer = self._score.data.cast("B").cast("d")
 
     async def start(self) -> None:
         """Nothing to start: the model is loaded."""
@@ -84,17 +89,24 @@ class OnnxRuntime:
         One row at a time: not to be called from two threads.
         """
         row = self._encode(values)
+        try:
+            self._pack(self._bytes, 0, *row)
+        except struct.error:
+            self._fill(row)
+        self._answer[0] = math.nan
+        self._run(self._binding)
+        score = self._answer[0]
+        if not math.isfinite(score):
+            raise Unavailable("the model answered no finite number", got=score, mend="look at the row's features")
+        return score
+
+    def _fill(self, row: Sequence[float | None]) -> None:
+        """Take in a row with values that are missing, or say that it does not fit."""
         if len(row) != self._features:
             raise Unavailable(
                 "the row does not fit the model", got=len(row), expected=self._features, mend="give every feature"
             )
         self._row[0] = np.array(row, dtype=np.float64)
-        self._score[0, 0] = math.nan
-        self._run(self._binding)
-        score = self._score.item()
-        if not math.isfinite(score):
-            raise Unavailable("the model answered no finite number", got=score, mend="look at the row's features")
-        return score
 
     async def score_async(self, values: Sequence[Value]) -> float:
         """The same as `score`."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pilotage.contracts.compile import CheckedRow, RowCheck, compile_contract
+from pilotage.contracts.compile import CheckedBody, CheckedRow, RowCheck, compile_contract
 from pilotage.contracts.faults import MalformedBody, TooManyRows
 from pilotage.contracts.model import Column, DataContract
 
@@ -278,3 +278,35 @@ def test_any_json_is_checked_or_malformed(value: object) -> None:
         except MalformedBody:
             continue
         assert all((row.values is None) == bool(row.faults) for row in checked.rows)
+
+
+BODIES = st.builds(
+    lambda row, spaces, tail: f'{spaces}{{{spaces}"inputs":{spaces}{row}{spaces}}}{spaces}{tail}'.encode(),
+    st.one_of(
+        st.fixed_dictionaries({name: st.just(value) for name, value in GOOD.items()}).map(json.dumps),
+        st.dictionaries(st.sampled_from([*GOOD, "extra"]), st.sampled_from([*GOOD.values(), None, "a}:{", 7])).map(
+            lambda changes: json.dumps({**GOOD, **changes})
+        ),
+        st.sampled_from(["[]", "{}", "1", "null", json.dumps([GOOD]), json.dumps(GOOD)[:-1] + ', "AGE": 31}']),
+    ),
+    st.sampled_from(["", " ", "\n\t"]),
+    st.sampled_from(["", "x", "{}"]),
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=BODIES)
+def test_the_quick_look_agrees_with_the_check(check: RowCheck, body: bytes) -> None:
+    """What it takes is what the check takes, byte for byte; what it leaves may be anything."""
+    quick = check.fits(body)
+    if quick is not None:
+        assert check.check(body) == CheckedBody(rows=[quick], many=False)
+        assert quick.faults == ()
+
+
+def test_the_quick_look_takes_the_usual_body(check: RowCheck) -> None:
+    for text in (json.dumps(GOOD), json.dumps(GOOD, separators=(",", ":")), json.dumps(GOOD, indent=2)):
+        row = check.fits(b'{"inputs": ' + text.encode() + b" }\n")
+        assert row is not None
+        assert (row.raw, row.values, row.subject) == (text.encode(), VALUES, "17")
+    assert check.fits(b'{"inputs":{},"inputs":' + json.dumps(GOOD).encode() + b"}") is None
