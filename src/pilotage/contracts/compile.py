@@ -100,7 +100,8 @@ class RowCheck:
         # One colon more than the row has leaves no room for a repeated name, of the row or around it.
         if body.count(b":") != self._colons + 1:
             return None
-        return self._fitting(body[body.index(b"{", 1) : body.rindex(b"}", 0, body.rindex(b"}")) + 1], values)
+        start, end = body.index(b"{", body.index(b"{") + 1), body.rindex(b"}", 0, body.rindex(b"}")) + 1
+        return self._fitting(body[start:end], values)
 
     def _row(self, raw: bytes, path: str, cap: int) -> CheckedRow:
         try:

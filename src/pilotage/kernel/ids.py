@@ -20,7 +20,7 @@ def uuid7(unix_ms: int | None = None, random: bytes | None = None) -> str:
     # 80 random bits, of which the version and the variant leave out six.
     r = (os.urandom(10) if random is None else random).hex()
     t = f"{ms & 0xFFFF_FFFF_FFFF:012x}"
-    return f"{t[:8]}-{t[8:]}-7{r[:3]}-{_VARIANT[r[3]]}{r[4:7]}-{r[7:19]}"
+    return f"{t[:8]}-{t[8:]}-7{r[1:4]}-{_VARIANT[r[4]]}{r[5:8]}-{r[8:]}"
 
 
 def uuid7_unix_ms(value: str) -> int:
