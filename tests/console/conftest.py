@@ -56,6 +56,9 @@ class Console:
             "interrupted": f"/decisions/{self.interrupted}",
             "backtests": "/backtests",
             "a backtest": f"/backtests/{self.backtest}",
+            "then": "/systems/example/at",
+            "retention": "/retention",
+            "erasure": "/erasure",
             "not found": "/decisions/none",
         }
 

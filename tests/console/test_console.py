@@ -201,7 +201,7 @@ def test_every_page_is_sound_in(visitor: Visitor, console: Console, scheme: str)
     look("sign in")
     visit.go("/sign-in/link?code=pl_x")
     look("sign in by link")
-    visit.sign_in()
+    visit.sign_in("risk_officer")
     for name, path in console.pages.items():
         visit.go(path)
         look(name)

@@ -55,6 +55,7 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
             "hold.read",
             "hold.edit",
             "retention.read",
+            "retention.set",
             "retention.enforce",
         },
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},

@@ -12,7 +12,7 @@ import yaml
 
 from pilotage.errors import InputError
 
-__all__ = ["Floor", "RetentionFloor", "after", "kept_until", "retention_floors"]
+__all__ = ["Floor", "RetentionFloor", "after", "in_words", "kept_until", "retention_floors"]
 
 _TABLE = Path(__file__).with_name("retention_floors.yaml")
 
@@ -53,6 +53,12 @@ def kept_until(at: int, regimes: Iterable[str]) -> int:
             "unknown retention regimes", got=", ".join(unknown), expected=", ".join(floors), mend="use a listed one"
         )
     return max((after(at, floors[regime].floor) for regime in wanted), default=0)
+
+
+def in_words(span: Floor) -> str:
+    """A span as people write it; an empty one is no end at all."""
+    parts = ((span.months, "month"), (span.days, "day"))
+    return " ".join(f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in parts if number) or "without end"
 
 
 def after(at: int, span: Floor) -> int:

@@ -18,6 +18,7 @@ from pilotage.gates.store import find_passage
 from pilotage.gateway.store import StoredPlan, newest_plan, newest_version, serving_plans
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
+from pilotage.ledger.retention_rules import retention_rules
 from pilotage.releases.load import open_release
 from pilotage.releases.store import find_release
 from pilotage.rollout import store
@@ -330,7 +331,7 @@ def witness(control: Engine, events: Iterable[Attesting]) -> Iterator[ChangedRow
     `events` are all of the ledger's, then those waiting in the outbox, oldest first.
     """
     with reading(control) as connection:
-        yield from changed_rows(connection, (*ATTESTED, store.deployments, serving_plans), events)
+        yield from changed_rows(connection, (*ATTESTED, store.deployments, serving_plans, retention_rules), events)
 
 
 def _placed(connection: Connection, system: str) -> Live:

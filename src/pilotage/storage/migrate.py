@@ -15,7 +15,7 @@ from pilotage.storage.database import Part, reading, writing
 
 __all__ = ["HEAD", "migrate", "schema_version"]
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration. A constant, so that start-up need not read the folder of migrations; a test holds it true."""
 
 _LOCK = 7_041_620_260_001

@@ -18,9 +18,11 @@ from pilotage.errors import InputError, NotFound
 from pilotage.gates.service import approve, check
 from pilotage.kernel.clock import now_us, parse_time
 from pilotage.ledger.erasure import list_holds, place_hold, release_hold
+from pilotage.ledger.erasure_requests import erasure_requests
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.overriding import override, said_about
 from pilotage.ledger.queries import RecordedDecision
+from pilotage.ledger.retention import in_words, retention_floors
 from pilotage.ledger.traces import TRACE_LIMIT, tree_document
 from pilotage.monitor.days import utc_day
 from pilotage.monitor.outcomes import realised_performance
@@ -33,12 +35,24 @@ from pilotage.rollout.then import then
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
 from pilotage.web.backtests import list_backtests, read_backtest, start_backtest
-from pilotage.web.bodies import Approve, Erase, Move, Override, PlaceHold, Reason, StartBacktest, json_object, read_body
+from pilotage.web.bodies import (
+    Approve,
+    Erase,
+    Move,
+    Override,
+    PlaceHold,
+    Reason,
+    SetRetention,
+    StartBacktest,
+    json_object,
+    read_body,
+)
 from pilotage.web.exports import export_response, look_ups
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.retention import KEPT, enforce, retention_now, set_retention
 
 __all__ = ["routes"]
 
@@ -67,7 +81,11 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/decisions/{id}/explanation", "decision.read_payload", api.explanation),
         ("GET", "/decisions/{id}/proof", "decision.read", api.proof),
         ("POST", "/decisions/{id}/replay", "decision.read", api.replay),
+        ("GET", "/erasures", "retention.read", api.erasures),
         ("POST", "/erasures", "subject.erase", api.erase),
+        ("GET", "/retention", "retention.read", api.retention),
+        ("POST", "/retention", "retention.set", api.set_retention),
+        ("POST", "/retention/enforce", "retention.enforce", api.enforce),
         ("GET", "/holds", "hold.read", api.holds),
         ("POST", "/holds", "hold.edit", api.place_hold),
         ("POST", "/holds/{id}/release", "hold.edit", api.release_hold),
@@ -261,6 +279,24 @@ class _Api:
         ask = read_body(Erase, body)
         report = erase_person(self.installation, person, ask.subject, ask.reason)
         return JSONResponse(asdict(report), status_code=202 if report.restricted_until else 200)
+
+    def erasures(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        found = erasure_requests(self.installation.ledger(), self.installation.ledger_engine)
+        return [asdict(each) for each in found]
+
+    def retention(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        floors = [msgspec.to_builtins(each) for each in retention_floors().values()]
+        kept = [asdict(each) for each in retention_now(self.installation)]
+        return {"systems": kept, "classes": dict(KEPT), "floors": floors}
+
+    def set_retention(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
+        ask = read_body(SetRetention, body)
+        cover = {"system": ask.system, "of": ask.class_}
+        made = set_retention(self.installation, person, **cover, span=ask.span, reason=ask.reason)
+        return {"system": ask.system, "payloads": in_words(made.payloads), "entries": in_words(made.entries)}
+
+    def enforce(self, _request: Request, person: Person, _body: dict[str, Any]) -> Any:
+        return asdict(enforce(self.installation, person))
 
     def holds(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return [asdict(hold) for hold in list_holds(self.installation.control, self.installation.keyring)]

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from pilotage.errors import InputError
+from pilotage.ledger.retention import Floor
+from pilotage.wiring.retention import parse_period
 
-__all__ = ["Approve", "Erase", "Move", "Override", "PlaceHold", "Reason", "StartBacktest", "json_object", "read_body"]
+__all__ = [
+    "Approve",
+    "Erase",
+    "Move",
+    "Override",
+    "PlaceHold",
+    "Reason",
+    "SetRetention",
+    "StartBacktest",
+    "json_object",
+    "read_body",
+]
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
@@ -76,6 +89,24 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
     system: str = ""
 
 
+class SetRetention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a class of a system's data is kept. `mode`: span (months and days), without_end, declared."""
+
+    system: str
+    class_: str = msgspec.field(name="class")
+    mode: Literal["span", "without_end", "declared"] = "span"
+    months: int = 0
+    days: int = 0
+    reason: str
+
+    @property
+    def span(self) -> Floor | None:
+        """The period; None as declared, empty without end. Raises InputError for an empty span."""
+        if self.mode == "span":
+            return parse_period(str(self.months), str(self.days))
+        return Floor() if self.mode == "without_end" else None
+
+
 def json_object(content: bytes) -> dict[str, Any]:
     """The JSON object in a body; no body is an empty one. Raises InputError."""
     try:
@@ -101,7 +132,7 @@ def json_object(content: bytes) -> dict[str, Any]:
 
 def read_body(kind: type[_Kind], body: dict[str, Any]) -> _Kind:
     """A body as a struct. Raises InputError with a fault for each field that is missing, unknown or of another type."""
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     faults = [
         _fault(name[:80], "unknown_field", "there is no such field", "one of: " + ", ".join(fields))
         for name in body

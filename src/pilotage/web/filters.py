@@ -16,7 +16,7 @@ from pilotage.systems.model import STAGES
 
 __all__ = ["FIELDS", "FILTERS", "KINDS", "MODES", "OUTCOMES", "FilterField", "LookUps", "decision_filter", "page_of"]
 
-OUTCOMES = ("answered", "rejected", "refused", "fallback", "abstained", "review", "interrupted")
+OUTCOMES = ("answered", "rejected", "refused", "fallback", "abstained", "review", "interrupted", "past_retention")
 """How a sealed decision may have ended, the frequent first."""
 
 MODES = ("live", "shadow", "drill")

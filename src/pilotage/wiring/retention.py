@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pilotage.access.model import Person, require
+from pilotage.errors import InputError
 from pilotage.kernel.clock import now_us
-from pilotage.ledger.retention import Floor, after, retention_floors
+from pilotage.ledger.retention import Floor, after, in_words, retention_floors
+from pilotage.ledger.retention_rules import list_rules, set_rule, with_rules
 from pilotage.ledger.retiring import Policy, StoredSegment, finish, retire, survey
 from pilotage.ledger.retiring_entries import StoredBundle, finish_entries, retire_entries, survey_entries
 from pilotage.ledger.sealing import Steward
 from pilotage.storage.database import reading
-from pilotage.systems.store import list_systems
+from pilotage.systems.model import AISystem
+from pilotage.systems.store import find_system, list_systems
 from pilotage.wiring.installation import Installation
 
-__all__ = ["KEPT", "Enforced", "SystemRetention", "enforce", "enforce_now", "policies_of", "retention_now"]
+__all__ = [
+    "KEPT",
+    "Enforced",
+    "SystemRetention",
+    "enforce",
+    "enforce_now",
+    "parse_period",
+    "policies_of",
+    "retention_now",
+    "set_retention",
+]
 
 KEPT: tuple[tuple[str, str], ...] = (
-    ("payloads of decisions", "as `retention: {payloads: ...}` of the system says, never shorter than a floor"),
-    ("entries of decisions (plain parts)", "as `retention: {entries: ...}` says, with or after their payloads"),
+    (
+        "payloads of decisions, and of outcomes, overrides and explanations about them",
+        "as declared or set (class payloads), never shorter than a floor",
+    ),
+    (
+        "entries (plain parts) of decisions, and of events about them",
+        "as declared or set (class entries), with or after their payloads",
+    ),
     ("private parts of control events", "without end: who approved, stopped, erased"),
-    ("leaves, hash tiles, heads", "without end: they hold no personal data, and proofs need them"),
-    ("profile counts", "without end: sums over many people"),
+    ("entries of control events, hash tiles, heads", "without end: they hold no personal data, and proofs need them"),
+    ("profile counts, counts of outcomes, sums of decisions", "without end: numbers over many decisions"),
+    ("evidence, gates, approvals, assessments, backtests", "without end: a law may ask for ten years of them"),
     ("journals", "until sealed, at most ten minutes after the file began"),
     ("keys of people and days", "until erasure, or until nothing is left under them"),
+    ("environments", "no data of decisions; made again from their locks, so delete the folder as you like"),
     ("logs in run/, metrics", "no personal data; rotate logs as you like"),
     ("exports", "outside: whoever made one keeps it; the event names who and when"),
 )
@@ -36,7 +57,8 @@ class SystemRetention:
     """One system: its wishes and floors in words, what is kept, what is due now, and when the next segment may go.
 
     `held` segments are due but under a legal hold. The same of entries: `bundles` hold some of its decisions' entries.
-    Times in Unix microseconds, 0 for never.
+    `payloads_set` and `entries_set` are when somebody set the period, 0 where it is as declared. Times in Unix
+    microseconds, 0 for never.
     """
 
     system: str
@@ -54,6 +76,8 @@ class SystemRetention:
     bundles_due: int = 0
     bundles_held: int = 0
     bundles_next: int = 0
+    payloads_set: int = 0
+    entries_set: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +93,41 @@ class Enforced:
 
 
 def policies_of(installation: Installation) -> dict[str, Policy]:
-    """The retention that each system declares."""
+    """How long each system's data is kept: as it declares, but for what somebody set."""
     with reading(installation.control) as connection:
-        declared = list_systems(connection)
-    return {
-        system.id: Policy(
-            payloads=system.retention.payloads,
-            entries=system.retention.entries,
-            regimes=tuple(system.retention.regimes),
+        declared = {system.id: _declared(system) for system in list_systems(connection)}
+        return with_rules(declared, list_rules(connection))
+
+
+def set_retention(
+    installation: Installation, person: Person, *, system: str, of: str, span: Floor | None, reason: str
+) -> Policy:
+    """Set how long a class (payloads, entries) of a system's data is kept; None: as declared, an empty span: without
+    end. The policy that holds then. Raises Forbidden, NotFound, InputError, Refused below a law's floor.
+    """
+    require(person, "retention.set")
+    with reading(installation.control) as connection:
+        declared = _declared(find_system(connection, system))
+    return set_rule(installation.control, person, system=system, of=of, span=span, declared=declared, reason=reason)
+
+
+def parse_period(months: str, days: str) -> Floor:
+    """A period as forms send it, whole numbers or nothing. Raises InputError."""
+    numbers = []
+    for text in (months.strip(), days.strip()):
+        if text and not (text.isascii() and text.isdigit() and len(text) < 7):
+            raise InputError("not a period", got=text[:40], expected="whole numbers of months and days", mend="mend it")
+        numbers.append(int(text or "0"))
+    if not any(numbers):
+        raise InputError(
+            "no period is given", expected="months, days, or both", mend="give one, or say that it is kept without end"
         )
-        for system in declared
-    }
+    return Floor(months=numbers[0], days=numbers[1])
+
+
+def _declared(system: AISystem) -> Policy:
+    wish = system.retention
+    return Policy(payloads=wish.payloads, entries=wish.entries, regimes=tuple(wish.regimes))
 
 
 def retention_now(installation: Installation, now: int | None = None) -> list[SystemRetention]:
@@ -94,8 +142,14 @@ def retention_now(installation: Installation, now: int | None = None) -> list[Sy
     for bundle in _bundles(installation, policies):
         for system in filter(None, bundle.systems):
             bundles.setdefault(system, []).append(bundle)
+    with reading(installation.control) as connection:
+        rules = {(rule.system, rule.of): rule.at if rule.span else 0 for rule in list_rules(connection)}
     return [
-        _of_system(system, policies.get(system, Policy()), kept.get(system, []), bundles.get(system, []), at)
+        replace(
+            _of_system(system, policies.get(system, Policy()), kept.get(system, []), bundles.get(system, []), at),
+            payloads_set=rules.get((system, "payloads"), 0),
+            entries_set=rules.get((system, "entries"), 0),
+        )
         for system in kept | bundles
     ]
 
@@ -118,7 +172,7 @@ def enforce_now(installation: Installation, steward: Steward, actor: str) -> Enf
     finish_entries(installation.home.ledger, installation.ledger_engine)
     found = survey(installation.ledger_engine, installation.control, policies)
     payloads = retire(steward, [segment for segment in found if segment.due(now)], actor)
-    rules = {system: _span(policy.entries) for system, policy in policies.items()}
+    rules = {system: in_words(policy.entries) for system, policy in policies.items()}
     due = [bundle for bundle in _bundles(installation, policies) if bundle.due(now)]
     entries = retire_entries(steward, due, actor, rules)
     return Enforced(
@@ -142,8 +196,8 @@ def _of_system(
     waiting = [segment.until for segment in segments if segment.until > now]
     return SystemRetention(
         system=system,
-        payloads=_span(policy.payloads),
-        entries=_span(policy.entries),
+        payloads=in_words(policy.payloads),
+        entries=in_words(policy.entries),
         regimes=policy.regimes,
         floor=_longest(policy),
         segments=len(segments),
@@ -159,15 +213,10 @@ def _of_system(
     )
 
 
-def _span(span: Floor) -> str:
-    parts = ((span.months, "months"), (span.days, "days"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "without end"
-
-
 def _longest(policy: Policy) -> str:
     floors = retention_floors()
     named = [floors[regime] for regime in policy.regimes]
     if not named:
         return "none"
     most = max(named, key=lambda each: after(0, each.floor))
-    return f"{_span(most.floor)} ({most.law})"
+    return f"{in_words(most.floor)} ({most.law})"

@@ -178,3 +178,18 @@ def test_ten_thousand_erasures_cost_an_opening_little(opened: Installation) -> N
     remember_erased(opened.home, ids)
     assert apply_erasure_list(opened.home, opened.ledger_engine) == 1
     assert apply_erasure_list(opened.home, opened.ledger_engine) == 0
+
+
+def test_a_period_is_set_on_record_and_a_floor_wins(do: Callable[..., Any], opened: Installation) -> None:
+    words = ("retention", "set", "--system", "example", "--class", "payloads", "--reason", "policy 7")
+    assert "forbidden" in do(*words, "--months", "12", role="auditor", code=1)
+    assert "how long is it kept" in do(*words, code=1)
+    assert do(*words, "--months", "12")["payloads"] == "12 months"
+    [kept] = [each for each in do("retention", "show")["systems"] if each["system"] == "example"]
+    assert (kept["payloads"], kept["payloads_set"] > 0) == ("12 months", True)
+    with writing(opened.control) as connection:
+        bound = replace(find_system(connection, "example"), retention=Retention(regimes=["sebi_cp"]))
+        declare_system(connection, bound, by="tests")
+    assert "retention_floor" in do(*words, "--months", "13", code=1)
+    assert do(*words, "--as-declared")["payloads"] == "without end"
+    assert do("audit", "verify", role="auditor")["ok"]

@@ -17,7 +17,15 @@ from starlette.types import ASGIApp
 
 from pilotage.errors import PilotageError, Unauthenticated
 from pilotage.web import api, log
-from pilotage.web.console import backtest_pages, decision_pages, node_pages, past_pages, sign_in, system_pages
+from pilotage.web.console import (
+    backtest_pages,
+    decision_pages,
+    node_pages,
+    past_pages,
+    retention_pages,
+    sign_in,
+    system_pages,
+)
 from pilotage.web.console.live import LiveFigures
 from pilotage.web.console.render import Pages
 from pilotage.web.console.templating import make_templates
@@ -48,6 +56,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         *backtest_pages.routes(view),
         *node_pages.routes(view),
         *past_pages.routes(view),
+        *retention_pages.routes(view),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 
 from pilotage import __version__
+from pilotage.access.model import may
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 
@@ -28,6 +29,7 @@ def make_templates() -> jinja2.Environment:
     environment.filters["short"] = short
     environment.filters["value"] = _value
     environment.globals["version"] = __version__
+    environment.globals["may"] = may
     return environment
 
 

@@ -1,0 +1,162 @@
+"""The console's pages of what is kept how long, and of erasures and legal holds, with the forms that change them.
+
+Every form is an ordinary POST with a box to tick, so that it works without scripts and nothing goes by a slip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from pilotage.access.model import Person, may, require
+from pilotage.errors import InputError, NotFound
+from pilotage.ledger.erasure import list_holds, place_hold, release_hold
+from pilotage.ledger.erasure_requests import erasure_requests
+from pilotage.ledger.retention import Floor, in_words, retention_floors
+from pilotage.storage.database import reading
+from pilotage.systems.store import find_system, list_systems
+from pilotage.web.console.render import Pages
+from pilotage.web.session import person_of
+from pilotage.wiring.erasing import erase_person
+from pilotage.wiring.retention import KEPT, enforce, parse_period, retention_now, set_retention
+
+__all__ = ["routes"]
+
+_MOST = 100
+_DELETIONS = ("retention.enforced", "retention.entries")
+Act = Callable[[Person, dict[str, str]], str]
+
+
+def routes(view: Pages) -> list[BaseRoute]:
+    """The routes; pages need `retention.read`, each form the permission of what it does."""
+    pages = _RetentionPages(view)
+    return [
+        Route("/retention", pages.retention),
+        Route("/erasure", pages.erasure),
+        Route("/retention/set", pages.form("retention.set", pages.set), methods=["POST"]),
+        Route("/retention/enforce", pages.form("retention.enforce", pages.enforce), methods=["POST"]),
+        Route("/erasure", pages.form("subject.erase", pages.erase), methods=["POST"]),
+        Route("/erasure/holds", pages.form("hold.edit", pages.place), methods=["POST"]),
+        Route("/erasure/holds/release", pages.form("hold.edit", pages.release), methods=["POST"]),
+    ]
+
+
+class _RetentionPages:
+    def __init__(self, view: Pages) -> None:
+        self.view = view
+        self.installation = view.installation
+
+    def form(self, permission: str, act: Act) -> Callable[[Request], object]:
+        """An endpoint that does what a form asks for, once it is confirmed, and leads to the page that shows it."""
+
+        async def endpoint(request: Request) -> Response:
+            given = _texts(await request.form(max_files=0, max_fields=20))
+
+            def do() -> str:
+                person = person_of(request, self.installation)
+                require(person, permission)
+                if given.get("confirm") != "yes":
+                    raise InputError(
+                        "this was not confirmed: nothing was done",
+                        code="not_confirmed",
+                        expected="the box above the button ticked",
+                        mend="go back, tick it, and send the form again",
+                    )
+                return act(person, given)
+
+            return RedirectResponse(await run_in_threadpool(do), status_code=303)
+
+        return endpoint
+
+    def retention(self, request: Request) -> Response:
+        person = self.view.person(request, "retention.read")
+        ledger = self.installation.ledger()
+        told = [row for kind in _DELETIONS for row in ledger.events(kind, "", _MOST)]
+        return self.view.render(
+            "retention.html",
+            section="retention",
+            person=person,
+            rows=retention_now(self.installation),
+            classes=KEPT,
+            floors=[(each, in_words(each.floor)) for each in retention_floors().values()],
+            deletions=sorted(told, key=lambda row: row.leaf, reverse=True)[:_MOST],
+            may_set=may(person, "retention.set"),
+            may_enforce=may(person, "retention.enforce"),
+            done=request.query_params.get("done", "") if request.query_params.get("done") in _DONE else "",
+            words=_DONE,
+        )
+
+    def erasure(self, request: Request) -> Response:
+        person = self.view.person(request, "retention.read")
+        requests = erasure_requests(self.installation.ledger(), self.installation.ledger_engine, _MOST)
+        asked = request.query_params.get("event", "")
+        may_see = may(person, "hold.read")
+        with reading(self.installation.control) as connection:
+            systems = [each.id for each in list_systems(connection)]
+        return self.view.render(
+            "erasure.html",
+            section="erasure",
+            person=person,
+            requests=requests,
+            asked=next((each for each in requests if each.event == asked), None),
+            holds=list_holds(self.installation.control, self.installation.keyring) if may_see else None,
+            systems=systems,
+            may_erase=may(person, "subject.erase"),
+            may_hold=may(person, "hold.edit"),
+        )
+
+    def set(self, person: Person, given: dict[str, str]) -> str:
+        system, of = given.get("system", ""), given.get("class", "")
+        span: Floor | None = {"without_end": Floor(), "declared": None}.get(given.get("mode", ""), Floor(days=-1))
+        if span == Floor(days=-1):
+            span = parse_period(given.get("months", ""), given.get("days", ""))
+        set_retention(self.installation, person, system=system, of=of, span=span, reason=given.get("reason", ""))
+        return "/retention?done=set"
+
+    def enforce(self, person: Person, _given: dict[str, str]) -> str:
+        done = enforce(self.installation, person)
+        return "/retention?done=" + ("deleted" if done.segments or done.bundles else "nothing")
+
+    def erase(self, person: Person, given: dict[str, str]) -> str:
+        subject = given.get("subject", "").strip()
+        if not subject:
+            raise InputError("whom to erase is not said", expected="the clients' reference", mend="fill it in")
+        report = erase_person(self.installation, person, subject, given.get("reason", "") or "request")
+        return "/erasure?" + urlencode({"event": report.event_id})
+
+    def place(self, person: Person, given: dict[str, str]) -> str:
+        covers, subject, system = given.get("covers", ""), given.get("subject", "").strip(), given.get("system", "")
+        if covers not in ("subject", "system", "all") or (covers == "subject" and not subject):
+            raise InputError("what does the hold cover?", expected="one person, one system, or all", mend="choose one")
+        reason = given.get("reason", "").strip()
+        if not reason:
+            raise InputError("a hold needs its reason", mend="say why; it is kept encrypted")
+        if covers == "system":
+            with reading(self.installation.control) as connection:
+                find_system(connection, system)
+        cover = {"subject": subject if covers == "subject" else "", "system": system if covers == "system" else ""}
+        place_hold(self.installation.control, self.installation.keyring, reason, person.id, **cover)
+        return "/erasure"
+
+    def release(self, person: Person, given: dict[str, str]) -> str:
+        if not given.get("id"):
+            raise NotFound("no hold is named", mend="use the button beside one")
+        release_hold(self.installation.control, given["id"], person.id)
+        return "/erasure"
+
+
+_DONE = {
+    "set": "The period was set, and is on record.",
+    "deleted": "What was due was deleted; the events are below.",
+    "nothing": "Nothing was due.",
+}
+
+
+def _texts(form: FormData) -> dict[str, str]:
+    return {name: value for name, value in form.items() if isinstance(value, str)}
