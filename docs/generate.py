@@ -70,6 +70,16 @@ MEANINGS = {
         "Networks with commas, such as `10.0.0.0/8,2001:db8::/32`: a request whose connection comes from one of them "
         "comes from whom its `X-Forwarded-For` names last outside of them. Without it the header counts for nothing.",
     ),
+    "idempotency_hours": (
+        "",
+        str(Settings.idempotency_hours),
+        "How long this node keeps an answer for its [idempotency key](../explanation/idempotency.md).",
+    ),
+    "idempotency_mib": (
+        "",
+        str(Settings.idempotency_mib),
+        "How many MiB of such answers this node keeps at most; beyond it requests with a key are told to come back.",
+    ),
     "keyring_command": (
         "",
         "none",

@@ -8,6 +8,7 @@ import click
 
 from pilotage.cli.identity import settings_of
 from pilotage.cli.main import Chosen
+from pilotage.gateway.idempotency import Idempotency
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.worker import serve
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
@@ -35,5 +36,10 @@ def gateway(chosen: Chosen, worker: int, fd: int | None, host: str | None, gatew
             sockets=[listener(fd, settings.host, settings.gateway_port)],
             database_url=settings.database_url,
             peers=Peers(settings.trusted_proxies),
+            idempotency=Idempotency(
+                settings.home.idempotency,
+                kept_s=settings.idempotency_hours * 3_600,
+                most_bytes=settings.idempotency_mib << 20,
+            ),
         )
     )

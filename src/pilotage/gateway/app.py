@@ -18,6 +18,7 @@ from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
 from pilotage.gateway.direct import Direct, DirectConnection
 from pilotage.gateway.headers import Headers, read_headers
+from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
@@ -49,13 +50,14 @@ _log = logging.getLogger(__name__)
 
 
 class _Admitted(NamedTuple):
-    """A request that may go on: what it is answered from, who asks, when it came (Unix microseconds), its headers."""
+    """A request that may go on: what it is answered from, who asks, when it came (Unix microseconds), headers, path."""
 
     serving: Serving
     turn: Turn
     principal: Principal
     received: int
     headers: Headers
+    path: str
 
 
 class Gateway:
@@ -73,6 +75,7 @@ class Gateway:
         limits: Limits | None = None,
         clock: Clock = now_us,
         peers: Peers | None = None,
+        idempotency: Idempotency | None = None,
     ) -> None:
         self.serving: Serving | None = None
         self._journal: Journal | None = None
@@ -82,6 +85,7 @@ class Gateway:
         self.in_flight = 0
         self.denials = Denials()
         self.peers = peers or Peers()
+        self._idempotency = idempotency
         self.chance = Chance()
         self.limits = limits or Limits()
         self.metering: Metering | None = None
@@ -193,7 +197,7 @@ class Gateway:
     ) -> Reply:
         """The address `decide`."""
         body = await read_body(receive, admitted.headers.length, admitted.serving.plan.max_body_bytes)
-        return await self._decide(live, body, admitted, spend)
+        return await self._once(admitted, body, lambda: self._decide(live, body, admitted, spend))
 
     async def _metered(self, admitted: _Admitted, live: LiveSystem, work: Callable[[Spend], Awaitable[Reply]]) -> Reply:
         """Work on a request of one row, or more, that every limit holding for it allows. Raises Denied 429.
@@ -204,10 +208,13 @@ class Gateway:
         spend = self.metering.spend(admitted.principal.id, live.route.system)
         await self.metering.reserve(spend, ONE)
         try:
-            return await work(spend)
+            reply = await work(spend)
         except PilotageError:
             spend.settle("rows", 0)
             raise
+        if reply.outcome == REPLAYED:
+            spend.settle("rows", 0)
+        return reply
 
     def _admitted(self, scope: Scope) -> _Admitted:
         """The steps that every request passes that needs a key: ready, not overloaded, known, from its network.
@@ -223,7 +230,7 @@ class Gateway:
         principal = serving.principals.authenticate(headers.key, received)
         if principal.networks:
             self.peers.require(principal.networks, scope)
-        return _Admitted(serving, turn, principal, received, headers)
+        return _Admitted(serving, turn, principal, received, headers, scope["path"])
 
     async def _decide(self, live: LiveSystem, body: bytes, admitted: _Admitted, spend: Spend | None) -> Reply:
         """Decide; while further rows wait for a limit's next piece, begin anew: nothing is decided before."""
@@ -254,6 +261,20 @@ class Gateway:
                 self.failed.set()
                 raise
         raise short.meter.denial(short.units, self._clock())
+
+    async def _once(self, admitted: _Admitted, body: bytes, run: Callable[[], Awaitable[Reply]]) -> Reply:
+        """The answer to a body; with an idempotency key the one kept for it, if any."""
+        key = admitted.headers.once
+        if key is None:
+            return await run()
+        if self._idempotency is None:
+            raise Denied(
+                "this gateway keeps no answers for idempotency keys",
+                status=503,
+                code="idempotency_unavailable",
+                mend="send the request without the header Idempotency-Key",
+            )
+        return await self._idempotency.answer(key, f"{admitted.principal.name}\0{admitted.path}", body, run)
 
     async def _elsewhere(self, scope: Scope, receive: Receive) -> Reply:
         """Every address but the decisions of a live system."""
@@ -294,16 +315,20 @@ class Gateway:
         self, receive: Receive, live: LiveSystem, admitted: _Admitted, spend: Spend | None = None
     ) -> Reply:
         body = await read_body(receive, admitted.headers.length, admitted.serving.plan.max_body_bytes)
-        if len(body) < LARGE_BODY:
-            inference = read_inference(body, live)
-        else:
-            inference = await asyncio.to_thread(read_inference, body, live)
-        reply = await self._decide(live, inference.body, admitted, spend)
-        return msgspec.structs.replace(infer_reply(inference, reply, live), system=live.route.system)
+
+        async def infer() -> Reply:
+            if len(body) < LARGE_BODY:
+                inference = read_inference(body, live)
+            else:
+                inference = await asyncio.to_thread(read_inference, body, live)
+            reply = await self._decide(live, inference.body, admitted, spend)
+            return msgspec.structs.replace(infer_reply(inference, reply, live), system=live.route.system)
+
+        return await self._once(admitted, body, infer)
 
     async def _tell(self, receive: Receive, decision: str, admitted: _Admitted) -> Reply:
         """Record outcomes; `decision` is the address's, empty for many."""
-        serving, _, principal, received, headers = admitted
+        serving, _, principal, received, headers, _ = admitted
         journal = self._journal
         assert journal is not None  # noqa: S101 - whoever is admitted is recorded
         if not principal.outcomes:
@@ -314,19 +339,23 @@ class Gateway:
             )
         self._rates.take(principal.id)
         body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
-        try:
-            return await tell(
-                decision,
-                body,
-                principal=principal,
-                journal=journal,
-                chance=self.chance,
-                received=received,
-                charge=lambda rows: self._rates.take(principal.id, rows),
-            )
-        except Unavailable:
-            self.failed.set()
-            raise
+
+        async def record() -> Reply:
+            try:
+                return await tell(
+                    decision,
+                    body,
+                    principal=principal,
+                    journal=journal,
+                    chance=self.chance,
+                    received=received,
+                    charge=lambda rows: self._rates.take(principal.id, rows),
+                )
+            except Unavailable:
+                self.failed.set()
+                raise
+
+        return await self._once(admitted, body, record)
 
     def _own_page(self, name: str) -> Reply:
         if name in ("live", "v2_live"):

@@ -11,23 +11,26 @@ __all__ = ["Headers", "read_headers"]
 class Headers(NamedTuple):
     """`key` is the API key presented, `length` the declared length of the body, `trace` the caller's W3C trace id.
 
-    Each is empty when it is not there; a `traceparent` that is not well formed gives no trace. `unusual` says that
-    a header asks for more than an answer, so that the short way must not take the request.
+    `once` is the idempotency key, None when there is none.
+
+    Each other is empty when it is not there; a `traceparent` that is not well formed gives no trace. `unusual` says
+    that a header asks for more than an answer, so that the short way must not take the request.
     """
 
     key: bytes = b""
     length: bytes = b""
     trace: str = ""
     unusual: bool = False
+    once: bytes | None = None
 
 
-_UNUSUAL = frozenset((b"idempotency-key", b"x-request-timeout"))
+_UNUSUAL = frozenset((b"x-request-timeout",))
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The few headers that count; names are in lower case. `Authorization: Bearer` comes before `X-API-Key`."""
     bearer = key = length = b""
-    trace, unusual = "", False
+    trace, unusual, once = "", False, None
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
@@ -38,9 +41,11 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
             key = value.strip()
         elif name == b"traceparent":
             trace = _trace(value)
+        elif name == b"idempotency-key":
+            once, unusual = value.strip(), True
         elif name in _UNUSUAL:
             unusual = True
-    return Headers(bearer or key, length, trace, unusual)
+    return Headers(bearer or key, length, trace, unusual, once)
 
 
 def _trace(value: bytes) -> str:

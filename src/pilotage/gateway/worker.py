@@ -22,6 +22,7 @@ import uvloop
 
 from pilotage.errors import PilotageError
 from pilotage.gateway.app import Gateway
+from pilotage.gateway.idempotency import Idempotency
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.metering import LeaseSource, Metering
 from pilotage.gateway.peers import Peers
@@ -68,14 +69,19 @@ def serve(
     limits: Limits | None = None,
     drain_s: float = 10.0,
     peers: Peers | None = None,
+    idempotency: Idempotency | None = None,
 ) -> int:
     """Run one worker on listening sockets until it is told to stop; the exit code to end the process with.
 
     Sockets may be shared with other workers. Answers 503 until there is a plan. Must be called in the main thread.
     """
-    gateway = Gateway(node=node, worker=worker, limits=limits, peers=peers)
+    idempotency = idempotency or Idempotency(home.idempotency)
+    gateway = Gateway(node=node, worker=worker, limits=limits, peers=peers, idempotency=idempotency)
     this = _Worker(home, node, worker, database_url, gateway, drain_s)
-    return uvloop.run(this.run(list(sockets)))
+    try:
+        return uvloop.run(this.run(list(sockets)))
+    finally:
+        idempotency.close()
 
 
 class _Worker:

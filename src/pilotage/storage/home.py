@@ -71,6 +71,11 @@ class Home:
         return self.root / "node.json"
 
     @property
+    def idempotency(self) -> Path:
+        """Answers kept for idempotency keys on this node."""
+        return self.root / "idempotency"
+
+    @property
     def run(self) -> Path:
         """What belongs to the running processes: pid file, endpoints, logs."""
         return self.root / "run"

@@ -27,6 +27,8 @@ class Settings:
 
     `journal_host`, `journal_port`: where a gateway node offers its journal. `pull_lag_s`, `pull_lag_mib`: how far a
     node may be behind before an alert. `pull_mib_s`: how fast the steward pulls from one node at most.
+
+    `idempotency_hours`: how long an answer is kept for its idempotency key; `idempotency_mib`: how much is kept.
     """
 
     home: Home
@@ -42,6 +44,8 @@ class Settings:
     pull_lag_mib: int = 256
     pull_mib_s: int = 64
     trusted_proxies: tuple[Network, ...] = ()
+    idempotency_hours: int = 24
+    idempotency_mib: int = 1_024
     keyring_command: str = field(default="", repr=False)
 
     @classmethod
@@ -66,6 +70,8 @@ class Settings:
             pull_lag_mib=_whole(value("pull_lag_mib", cls.pull_lag_mib), "pull_lag_mib", 1, 1 << 30),
             pull_mib_s=_whole(value("pull_mib_s", cls.pull_mib_s), "pull_mib_s", 1, 1 << 20),
             trusted_proxies=_networks(str(value("trusted_proxies", "")), "trusted_proxies"),
+            idempotency_hours=_whole(value("idempotency_hours", cls.idempotency_hours), "idempotency_hours", 1, 8_760),
+            idempotency_mib=_whole(value("idempotency_mib", cls.idempotency_mib), "idempotency_mib", 1, 1 << 20),
             keyring_command=str(value("keyring_command", "")),
         )
 
