@@ -86,6 +86,12 @@ MEANINGS = {
         "A command that prints the keyring's JSON, or the 32-byte secret that opens the file `keyring.json`: for a "
         "KMS. It is run without a shell, for at most 30 s; its output is never logged. See [keys](../how-to/keys.md).",
     ),
+    "witnesses": (
+        "",
+        "none",
+        "A file of witnesses that listen, `URL VERIFIER-KEY` a line: the steward brings each of them every checkpoint "
+        "and keeps the cosignature. See [run a witness](../how-to/run-a-witness.md).",
+    ),
 }
 
 OTHERS = """## Other environment variables

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from pilotage.cli.listening import listening
 from pilotage.cli.output import as_json, json_option
 from pilotage.cli.verifier_keys import VerifierKey
 from pilotage.errors import PilotageError
@@ -47,7 +48,7 @@ class _Seconds(click.ParamType[int, object]):
 
 
 @click.command("follow")
-@click.argument("url")
+@click.argument("url", default="")
 @click.option("--state", required=True, type=click.Path(file_okay=False, path_type=Path), help="The witness's folder.")
 @click.option(
     "--vkey",
@@ -57,6 +58,13 @@ class _Seconds(click.ParamType[int, object]):
 )
 @click.option("--name", default="", help="The name of the witness's key, on the first run (default: this machine's).")
 @click.option("--token", envvar="PILOTAGE_TOKEN", default="", help="A token of the role witness, or PILOTAGE_TOKEN.")
+@click.option(
+    "--listen", default="", metavar="HOST:PORT", help="Let the log bring its checkpoints (C2SP tlog-witness)."
+)
+@click.option(
+    "--tls-certificate", type=click.Path(dir_okay=False, path_type=Path), help="With --listen: answer over TLS (PEM)."
+)
+@click.option("--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="The certificate's private key (PEM).")
 @click.option("--once", is_flag=True, help="One round, then end.")
 @click.option("--every", type=_Seconds(), default="10s", show_default=True, help="The time between two rounds.")
 @click.option(
@@ -64,22 +72,47 @@ class _Seconds(click.ParamType[int, object]):
 )
 @json_option
 def follow(
-    url: str, state: Path, vkey: str, name: str, token: str, once: bool, every: int, stale_after: int, json_: bool
+    url: str,
+    state: Path,
+    vkey: str,
+    name: str,
+    token: str,
+    listen: str,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    once: bool,
+    every: int,
+    stale_after: int,
+    json_: bool,
 ) -> None:
     """Witness the log at URL (such as http://host:8701/log) from another machine: verify that each checkpoint continues
     the last, cosign it, send the cosignature to the log. Needs no home.
 
+    With --listen and no URL the log's steward brings its checkpoints here: POST /add-checkpoint.
+
     Exit code 4 when history was rewritten, forked or rolled back: the evidence is kept in the state folder. Exit code 5
     when nothing could be verified for --stale-after.
     """
+    _check_way(url, listen, tls_certificate, tls_key)
     keys = parse_periods(vkey.splitlines())
     folder = WitnessFolder(state, name or f"{socket.gethostname().split('.')[0] or 'host'}/witness", keys)
     try:
+        if listen:
+            listening(folder, keys, listen, tls_certificate, tls_key)
+            return
         watch = _Watch(Follower(LogClient(url, token), folder, keys), folder, every, stale_after, json_)
         watch.say_who(url)
         sys.exit(watch.once() if once else watch.run())
     finally:
         folder.close()
+
+
+def _check_way(url: str, listen: str, certificate: Path | None, key: Path | None) -> None:
+    """One way to the log, and TLS only where we answer ourselves. Raises click.UsageError."""
+    if bool(url) == bool(listen):
+        raise click.UsageError("name the log's URL, or --listen HOST:PORT: one of them")
+    if (certificate is None) != (key is None) or (certificate is not None and not listen):
+        raise click.UsageError("--tls-certificate and --tls-key belong together, and to --listen")
 
 
 @dataclass

@@ -16,6 +16,7 @@ from pilotage.wiring.housekeeping import keep_house
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.pulls import pull_journals
 from pilotage.wiring.upgrade import watch_environment
+from pilotage.wiring.witnessing import start_witnessing
 
 __all__ = ["steward"]
 
@@ -46,6 +47,7 @@ def steward(chosen: Chosen, once: bool) -> None:
     house.start()
     pulls = threading.Thread(target=pull_journals, args=(installation, active, stop), daemon=True, name="pulls")
     pulls.start()
+    start_witnessing(installation, active, stop)
     active.run(stop)
     pulls.join()
     installation.close()

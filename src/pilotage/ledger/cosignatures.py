@@ -17,9 +17,9 @@ from pilotage.errors import InputError, IntegrityError
 from pilotage.ledger.notes import check_key_name, key_id, parse_vkey, split_note
 from pilotage.storage.objects import write_durably
 
-__all__ = ["Cosignature", "WitnessKey", "find_cosignature"]
+__all__ = ["KIND", "Cosignature", "WitnessKey", "find_cosignature"]
 
-_KIND = b"\x04"
+KIND = b"\x04"
 _LENGTH = 4 + 8 + 64
 _PRIVATE = "PRIVATE+KEY"
 
@@ -60,19 +60,19 @@ class WitnessKey:
 
     def vkey(self) -> str:
         """The verifier key, which may be published."""
-        key = base64.b64encode(_KIND + self._public).decode()
-        return f"{self.name}+{key_id(self.name, self._public, _KIND).hex()}+{key}"
+        key = base64.b64encode(KIND + self._public).decode()
+        return f"{self.name}+{key_id(self.name, self._public, KIND).hex()}+{key}"
 
     def cosign(self, checkpoint: str, at: int) -> str:
         """The signature line, with its newline, over a signed checkpoint's text, at Unix seconds `at`."""
         body, _ = split_note(checkpoint)
         signature = self._private.sign(_message(body, at))
-        content = key_id(self.name, self._public, _KIND) + at.to_bytes(8, "big") + signature
+        content = key_id(self.name, self._public, KIND) + at.to_bytes(8, "big") + signature
         return f"— {self.name} {base64.b64encode(content).decode()}\n"
 
     def _text(self) -> str:
-        secret = base64.b64encode(_KIND + self._private.private_bytes_raw()).decode()
-        return f"{_PRIVATE}+{self.name}+{key_id(self.name, self._public, _KIND).hex()}+{secret}\n"
+        secret = base64.b64encode(KIND + self._private.private_bytes_raw()).decode()
+        return f"{_PRIVATE}+{self.name}+{key_id(self.name, self._public, KIND).hex()}+{secret}\n"
 
     @classmethod
     def _parse(cls, path: Path) -> WitnessKey:
@@ -95,7 +95,7 @@ def find_cosignature(note: str, vkey: str) -> Cosignature | None:
     Raises IntegrityError for a wrong signature under its key id and for a text that is no note, InputError for a text
     that is no verifier key of a witness.
     """
-    known, public = parse_vkey(vkey, _KIND)
+    known, public = parse_vkey(vkey, KIND)
     body, lines = split_note(note)
     found = None
     for name, content in lines:

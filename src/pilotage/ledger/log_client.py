@@ -13,7 +13,7 @@ from pilotage.errors import InputError, NotFound, Unavailable
 from pilotage.ledger.tiles import TILE_WIDTH, tile_path
 from pilotage.ledger.witness import LogTiles
 
-__all__ = ["LogClient"]
+__all__ = ["LogClient", "direct_opener"]
 
 _TIMEOUT_S = 15
 _MOST_BYTES = 65_536
@@ -24,6 +24,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
+
+
+def direct_opener() -> urllib.request.OpenerDirector:
+    """What opens addresses and follows no redirect."""
+    return urllib.request.build_opener(_NoRedirect)
 
 
 class LogClient:
@@ -39,7 +44,7 @@ class LogClient:
             raise InputError("not the address of a log", got=url, expected="http(s)://host:port/log", mend="mend it")
         self.url = url.rstrip("/")
         self._token = token
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = direct_opener()
 
     def checkpoint(self) -> str:
         """The text of the published checkpoint."""

@@ -25,6 +25,8 @@ class Settings:
 
     `trusted_proxies`: networks whose `X-Forwarded-For` says who asks the gateway.
 
+    `witnesses`: a file of witnesses that listen; the steward brings them each checkpoint.
+
     `journal_host`, `journal_port`: where a gateway node offers its journal. `pull_lag_s`, `pull_lag_mib`: how far a
     node may be behind before an alert. `pull_mib_s`: how fast the steward pulls from one node at most.
 
@@ -47,6 +49,7 @@ class Settings:
     idempotency_hours: int = 24
     idempotency_mib: int = 1_024
     keyring_command: str = field(default="", repr=False)
+    witnesses: str = ""
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **options: object) -> Settings:
@@ -73,6 +76,7 @@ class Settings:
             idempotency_hours=_whole(value("idempotency_hours", cls.idempotency_hours), "idempotency_hours", 1, 8_760),
             idempotency_mib=_whole(value("idempotency_mib", cls.idempotency_mib), "idempotency_mib", 1, 1 << 20),
             keyring_command=str(value("keyring_command", "")),
+            witnesses=str(value("witnesses", "")),
         )
 
 
