@@ -25,6 +25,7 @@ from pilotage.kernel.sealedbox import open_box, seal
 from pilotage.ledger import store
 from pilotage.ledger.items import Item, outbox_item
 from pilotage.ledger.keys import DataKey, KeyCabinet
+from pilotage.ledger.portions import Portion
 from pilotage.ledger.record import Event
 from pilotage.ledger.rows import WITHHELD, about, place_day
 from pilotage.ledger.tables import ERASED
@@ -102,13 +103,18 @@ class Followed:
     day: tuple[str, str] = ("", "")
 
 
-def follow(items: Iterable[Item], connection: Connection, cabinet: KeyCabinet) -> dict[str, Followed]:
-    """For each event of a batch that is about a decision, by its id: where its payload must go."""
+def follow(items: Iterable[Item], portion: Portion, connection: Connection, cabinet: KeyCabinet) -> dict[str, Followed]:
+    """For each event of a batch that is about a decision, by its id: where its payload must go.
+
+    The decisions of a batch are in its `portion` or among its items.
+    """
     wanted = {item.id: id_ for item in items if isinstance(item.leaf, Event) and (id_ := about(item.leaf))}
     if not wanted:
         return {}
     here = {item.id: item for item in items if not isinstance(item.leaf, Event)}
-    sealed = store.keys_of_decisions(connection, {id_ for id_ in wanted.values() if id_ not in here})
+    ready, made = portion.key_ids(), {row.key_id: row for row in portion.made.values()}
+    elsewhere = {id_ for id_ in wanted.values() if id_ not in here and id_ not in ready}
+    sealed = {**store.keys_of_decisions(connection, elsewhere), **ready}
     keys: dict[str, DataKey] = {ERASED: DataKey(key_id=WITHHELD, aead=_WITHHELD_KEY)}
     followed: dict[str, Followed] = {}
     for event, id_ in wanted.items():
@@ -118,7 +124,8 @@ def follow(items: Iterable[Item], connection: Connection, cabinet: KeyCabinet) -
         elif id_ in sealed:
             key_id = sealed[id_]
             if key_id not in keys:
-                keys[key_id] = cabinet.find(connection, key_id)
+                row = made.get(key_id)
+                keys[key_id] = cabinet.find(connection, key_id) if row is None else cabinet.open_row(row)
             followed[event] = Followed(key=keys[key_id])
         else:
             followed[event] = Followed(subject=waiting_subject(id_))

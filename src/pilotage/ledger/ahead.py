@@ -1,8 +1,9 @@
 """Read the journals ahead while the steward commits: a process of its own, only while a backlog waits.
 
-It decrypts, checks and decodes what the next batch will hold; it writes nothing and decides nothing. The steward asks
-for what follows the state that a batch leads to, and takes the answer only if that batch led there. Whatever goes
-wrong with the process, the steward reads for itself. It ends with the pipe, so with the steward, however that ends.
+It decrypts, checks and decodes what the next batch will hold, and makes its decisions ready (`portions`); it writes
+nothing and decides nothing. The steward asks for what follows the state that a batch leads to, and takes the answer
+only if that batch led there. Whatever goes wrong with the process, the steward does the work itself. It ends with the
+pipe, so with the steward, however that ends.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,11 +23,18 @@ from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from msgspec.structs import astuple
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from pilotage.errors import PilotageError
 from pilotage.ledger.intake import JournalIntake, Position, StreamBox, Taken
 from pilotage.ledger.items import Counted, Item
 from pilotage.ledger.journal_reader import journal_files
+from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.keys import CabinetSecrets, KeyCabinet, KeyRow
+from pilotage.ledger.portions import prepare
 from pilotage.ledger.rows import DecisionDraft
+from pilotage.storage.database import open_engine, reading
 
 __all__ = ["Asked", "ReadAhead", "serve"]
 
@@ -55,21 +63,38 @@ class Asked:
         )
 
 
-class ReadAhead:
-    """The process that reads for one steward; `stewards` are the private keys, `box` the keys of held frames."""
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """What the process needs, sent through its pipe: of the keyring nothing that signs."""
 
-    def __init__(self, journal: Path, stewards: Sequence[X25519PrivateKey], box: Sequence[bytes]) -> None:
-        self._start = (str(journal), [key.private_bytes_raw() for key in stewards], list(box))
+    journal: Path
+    ledger: str = field(repr=False)
+    stewards: list[bytes] = field(repr=False)
+    box: tuple[bytes, ...] = field(repr=False)
+    cabinet: CabinetSecrets = field(repr=False)
+
+
+class ReadAhead:
+    """The process that reads for one steward: the journals, and which keys the ledger has."""
+
+    def __init__(self, journal: Path, ledger: Engine, keyring: Keyring) -> None:
+        self._start = _Start(
+            journal=journal,
+            ledger=ledger.url.render_as_string(hide_password=False),
+            stewards=[key.private_bytes_raw() for key in keyring.stewards],
+            box=keyring.wrapping_secrets("held-frames"),
+            cabinet=CabinetSecrets.of(keyring),
+        )
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._asked: Asked | None = None
 
-    def ask(self, asked: Asked) -> None:
-        """Let it read on from there while the caller does something else."""
+    def ask(self, asked: Asked, now: int) -> None:
+        """Let it read on from there while the caller does something else. `now` is when keys it makes are made."""
         try:
             if self._pipe is None:
                 self._pipe = self._begin()
-            self._pipe.send(asked)
+            self._pipe.send((asked, now))
             self._asked = asked
         except OSError:
             self.close()
@@ -161,9 +186,27 @@ def serve(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # what is decoded has no cycles, and goes with each answer
     with suppress(EOFError, OSError), Connection(number) as pipe:
-        journal, private, box = pipe.recv()
-        stewards = [*map(X25519PrivateKey.from_private_bytes, private)]
+        start: _Start = pipe.recv()
+        stewards = [*map(X25519PrivateKey.from_private_bytes, start.stewards)]
+        box, cabinet, ledger = StreamBox(*start.box), KeyCabinet(start.cabinet), open_engine(start.ledger)
+        made: dict[str, KeyRow] = {}
         while True:
-            asked: Asked = pipe.recv()
-            intake = JournalIntake(stewards, StreamBox(*box), asked.positions, asked.streams)
-            pipe.send_bytes(_packed(intake.take(journal_files(Path(journal)), asked.limit)))
+            asked, now = pipe.recv()
+            intake = JournalIntake(stewards, box, asked.positions, asked.streams)
+            taken = intake.take(journal_files(start.journal), asked.limit)
+            with suppress(SQLAlchemyError, PilotageError):
+                taken = _made_ready(taken, ledger, cabinet, now, made)
+            made = taken.portion.made
+            pipe.send_bytes(_packed(taken))
+
+
+def _made_ready(taken: Taken, ledger: Engine, cabinet: KeyCabinet, now: int, made: Mapping[str, KeyRow]) -> Taken:
+    """The sound decisions as a portion. `made` are the keys of the portion before: its batch is being committed."""
+    items = sorted(taken.items, key=lambda item: item.at)
+    ready = [item for item in items if item.kind == "decision" and item.sound]
+    if taken.gaps or not ready or len({item.id for item in items}) < len(items):
+        return taken
+    with reading(ledger) as connection:
+        portion = prepare(ready, connection, cabinet, now, made)
+    rest = [item for item in items if item.kind != "decision" or not item.sound]
+    return replace(taken, items=rest, portion=portion)

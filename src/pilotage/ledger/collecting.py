@@ -16,6 +16,7 @@ from pilotage.ledger.intake import Gap, HeldFrame, JournalIntake, Position, Stre
 from pilotage.ledger.items import Item, event_item
 from pilotage.ledger.journal_reader import JournalFile
 from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.portions import Portion, holds
 from pilotage.ledger.rows import INTERRUPTED
 from pilotage.ledger.tables import consumed, decisions
 from pilotage.storage import outbox
@@ -44,7 +45,7 @@ class Work:
     def empty(self) -> bool:
         """Whether there is nothing to commit at all."""
         taken = self.taken
-        return not (self.items or taken.positions or taken.held or taken.released)
+        return not (self.items or taken.portion.values or taken.positions or taken.held or taken.released)
 
 
 class Collector:
@@ -53,9 +54,8 @@ class Collector:
     def __init__(self, *, journal: Path, control: Engine, ledger: Engine, keyring: Keyring, clock: Clock) -> None:
         self._control, self._ledger, self._clock = control, ledger, clock
         self._stewards = keyring.stewards
-        box = keyring.wrapping_secrets("held-frames")
-        self._box = StreamBox(*box)
-        self._ahead = ReadAhead(journal, keyring.stewards, box)
+        self._box = StreamBox(*keyring.wrapping_secrets("held-frames"))
+        self._ahead = ReadAhead(journal, ledger, keyring)
         self._backlogs = 0
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Collector:
             waiting = outbox.waiting(connection, limit)
         items = [*taken.items, *(open_outbox_item(event, self._stewards) for event in waiting)]
         items.sort(key=lambda item: item.at)
-        fresh, duplicates = self._without_sealed(items)
+        fresh, duplicates = self._without_sealed(items, taken.portion)
         fresh += self._broken_off(taken)
         fresh += [_gap_item(gap, self._clock()) for gap in taken.gaps]
         fresh += [_unsound_item(item, self._clock()) for item in fresh if not item.sound]
@@ -85,20 +85,25 @@ class Collector:
 
     def _take(self, files: Sequence[JournalFile], state: Asked, retry: bool) -> Taken:
         taken = None if retry else self._ahead.take(state)
-        if taken is None:
+        if taken is None or not self._holds(taken.portion):
             intake = JournalIntake(self._stewards, self._box, state.positions, state.streams, retry=retry)
             taken = intake.take(files, state.limit)
-        self._backlogs = self._backlogs + 1 if taken.more and len(taken.items) >= _BACKLOG else 0
+        leaves = len(taken.items) + len(taken.portion.values)
+        self._backlogs = self._backlogs + 1 if taken.more and leaves >= _BACKLOG else 0
         if self._backlogs > 1:
-            self._ahead.ask(state.after(taken))
+            self._ahead.ask(state.after(taken), self._clock())
         elif not taken.more:
             self._ahead.close()
         return taken
 
-    def _without_sealed(self, items: list[Item]) -> tuple[list[Item], int]:
+    def _holds(self, portion: Portion) -> bool:
+        with reading(self._ledger) as connection:
+            return not portion.values or holds(portion, connection)
+
+    def _without_sealed(self, items: list[Item], portion: Portion) -> tuple[list[Item], int]:
         """(items that are not leaves yet, how many were skipped); the end of a stream sealed as broken off is kept."""
         with reading(self._ledger) as connection:
-            seen = store.sealed_ids(connection, [item.id for item in items])
+            seen = store.sealed_ids(connection, [item.id for item in items]).union(portion.ids if items else ())
             late = [item for item in items if item.id in seen and item.closed]
             fresh: list[Item] = []
             for item in items:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -20,9 +19,8 @@ from pilotage.ledger import store
 from pilotage.ledger.collecting import Work
 from pilotage.ledger.features import feature_reader
 from pilotage.ledger.intake import Taken
-from pilotage.ledger.items import Item
 from pilotage.ledger.keyring import Keyring
-from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.keys import KeyCabinet, KeyRow
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.orphans import announce, drop_uncommitted
 from pilotage.ledger.packing import Packed, pack
@@ -30,8 +28,7 @@ from pilotage.ledger.record import Batch
 from pilotage.ledger.rows import DECISION_COLUMNS, counts_digest
 from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
 from pilotage.ledger.signing import Signing, verify_checkpoint
-from pilotage.ledger.sums import SUMMED
-from pilotage.ledger.sums_store import add_sums
+from pilotage.ledger.sums_store import add_made_sums
 from pilotage.ledger.tables import (
     day_keys,
     decisions,
@@ -49,8 +46,6 @@ from pilotage.storage.database import reading, writing
 from pilotage.storage.home import Home
 
 __all__ = ["Committed", "Committer", "Tree"]
-
-_summed = itemgetter(*map(DECISION_COLUMNS.index, SUMMED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +145,10 @@ class Committer:
             self._tenure.stay()
             return Committed(size=frontier.size)
         now, batch_id = self._clock(), uuid7()
-        packed = self._pack(work.items, batch_id, frontier.size, now)
+        packed = self._pack(work, batch_id, frontier.size, now)
         batch = self._batch(packed, work.taken, frontier.size, now) if packed.entries else None
         entries = [*packed.entries, msgspec.json.encode(batch)] if batch else []
-        hashes = [*map(leaf_hash, entries)]
+        hashes = [*packed.hashes, *map(leaf_hash, entries[len(packed.hashes) :])]
         after = frontier.append(hashes)
         try:
             with writing(self._ledger) as connection:
@@ -175,12 +170,20 @@ class Committer:
         self._step("committed")
         return Committed(size=after.size, batch=batch_id if batch else "", entries=entries, hashes=hashes)
 
-    def _pack(self, items: Sequence[Item], batch_id: str, first: int, now: int) -> Packed:
-        """Encrypt and write the payloads; what SQL will hold of the items."""
+    def _pack(self, work: Work, batch_id: str, first: int, now: int) -> Packed:
+        """Encrypt and write the payloads; what SQL will hold of the leaves."""
         with reading(self._ledger) as connection:
             read = feature_reader(self._folder, self._ledger, self._cabinet)
             packed = pack(
-                items, connection, self._cabinet, self._profile_of, read, batch=batch_id, first=first, now=now
+                work.items,
+                work.taken.portion,
+                connection,
+                self._cabinet,
+                self._profile_of,
+                read,
+                batch=batch_id,
+                first=first,
+                now=now,
             )
         if packed.builders:
             paths = [builder.path for builder in packed.builders]
@@ -205,10 +208,10 @@ class Committer:
 
 
 def _write(connection: Connection, packed: Packed, taken: Taken) -> None:
-    store.add_rows(connection, subject_keys, packed.subject_keys)
-    store.add_rows(connection, day_keys, packed.day_keys)
+    for table, keys in ((subject_keys, packed.subject_keys), (day_keys, packed.day_keys)):
+        store.add_values(connection, table, KeyRow._fields, keys)
     store.add_values(connection, decisions, DECISION_COLUMNS, packed.decisions)
-    add_sums(connection, map(_summed, packed.decisions))
+    add_made_sums(connection, packed.sums)
     store.add_rows(connection, events, packed.events)
     store.add_rows(connection, profile_counts, packed.counts)
     store.add_rows(connection, outcomes, packed.outcomes)

@@ -22,6 +22,7 @@ from pilotage.errors import IntegrityError, PilotageError
 from pilotage.ledger.frames import NO_CHAIN, FrameKind
 from pilotage.ledger.items import Item, decision_item, interrupted_item, journal_event_item
 from pilotage.ledger.journal_reader import FrameScan, JournalFile, OpenedFrame, read_frames
+from pilotage.ledger.portions import Portion
 from pilotage.ledger.record import Plain
 
 __all__ = ["Gap", "HeldFrame", "JournalIntake", "Position", "StreamBox", "Taken"]
@@ -79,7 +80,8 @@ class HeldFrame:
 @dataclass(frozen=True, kw_only=True)
 class Taken:
     """What one reading found. `released` are streams whose held frames are no longer needed, `broken_off` those among
-    them that will never end. `positions` are the changed ones only, `streams` those open afterwards, by id.
+    them that will never end. `positions` are the changed ones only, `streams` those open afterwards, by id. Of what
+    was read ahead, most decisions are not among the items, but ready in a `portion`.
     """
 
     items: list[Item]
@@ -90,6 +92,7 @@ class Taken:
     gaps: list[Gap]
     more: bool
     streams: dict[str, str] = field(default_factory=dict)
+    portion: Portion = field(default_factory=Portion)
 
 
 class StreamBox:

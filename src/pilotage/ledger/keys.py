@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,7 +22,16 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.segments import SealedPayload
 from pilotage.ledger.tables import day_keys, subject_keys
 
-__all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds"]
+__all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds", "KeyRow"]
+
+
+class KeyRow(NamedTuple):
+    """A row of `subject_keys` or `day_keys`."""
+
+    key_id: str
+    lookup: str
+    wrapped: bytes
+    created: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,7 @@ class DataKey:
     key_id: str
     aead: AESGCM = field(repr=False)
     pseudonym: str = ""
-    row: dict[str, object] | None = field(default=None, repr=False)
+    row: KeyRow | None = field(default=None, repr=False)
 
     def seal(self, id_: str, origin: str, secret: bytes, nonce: bytes) -> SealedPayload:
         """Encrypt `salt ‖ payload` under a nonce of 12 fresh random bytes, bound to the leaf's id."""
@@ -97,13 +107,17 @@ class KeyCabinet:
         return self._hash(b"reviewer", person.encode("utf-8", "surrogatepass"))
 
     def gather(
-        self, connection: Connection, needs: KeyNeeds, now: int
+        self, connection: Connection, needs: KeyNeeds, now: int, made: Mapping[str, KeyRow] | None = None
     ) -> tuple[dict[str, DataKey], dict[tuple[str, str], DataKey]]:
-        """The keys of subjects and of system-days; those that are missing are made, with a `row` yet to insert."""
+        """The keys of subjects and of system-days; those that are missing are made, with a `row` yet to insert.
+
+        `made` are rows by lookup that are not committed yet, but will be before what these keys encrypt.
+        """
+        made = made or {}
         subjects = {self.subject_lookup(subject): subject for subject in needs.subjects}
         days = {self.day_lookup(*day): day for day in needs.days}
-        of_subjects = self._find_or_make(connection, subject_keys, subjects, now, named=True)
-        of_days = self._find_or_make(connection, day_keys, days, now, named=False)
+        of_subjects = self._find_or_make(connection, subject_keys, subjects, now, made, named=True)
+        of_days = self._find_or_make(connection, day_keys, days, now, made, named=False)
         return (
             {subjects[lookup]: key for lookup, key in of_subjects.items()},
             {days[lookup]: key for lookup, key in of_days.items()},
@@ -131,25 +145,33 @@ class KeyCabinet:
             for key_id, row in store.find_key_rows(connection, table, wanted).items()
         }
 
-    def open_row(self, row: Row[tuple[object, ...]]) -> DataKey:
+    def open_row(self, row: Row[tuple[object, ...]] | KeyRow) -> DataKey:
         """The key in a row of `subject_keys` or `day_keys`, with the pseudonym it would give a subject."""
         return self._unwrap(row, named=True)
 
     def _find_or_make(
-        self, connection: Connection, table: Table, lookups: Iterable[str], now: int, *, named: bool
+        self,
+        connection: Connection,
+        table: Table,
+        lookups: Iterable[str],
+        now: int,
+        made: Mapping[str, KeyRow],
+        *,
+        named: bool,
     ) -> dict[str, DataKey]:
         lookups = list(lookups)
         rows = store.find_keys(connection, table, lookups)
-        return {
-            lookup: self._unwrap(rows[lookup], named=named) if lookup in rows else self._make(lookup, now, named=named)
-            for lookup in lookups
-        }
+        found: dict[str, DataKey] = {}
+        for lookup in lookups:
+            row = rows.get(lookup) or made.get(lookup)
+            found[lookup] = self._make(lookup, now, named=named) if row is None else self._unwrap(row, named=named)
+        return found
 
     def _make(self, lookup: str, now: int, *, named: bool) -> DataKey:
         # Ids grow with time, so that new keys go to the end of every index, not all over it.
         key, key_id = os.urandom(32), (now // 1_000).to_bytes(6).hex() + os.urandom(10).hex()
         wrapped = self._wrap(key, key_id, lookup)
-        row = {"key_id": key_id, "lookup": lookup, "wrapped": wrapped, "created": now}
+        row = KeyRow(key_id, lookup, wrapped, now)
         return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "", row=row)
 
     def rewrap(self, row: Row[tuple[object, ...]]) -> bytes | None:
@@ -161,7 +183,7 @@ class KeyCabinet:
         nonce = os.urandom(12)
         return nonce + self._wrapping[0].encrypt(nonce, key, (key_id + lookup).encode())
 
-    def _unwrap(self, row: Row[tuple[object, ...]], *, named: bool) -> DataKey:
+    def _unwrap(self, row: Row[tuple[object, ...]] | KeyRow, *, named: bool) -> DataKey:
         key_id, lookup = str(row.key_id), str(row.lookup)
         aead, pseudonym = self.unwrap(key_id, lookup, bytes(row.wrapped), named=named)
         return DataKey(key_id=key_id, aead=aead, pseudonym=pseudonym)
@@ -171,7 +193,7 @@ class KeyCabinet:
         key, _ = self._open_wrapped(key_id, lookup, wrapped)
         return AESGCM(key), _pseudonym(key, lookup) if named else ""
 
-    def _open(self, row: Row[tuple[object, ...]]) -> tuple[bytes, bool]:
+    def _open(self, row: Row[tuple[object, ...]] | KeyRow) -> tuple[bytes, bool]:
         return self._open_wrapped(str(row.key_id), str(row.lookup), bytes(row.wrapped))
 
     def _open_wrapped(self, key_id: str, lookup: str, wrapped: bytes) -> tuple[bytes, bool]:

@@ -28,6 +28,7 @@ from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger import rebuild_store as scratch_rows
 from pilotage.ledger import store, store_keeping, tiles
+from pilotage.ledger.counting import count_profiles
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.features import counted_features, feature_reader
 from pilotage.ledger.items import SALT, InterruptedPayload, Item, decision_item, read_private
@@ -35,7 +36,6 @@ from pilotage.ledger.keys import DataKey, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.outcome_counts import Added, count_outcomes
-from pilotage.ledger.packing import count_profiles
 from pilotage.ledger.record import Batch, Event, Interrupted, Leaf, Payload, Plain, decode_leaf
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by

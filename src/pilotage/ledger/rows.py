@@ -33,6 +33,7 @@ __all__ = [
     "origin_of",
     "place_day",
     "placed_row",
+    "sealed_values",
     "split_origin",
 ]
 
@@ -103,11 +104,12 @@ class EventDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 Draft = DecisionDraft | EventDraft
 
-_PLACED = ("leaf", "node", "worker", "journal", "segment", "offset", "length", "key_id")
-DECISION_COLUMNS = (*DecisionDraft.__struct_fields__, *_PLACED, "subject")
-"""The columns of `decisions` in the order of `decision_values`."""
+_PLACED = ("node", "worker", "journal", "offset", "length", "key_id")
+_IN_TREE = ("leaf", "segment")
+DECISION_COLUMNS = (*DecisionDraft.__struct_fields__, *_PLACED, "subject", *_IN_TREE)
+"""The columns of `decisions`: those of `sealed_values`, then where in the tree and in which segment it lies."""
 
-_EVENT_COLUMNS = (*EventDraft.__struct_fields__, *_PLACED)
+_EVENT_COLUMNS = (*EventDraft.__struct_fields__, *_PLACED, *_IN_TREE)
 
 
 def index_row(
@@ -124,14 +126,21 @@ def index_row(
 def placed_row(draft: Draft, pseudonym: str, place: Place) -> dict[str, Any]:
     """The whole row, once the place of its leaf and payload is known."""
     if isinstance(draft, EventDraft):
-        row = dict(zip(_EVENT_COLUMNS, astuple(draft) + _placed(place), strict=True))
+        row = dict(zip(_EVENT_COLUMNS, astuple(draft) + _placed(place) + (place.leaf, place.segment), strict=True))
         return row | {"key_id": ERASED} if place.key_id == WITHHELD else row
     return dict(zip(DECISION_COLUMNS, decision_values(draft, pseudonym, place), strict=True))
 
 
 def decision_values(draft: DecisionDraft, pseudonym: str, place: Place) -> tuple[Any, ...]:
     """The row of `decisions` in the order of `DECISION_COLUMNS`: a third of a mapping's size."""
-    return astuple(draft) + _placed(place) + (pseudonym or None,)
+    return astuple(draft) + _placed(place) + (pseudonym or None, place.leaf, place.segment)
+
+
+def sealed_values(
+    draft: DecisionDraft, origin: str, offset: int, length: int, key_id: str, pseudonym: str
+) -> tuple[Any, ...]:
+    """That row but for its last two values, `leaf` and `segment`: all that is known before its batch is."""
+    return astuple(draft) + split_origin(origin) + (offset, length, key_id, pseudonym or None)
 
 
 def decision_draft(leaf: Plain | Interrupted, payload: Payload | None) -> DecisionDraft:
@@ -182,8 +191,7 @@ def event_draft(event: Event) -> EventDraft:
 
 
 def _placed(place: Place) -> tuple[Any, ...]:
-    node, worker, number = split_origin(place.origin)
-    return place.leaf, node, worker, number, place.segment, place.offset, place.length, place.key_id
+    return *split_origin(place.origin), place.offset, place.length, place.key_id
 
 
 def about(event: Event) -> str:

@@ -220,7 +220,7 @@ class Steward:
         kinds = Counter(item.kind for item in work.items)
         return SealReport(
             size=done.size,
-            decisions=kinds["decision"] + kinds["interrupted"],
+            decisions=len(work.taken.portion.values) + kinds["decision"] + kinds["interrupted"],
             events=kinds["event"],
             interrupted=kinds["interrupted"],
             duplicates=work.duplicates,

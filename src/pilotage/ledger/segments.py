@@ -64,14 +64,21 @@ def segment_path(system: str, day: str, batch: str) -> str:
 
 
 class SegmentBuilder:
-    """Collects the payloads of one segment in memory, then writes the file durably."""
+    """Collects the payloads of one segment in memory, then writes the file durably.
 
-    def __init__(self, path: str, mask_key: bytes) -> None:
-        self.path = path
+    `begun` is what another builder held, `records` how many payloads are in it.
+    """
+
+    def __init__(self, path: str, mask_key: bytes, begun: bytes = MAGIC, records: int = 0) -> None:
+        self.path, self.records = path, records
         self._mask_key = mask_key
-        self._pieces = [MAGIC]
-        self._size = len(MAGIC)
-        self._records = 0
+        self._pieces = [begun]
+        self._size = len(begun)
+
+    @property
+    def content(self) -> bytes:
+        """The file's bytes so far."""
+        return b"".join(self._pieces)
 
     def add(self, payload: SealedPayload) -> tuple[int, int]:
         """Take a payload; its (offset, length) in the file."""
@@ -82,16 +89,16 @@ class SegmentBuilder:
         offset = self._size
         self._pieces.append(record)
         self._size += len(record)
-        self._records += 1
+        self.records += 1
         return offset, len(record)
 
     def write(self, folder: Path) -> Segment:
         """Write the file under the ledger folder, synced with every folder on its way; for the batch leaf."""
-        content = b"".join(self._pieces)
+        content = self.content
         target = folder / self.path
         make_folders(target.parent)
         write_durably(target, content)
-        return Segment(path=self.path, digest=digest(content), records=self._records)
+        return Segment(path=self.path, digest=digest(content), records=self.records)
 
 
 def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:

@@ -70,6 +70,7 @@ __all__ = [
     "head_of",
     "head_sealing",
     "held_of",
+    "key_ids",
     "keys_about",
     "keys_of_decisions",
     "known_segments",
@@ -395,6 +396,12 @@ def find_keys(connection: Connection, table: Table, lookups: Iterable[str]) -> d
     """Key rows of subjects or system-days by lookup."""
     query = select(table).where(table.c.lookup.in_(listed(connection, lookups)))
     return {row.lookup: row for row in connection.execute(query)}
+
+
+def key_ids(connection: Connection, table: Table, lookups: Iterable[str]) -> dict[str, str]:
+    """The key ids of subjects or system-days by lookup."""
+    query = select(table.c.lookup, table.c.key_id).where(table.c.lookup.in_(listed(connection, lookups)))
+    return {row.lookup: row.key_id for row in connection.execute(query)}
 
 
 def find_key(connection: Connection, key_id: str) -> Row[Any] | None:

@@ -76,8 +76,8 @@ def make_keys(world: World, cabinet: KeyCabinet, *subjects: str) -> None:
         of_subjects, of_days = cabinet.gather(
             connection, KeyNeeds(subjects=frozenset(subjects), days=frozenset({("credit", "2026-03-01")})), START
         )
-        store.add_rows(connection, subject_keys, [key.row for key in of_subjects.values() if key.row])
-        store.add_rows(connection, day_keys, [key.row for key in of_days.values() if key.row])
+        store.add_rows(connection, subject_keys, [key.row._asdict() for key in of_subjects.values() if key.row])
+        store.add_rows(connection, day_keys, [key.row._asdict() for key in of_days.values() if key.row])
 
 
 def test_keys_are_found_again_and_differ(world: World) -> None:

@@ -1,0 +1,134 @@
+"""Decisions made ready before their batch is: encrypted, counted, summed; all but their place in the tree.
+
+Whoever reads ahead of the steward makes a portion of the decisions it read. It cannot know yet what will be committed
+before them, so it says what it took for granted: that none of the ids is a leaf, which keys there are, and which there
+are not. The steward takes a portion only if all that `holds`; if not, it does the same work itself. A portion is
+written nowhere but by the steward, in the transaction of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection
+
+from pilotage.ledger import store
+from pilotage.ledger.counting import CountedGroups, counted_in
+from pilotage.ledger.items import Item
+from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds, KeyRow
+from pilotage.ledger.merkle import leaf_hash
+from pilotage.ledger.rows import DECISION_COLUMNS, DecisionDraft, place_day, sealed_values
+from pilotage.ledger.segment_set import Body, Group, SegmentSet, nonces
+from pilotage.ledger.sums import SUMMED, SumKey, sums_of
+from pilotage.ledger.tables import day_keys, subject_keys
+
+__all__ = ["Keys", "Portion", "holds", "prepare", "sums_of_values"]
+
+_DRAFT = len(DecisionDraft.__struct_fields__)
+_KEY_ID = DECISION_COLUMNS.index("key_id")
+_summed = itemgetter(*map(DECISION_COLUMNS.index, SUMMED))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys that a portion was encrypted under: `found` key ids by lookup, and `made` rows, yet to insert."""
+
+    found: dict[str, str] = field(default_factory=dict)
+    made: list[KeyRow] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, keys: Mapping[str, DataKey]) -> Keys:
+        """What is taken for granted by using these keys, given by their lookups."""
+        return cls(
+            found={lookup: key.key_id for lookup, key in keys.items() if key.row is None},
+            made=[key.row for key in keys.values() if key.row is not None],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """Decisions in the order they will have as leaves. `values` are their index rows but for `leaf` and `segment`,
+    `groups` say which segment of `bodies` each lies in, `hashes` are the leaf hashes of `entries`.
+    """
+
+    values: list[tuple[Any, ...]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    bodies: dict[Group, Body] = field(default_factory=dict)
+    subjects: Keys = field(default_factory=Keys)
+    days: Keys = field(default_factory=Keys)
+    counted: CountedGroups = field(default_factory=dict)
+    sums: dict[SumKey, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the decisions."""
+        return [values[0] for values in self.values]
+
+    @property
+    def made(self) -> dict[str, KeyRow]:
+        """The rows of keys that are yet to insert, by lookup."""
+        return {row.lookup: row for row in (*self.subjects.made, *self.days.made)}
+
+    def drafts(self) -> Iterable[DecisionDraft]:
+        """What the index will hold of the decisions, wherever they lie."""
+        return (DecisionDraft(*values[:_DRAFT]) for values in self.values)
+
+    def key_ids(self) -> dict[str, str]:
+        """The id of the key that each decision is encrypted under, by the decision's id."""
+        return {values[0]: values[_KEY_ID] for values in self.values}
+
+
+def prepare(
+    items: Sequence[Item], connection: Connection, cabinet: KeyCabinet, now: int, made: Mapping[str, KeyRow]
+) -> Portion:
+    """A portion of these decisions, all sound and of different ids, in this order. Reads keys, writes nothing.
+
+    `made` are rows of keys by lookup that an earlier portion wants to insert.
+    """
+    days = [(item.system, place_day(item.at)) for item in items]
+    needs = KeyNeeds(
+        subjects=frozenset(item.subject for item in items if item.subject),
+        days=frozenset(day for item, day in zip(items, days, strict=True) if not item.subject),
+    )
+    of_subjects, of_days = cabinet.gather(connection, needs, now, made)
+    segments = SegmentSet(cabinet.mask_key)
+    values: list[tuple[Any, ...]] = []
+    groups: list[Group] = []
+    for item, day, nonce in zip(items, days, nonces(len(items)), strict=True):
+        key, draft = of_subjects[item.subject] if item.subject else of_days[day], item.draft
+        assert isinstance(draft, DecisionDraft)  # noqa: S101 - only decisions are prepared
+        group, offset, length = segments.add(day, key.seal(item.id, item.origin, item.secret, nonce))
+        groups.append(group)
+        values.append(sealed_values(draft, item.origin, offset, length, key.key_id, key.pseudonym))
+    return Portion(
+        values=values,
+        groups=groups,
+        entries=[item.entry for item in items],
+        hashes=[leaf_hash(item.entry) for item in items],
+        bodies=segments.bodies(),
+        subjects=Keys.of({cabinet.subject_lookup(subject): key for subject, key in of_subjects.items()}),
+        days=Keys.of({cabinet.day_lookup(*day): key for day, key in of_days.items()}),
+        counted=counted_in(items),
+        sums=sums_of_values(values),
+    )
+
+
+def sums_of_values(values: Iterable[tuple[Any, ...]]) -> dict[SumKey, dict[str, Any]]:
+    """The sums of index rows, given in the order of `DECISION_COLUMNS`."""
+    return sums_of(map(_summed, values))
+
+
+def holds(portion: Portion, connection: Connection) -> bool:
+    """Whether the ledger is as the portion took for granted."""
+    if store.sealed_ids(connection, portion.ids):
+        return False
+    for table, keys in ((subject_keys, portion.subjects), (day_keys, portion.days)):
+        lookups = [*keys.found, *(row.lookup for row in keys.made)]
+        if store.key_ids(connection, table, lookups) != keys.found:
+            return False
+    return True
