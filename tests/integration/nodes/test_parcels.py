@@ -17,7 +17,7 @@ from pilotage.nodes.service import init_nodes, reader_of
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
 from tests.integration.nodes.node_world import NodeHome, make_node
-from tests.ledger_world import World, decision, in_killed_process
+from tests.ledger_world import World, decision
 
 
 @pytest.fixture
@@ -138,21 +138,3 @@ def test_a_rewritten_history_is_refused_although_the_node_signs_it(edge: NodeHom
     edge.write([decision("eve")])
     with pytest.raises(IntegrityError, match="not what was sent before"):
         take_in(edge, export(edge, tmp_path / "two.tar"))
-
-
-def test_an_import_killed_at_each_write_point_is_resumed(edge: NodeHome, tmp_path: Path) -> None:
-    frames = [decision(f"{i}") for i in range(4)]
-    edge.write(frames[:2])
-    edge.write(frames[2:])
-    source = export(edge, tmp_path / "one.tar")
-    for at in range(8):
-        left = [at]
-
-        def step(_name: str, left: list[int] = left) -> None:
-            left[0] -= 1
-            if left[0] < 0:
-                raise SystemExit(9)
-
-        in_killed_process(lambda step=step: take_in(edge, source, step=step))
-    take_in(edge, source)
-    check(edge.world, frames)

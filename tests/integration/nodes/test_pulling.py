@@ -27,7 +27,7 @@ from pilotage.storage import outbox
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
 from tests.integration.nodes.node_world import ADMIN, NodeHome, make_node
-from tests.ledger_world import START, World, decision, in_killed_process
+from tests.ledger_world import START, World, decision
 
 
 @pytest.fixture
@@ -69,32 +69,6 @@ def test_what_a_node_journalled_is_sealed_once_and_deleted_there(served: NodeHom
     verdict = verify_ledger(served.world.home, served.world.ledger, served.world.keyring)
     assert verdict.ok, verdict.faults
     assert served.node.lag_bytes == 0 and not served.node.fault
-
-
-def test_a_pull_goes_on_after_the_steward_was_killed_at_each_write_point(served: NodeHome) -> None:
-    frames = [decision(f"{i}") for i in range(4)]
-    served.write(frames[:2])
-    served.write(frames[2:])
-    for at in range(6):
-        world = World(home=served.world.home)
-
-        def doomed(world: World = world, at: int = at) -> None:
-            left = [at]
-
-            def step(name: str) -> None:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise SystemExit(9)
-
-            node = NodeHome.__new__(NodeHome)
-            node.__dict__.update(served.__dict__, world=world)
-            node.pull(step=step).round()
-
-        in_killed_process(doomed)
-    pull, steward = served.pull(), served.world.steward()
-    pull.round()
-    assert steward.seal_all().decisions == 4
-    served.world.check(frames, sealed_events(served.world))
 
 
 def test_only_the_stewards_certificate_may_read(served: NodeHome) -> None:
