@@ -25,6 +25,7 @@ from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.ledger.overriding import said_about
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
+from pilotage.ledger.traces import untraced
 from pilotage.rollout.past import in_production
 
 __all__ = ["decisions"]
@@ -122,6 +123,8 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
             ("ledger", f"leaf {row.leaf}, commitment {plain.commitment}"),
         ]
     )
+    if untraced(found):
+        click.echo("the index does not know its trace: run pilotage ledger rebuild-index", err=True)
     _show_beside(beside(installation.ledger(), found, readable))
     if found.payload is None:
         click.echo(f"payload: cannot be read ({found.unreadable})")

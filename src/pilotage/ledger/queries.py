@@ -283,7 +283,7 @@ class Ledger:
             raise NotFound(
                 "no decision of such a trace or request is sealed",
                 got=ref,
-                mend="check the id; a fresh one is sealed within seconds",
+                mend="check the id; those from before an upgrade are found after: pilotage ledger rebuild-index",
             )
         return [_row(DecisionRow, row) for row in found]
 

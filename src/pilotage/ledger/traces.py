@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pilotage.ledger.queries import DecisionRow
+from pilotage.ledger.queries import DecisionRow, RecordedDecision
 
-__all__ = ["TRACE_LIMIT", "TraceNode", "trace_tree", "tree_document"]
+__all__ = ["TRACE_LIMIT", "TraceNode", "trace_tree", "tree_document", "untraced"]
 
 TRACE_LIMIT = 10_000
 """The most decisions of one trace that are shown."""
@@ -31,6 +31,11 @@ class TraceNode:
     after_us: int
     orphan: bool = False
     looped: bool = False
+
+
+def untraced(found: RecordedDecision) -> bool:
+    """Whether the index lacks a decision's trace, which the leaf has: it was sealed before traces were indexed."""
+    return bool(found.plain.trace or found.plain.parent) and not (found.row.trace or found.row.parent)
 
 
 def trace_tree(rows: Sequence[DecisionRow]) -> list[TraceNode]:

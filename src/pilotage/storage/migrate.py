@@ -15,6 +15,7 @@ from pilotage.storage.database import Part, reading, writing
 
 __all__ = ["HEAD", "migrate", "schema_version"]
 
+_WITHOUT_TRACES = ("0001", "0002")
 HEAD = "0012"
 """The newest migration. A constant, so that start-up need not read the folder of migrations; a test holds it true."""
 
@@ -67,3 +68,5 @@ def _upgrade(connection: Connection, part: Part, found: str) -> None:
         )
     command.upgrade(config, "head")
     _log.info("upgraded the %s database from %s to %s", part, found or "empty", HEAD)
+    if part == "ledger" and found in _WITHOUT_TRACES:
+        _log.warning("decisions sealed until now are found by trace only after: pilotage ledger rebuild-index")

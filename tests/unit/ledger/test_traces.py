@@ -14,8 +14,11 @@ from pilotage.errors import NotFound
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.queries import DecisionRow
+from pilotage.ledger.rebuild import rebuild_index
 from pilotage.ledger.record import Payload, Times
-from pilotage.ledger.traces import trace_tree
+from pilotage.ledger.tables import decisions
+from pilotage.ledger.traces import trace_tree, untraced
+from pilotage.storage.database import writing
 from tests.ledger_world import START, chunk, decision, frame_id, make_world, opened, plain_and_secret
 
 ROW = DecisionRow(
@@ -87,3 +90,19 @@ def test_a_sealed_trace_with_tools_and_a_stream_that_broke_off(tmp_path: Path) -
     assert [each.id for each in world.queries.trace(request)] == [a]
     with pytest.raises(NotFound):
         world.queries.trace("nothing")
+
+
+def test_a_decision_from_before_traces_were_indexed_says_what_to_do(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    world.write([decision(trace="ab" * 16), decision()])
+    world.steward().seal_all()
+    traced = [world.queries.decision(row.id) for row in world.queries.decisions()]
+    assert not any(map(untraced, traced))
+    with writing(world.ledger) as connection:
+        connection.execute(decisions.update().values(trace=""))
+    assert sorted(untraced(world.queries.decision(each.row.id)) for each in traced) == [False, True]
+    with pytest.raises(NotFound, match="rebuild-index"):
+        world.queries.trace("ab" * 16)
+    rebuild_index(world.steward(), lambda release: None)
+    [row] = world.queries.trace("ab" * 16)
+    assert not untraced(world.queries.decision(row.id))

@@ -17,7 +17,7 @@ from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.overriding import said_about
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
 from pilotage.ledger.said import SAID
-from pilotage.ledger.traces import TRACE_LIMIT, trace_tree
+from pilotage.ledger.traces import TRACE_LIMIT, trace_tree, untraced
 from pilotage.releases.store import list_releases
 from pilotage.replay.explanations import KeptExplanation
 from pilotage.replay.model import ReplayVerdict
@@ -148,6 +148,7 @@ class _DecisionPages:
             plain=found.plain,
             payload=payload,
             unreadable=found.unreadable,
+            untraced=untraced(found),
             may_read=may_read,
             release_name=self._release_name(found),
             features=list(zip(payload.names, payload.features, strict=False)) if payload else [],
