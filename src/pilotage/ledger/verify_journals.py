@@ -17,6 +17,7 @@ from pilotage.ledger.intake import StreamBox
 from pilotage.ledger.journal_reader import JournalFile, OpenedFrame, journal_files, read_frames
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.record import Plain
+from pilotage.ledger.verify_kept import GoneLeaf
 from pilotage.ledger.verify_rows import Row
 
 __all__ = ["JournalAudit"]
@@ -89,6 +90,9 @@ class JournalAudit:
     def meet(self, first: int, entries: Sequence[object]) -> None:
         """Leaves of the tree from index `first` on: the frames that were to become them are found."""
         for index, entry in enumerate(entries, first):
+            if isinstance(entry, GoneLeaf):  # a worker's last file outlives the entries of its decisions
+                self._expected.pop(entry.row["id"], None)
+                self._streams.pop(entry.row["id"], None)
             if not isinstance(entry, bytes):
                 continue
             try:

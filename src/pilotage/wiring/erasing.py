@@ -18,7 +18,7 @@ from pilotage.storage.database import reading
 from pilotage.systems.store import list_systems
 from pilotage.wiring.installation import Installation
 
-__all__ = ["clear_journals", "erase_person", "floors_of"]
+__all__ = ["clear_journals", "erase_person", "floors_of", "succeed_journal"]
 
 _WAIT_S = 10.0
 _PAUSE_S = 0.1
@@ -65,13 +65,13 @@ def clear_journals(
             break
         for file in left:
             if file.newest and file.finished and file.node == installation.settings.node:
-                _succeed(installation, file)
+                succeed_journal(installation, file)
         time.sleep(_PAUSE_S)
     until = max((_end_of(file) for file in left), default=0)
     return replace(report, journals=tuple(file.name for file in left), copies_until=until)
 
 
-def _succeed(installation: Installation, file: JournalFile) -> None:
+def succeed_journal(installation: Installation, file: JournalFile) -> None:
     """No worker lives that would begin the next file: begin and end it here, so that this one can go."""
 
     async def begin() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pilotage.access.model import Person, require
 from pilotage.errors import InputError
 from pilotage.kernel.clock import now_us
+from pilotage.ledger.journal_reader import journal_files, read_frames
 from pilotage.ledger.retention import Floor, after, in_words, retention_floors
 from pilotage.ledger.retention_rules import list_rules, set_rule, with_rules
 from pilotage.ledger.retiring import Policy, StoredSegment, finish, retire, survey
@@ -16,6 +17,7 @@ from pilotage.ledger.sealing import Steward
 from pilotage.storage.database import reading
 from pilotage.systems.model import AISystem
 from pilotage.systems.store import find_system, list_systems
+from pilotage.wiring.erasing import succeed_journal
 from pilotage.wiring.installation import Installation
 
 __all__ = [
@@ -171,7 +173,10 @@ def enforce_now(installation: Installation, steward: Steward, actor: str) -> Enf
     finish(installation.home.ledger, installation.ledger_engine)
     finish_entries(installation.home.ledger, installation.ledger_engine)
     found = survey(installation.ledger_engine, installation.control, policies)
-    payloads = retire(steward, [segment for segment in found if segment.due(now)], actor)
+    over = [segment for segment in found if segment.due(now)]
+    if over:
+        _leave_no_copy(installation, steward)
+    payloads = retire(steward, over, actor)
     rules = {system: in_words(policy.entries) for system, policy in policies.items()}
     due = [bundle for bundle in _bundles(installation, policies) if bundle.due(now)]
     entries = retire_entries(steward, due, actor, rules)
@@ -183,6 +188,15 @@ def enforce_now(installation: Installation, steward: Steward, actor: str) -> Enf
         entries=entries.entries,
         events=(*payloads.events, *entries.events),
     )
+
+
+def _leave_no_copy(installation: Installation, steward: Steward) -> None:
+    """The last journal of a worker that is gone is never succeeded by itself: it would outlive its payloads."""
+    for file in journal_files(installation.home.journal):
+        ended = file.newest and file.finished and file.node == installation.settings.node
+        if ended and any(True for _ in read_frames(file, steward.keyring.steward)):
+            succeed_journal(installation, file)
+    steward.seal_all()
 
 
 def _bundles(installation: Installation, policies: dict[str, Policy]) -> list[StoredBundle]:

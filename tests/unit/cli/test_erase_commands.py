@@ -138,7 +138,9 @@ def test_retention_shows_first_and_deletes_only_when_told(
     [shown] = [each for each in do("retention", "show", role="auditor")["systems"] if each["system"] == "credit"]
     assert shown["due"] == 1 and shown["due_records"] == 7
     assert "forbidden" in do("retention", "enforce", role="auditor", code=1)
+    assert [path.name for path in (home / "journal" / "node").glob("*.log")] == ["0-1.log"]
     done = do("retention", "enforce")
+    assert [path.name for path in (home / "journal" / "node").glob("*.log")] == ["0-2.log"], "no copy is left"
     assert (done["segments"], done["records"]) == (shown["due"], shown["due_records"])
     assert do("retention", "enforce")["segments"] == 0
     assert do("audit", "verify", role="auditor")["ok"]

@@ -132,6 +132,16 @@ def test_a_bundle_goes_once_all_in_it_may_and_everything_else_holds(either: Worl
     assert [each.past is not None for each in world.queries.recorded(listed)] == [r.outcome == PAST for r in listed]
 
 
+def test_a_workers_last_journal_may_outlive_the_entries(world: World) -> None:
+    world.write([decision(f"p{n}") for n in range(300)])
+    world.steward(clock=lambda: START).seal_all()
+    assert list(world.home.journal.rglob("*.log")), "nothing has succeeded it"
+    without_payloads(world)
+    assert retire_entries(world.steward(clock=lambda: LATER), due(world), "officer", RULES).entries == 256
+    report = verify_ledger(world.home, world.ledger, world.keyring)
+    assert report.ok, report.faults[:3]
+
+
 def test_receipts_of_what_went_still_hold(world: World) -> None:
     frames = deleted(world)
     leaf = leaf_hash(frames[7][1]).hex()
