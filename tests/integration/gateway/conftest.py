@@ -145,10 +145,13 @@ class Stand:
             Key(id="other", sha256=hashlib.sha256(OTHER.encode()).hexdigest(), scopes=["decide:elsewhere"]),
         ]
 
-    def start(self, *, wait: bool = True, prefix: tuple[str, ...] = (), number: int = 0, **options) -> Worker:
+    def start(
+        self, *, wait: bool = True, prefix: tuple[str, ...] = (), number: int = 0, port: int = 0, **options
+    ) -> Worker:
         """Start a worker; `options` are `limits`, `request_s` and `file_bytes`."""
         with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
             listener.listen(256)
             log = self.home.root / f"worker-{len(self.workers)}.log"
             arguments = [str(self.home.root), str(listener.fileno()), str(number), json.dumps(options)]

@@ -1,0 +1,1 @@
+"""The client of a gateway: `pilotage.Client` and `pilotage.AsyncClient`."""
