@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from pilotage.errors import IntegrityError, NotFound, PilotageError
 from pilotage.ledger.items import SALT
@@ -46,6 +47,12 @@ class PayloadOpener:
         if cabinet is not None and wanted:
             with reading(engine) as connection:
                 self._keys = cabinet.find_all(connection, wanted)
+
+    def fetch(self, connection: Connection, row: Placed) -> None:
+        """Take the key of one row in the transaction that found the row: a second one costs as much again."""
+        if self._cabinet is not None and row.key_id != ERASED:
+            with suppress(NotFound):
+                self._keys[row.key_id] = self._cabinet.find(connection, row.key_id)
 
     def secret(self, row: Placed, committed: str) -> tuple[bytes | None, str]:
         """(salt ‖ payload, "") or (None, why it cannot be read)."""

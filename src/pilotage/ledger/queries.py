@@ -261,13 +261,17 @@ class Ledger:
 
     def decision(self, id_: str) -> RecordedDecision:
         """One decision by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
+        opener = PayloadOpener(self._folder, self._engine, self._cabinet)
         with reading(self._engine) as connection:
             found = store.find_row(connection, decisions, id_)
-        if found is None:
-            raise NotFound(
-                "no such decision is sealed", got=id_, mend="check the id; a fresh one is sealed within seconds"
-            )
-        return next(iter(self.recorded([_row(DecisionRow, found)])))
+            if found is None:
+                raise NotFound(
+                    "no such decision is sealed", got=id_, mend="check the id; a fresh one is sealed within seconds"
+                )
+            row: DecisionRow = _row(DecisionRow, found)
+            if row.outcome != PAST:
+                opener.fetch(connection, row)
+        return self._past(row) if row.outcome == PAST else self._recorded(row, self.entry(row.leaf), opener)
 
     def trace(self, ref: str, limit: int = 10_000) -> list[DecisionRow]:
         """The decisions of one trace, or of one request, the oldest first and at most `limit`.
@@ -397,21 +401,16 @@ class Ledger:
     def prove(self, id_: str) -> str:
         """A tlog-proof of a decision or an event, against the newest checkpoint that a witness confirmed and that
         covers it, else against the published one. Raises NotFound."""
-        index, published = self.leaf_of(id_), self.checkpoint()
-        cosigned = newest_covering(self._folder, index, self._keys())
+        with reading(self._engine) as connection:
+            index, keys = _leaf_of(connection, id_), self._keys_in(connection)
+        published = self.checkpoint()
+        cosigned = newest_covering(self._folder, index, keys)
         return make_proof(self._folder, index, cosigned or published)
 
     def leaf_of(self, id_: str) -> int:
         """The leaf of a decision or an event. Raises NotFound."""
         with reading(self._engine) as connection:
-            row = store.find_row(connection, decisions, id_) or store.find_row(connection, events, id_)
-        if row is None:
-            raise NotFound(
-                "no such decision or event is sealed",
-                got=id_,
-                mend="check the id; a fresh one is sealed within seconds",
-            )
-        return int(row.leaf)
+            return _leaf_of(connection, id_)
 
     def checkpoint_with_cosignatures(self) -> str:
         """The published checkpoint with the lines of the witnesses that confirmed exactly it. Raises NotFound."""
@@ -461,15 +460,28 @@ class Ledger:
 
     def _keys(self) -> Sequence[KeyPeriod]:
         """The log's verifier keys; none without a keyring, so that no cosignature is believed then."""
-        if self._keyring is None:
-            return ()
         with reading(self._engine) as connection:
-            return key_periods(connection, self._keyring)
+            return self._keys_in(connection)
+
+    def _keys_in(self, connection: Connection) -> Sequence[KeyPeriod]:
+        return () if self._keyring is None else key_periods(connection, self._keyring)
 
     def _require_cabinet(self) -> KeyCabinet:
         if self._cabinet is None:
             raise NotFound("no keyring: subjects cannot be looked up", mend="run this where the keyring is")
         return self._cabinet
+
+
+def _leaf_of(connection: Connection, id_: str) -> int:
+    """The leaf of a decision or an event. Raises NotFound."""
+    row = store.find_row(connection, decisions, id_) or store.find_row(connection, events, id_)
+    if row is None:
+        raise NotFound(
+            "no such decision or event is sealed",
+            got=id_,
+            mend="check the id; a fresh one is sealed within seconds",
+        )
+    return int(row.leaf)
 
 
 def _plain_conditions(wanted: DecisionFilter) -> dict[str, Any]:
