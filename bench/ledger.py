@@ -2,6 +2,7 @@
 
     make bench-ledger                    a million decisions on SQLite, then on PostgreSQL where it is installed
     make bench-ledger ARGS=--quick       20,000 of them, for a look
+    make bench-ledger ARGS="--system-days 10000"      ten thousand data keys of system-days
     make bench-ledger ARGS="--decisions 200000 --only sqlite --keep /some/folder"
 
 Journals are written by the real writer, 70 % of the decisions with a subject of their own, and sealed with their
@@ -281,6 +282,16 @@ def measure(root: Path, decisions: int, url: str) -> dict[str, float]:
     return figures
 
 
+def _measured(root: Path, decisions: int, system_days: int | None, url: str) -> dict[str, float]:
+    if not system_days:
+        return measure(root, decisions, url)
+    from system_days import measure_system_days
+
+    figures = measure_system_days(root, system_days, url, say)
+    say("  " + ", ".join(f"{key} {value:,}" for key, value in figures.items()))
+    return figures
+
+
 @contextlib.contextmanager
 def database(name: str) -> Iterator[str | None]:
     """The URL of a fresh database, empty for SQLite; None when its server is not installed."""
@@ -301,6 +312,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("sqlite", "postgresql"), default="")
     parser.add_argument("--dir", type=Path, default=BENCH / "results", help="where the homes are made, and removed")
     parser.add_argument("--keep", type=Path, help="make the SQLite home here, and leave it")
+    parser.add_argument("--system-days", type=int, help="instead: what so many system-days cost, 100 systems a day")
     parser.add_argument("--journals-only", action="store_true", help="with --keep: write the journals, seal nothing")
     chosen = parser.parse_args()
     decisions = 20_000 if chosen.quick else chosen.decisions
@@ -316,9 +328,10 @@ def main() -> int:
                 if url is None:
                     say(f"{name} is not installed: left out")
                     continue
-                say(f"{decisions:,} decisions on {name}")
+                what = "system-days" if chosen.system_days else "decisions"
+                say(f"{chosen.system_days or decisions:,} {what} on {name}")
                 root = chosen.keep if chosen.keep and name == "sqlite" else work / "home"
-                figures[name] = measure(root, decisions, url)
+                figures[name] = _measured(root, decisions, chosen.system_days, url)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(figures))
