@@ -64,6 +64,12 @@ MEANINGS = {
     "pull_lag_mib": ("", str(Settings.pull_lag_mib), "The same, for this many MiB that are not here yet."),
     "pull_mib_s": ("", str(Settings.pull_mib_s), "How many MiB a second the steward pulls from one node at most."),
     "node": ("", "the machine's name", "This machine's name in journal paths: letters, digits, hyphens."),
+    "max_body_mib": (
+        "",
+        str(Settings.max_body_mib),
+        "How many MiB the body of a request to decide may have, at most 31. Beyond 1 MiB a request must say its "
+        "length, and a worker holds four such bodies at once: with 31 that is about 0.7 GiB of memory for each worker.",
+    ),
     "trusted_proxies": (
         "",
         "none",

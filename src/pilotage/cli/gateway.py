@@ -9,6 +9,7 @@ import click
 from pilotage.cli.identity import settings_of
 from pilotage.cli.main import Chosen
 from pilotage.gateway.idempotency import Idempotency
+from pilotage.gateway.limit import Limits
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.worker import serve
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
@@ -35,6 +36,7 @@ def gateway(chosen: Chosen, worker: int, fd: int | None, host: str | None, gatew
             worker=worker,
             sockets=[listener(fd, settings.host, settings.gateway_port)],
             database_url=settings.database_url,
+            limits=Limits(body_bytes=settings.max_body_mib << 20),
             peers=Peers(settings.trusted_proxies),
             idempotency=Idempotency(
                 settings.home.idempotency,

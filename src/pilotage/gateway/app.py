@@ -19,7 +19,7 @@ from pilotage.gateway.describe import describe
 from pilotage.gateway.direct import Direct, DirectConnection
 from pilotage.gateway.headers import Headers, read_headers
 from pilotage.gateway.idempotency import REPLAYED, Idempotency
-from pilotage.gateway.limit import Limits, Rates, Receive, read_body
+from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
 from pilotage.gateway.metrics import Metrics
@@ -91,6 +91,7 @@ class Gateway:
         self.metering: Metering | None = None
         self.metrics = Metrics(f"{node}/{worker}", self._gauges)
         self._rates = Rates(self.limits)
+        self._large = LargeBodies(self.limits)
         self._clock = clock
 
     @property
@@ -196,8 +197,10 @@ class Gateway:
         self, receive: Receive, live: LiveSystem, admitted: _Admitted, spend: Spend | None = None
     ) -> Reply:
         """The address `decide`."""
-        body = await read_body(receive, admitted.headers.length, admitted.serving.plan.max_body_bytes)
-        return await self._once(admitted, body, lambda: self._decide(live, body, admitted, spend))
+        length = admitted.headers.length
+        with self._large.room(length, admitted.serving.plan.max_body_bytes) as most:
+            body = await read_body(receive, length, most)
+            return await self._once(admitted, body, lambda: self._decide(live, body, admitted, spend))
 
     async def _metered(self, admitted: _Admitted, live: LiveSystem, work: Callable[[Spend], Awaitable[Reply]]) -> Reply:
         """Work on a request of one row, or more, that every limit holding for it allows. Raises Denied 429.

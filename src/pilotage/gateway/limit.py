@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pilotage.gateway.reply import Denied
 
-__all__ = ["Limits", "Rates", "Receive", "TokenBucket", "read_body"]
+__all__ = ["LargeBodies", "Limits", "Rates", "Receive", "TokenBucket", "read_body"]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """A worker's own limits; body size and rows come from the plan. Rates are rows a second for each key.
+    """A worker's own limits; rows come from the plan. Rates are rows a second for each key.
 
-    `in_flight` requests are worked on at once; more are told to come back.
+    `in_flight` requests are worked on at once; more are told to come back. A request to decide may have `body_bytes`
+    where that is more than the plan's; of bodies beyond the plan's size `large_bodies` are held at once.
     """
 
     rate: float = 100_000.0
     burst: float = 200_000.0
     in_flight: int = 2_000
+    body_bytes: int = 0
+    large_bodies: int = 4
 
 
 class TokenBucket:
@@ -77,6 +82,38 @@ class Rates:
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if key in live}
 
 
+class LargeBodies:
+    """Room for bodies beyond the usual size: so many at once, so that a worker's memory stays bounded.
+
+    Such a body must say its length beforehand.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._most, self._at_once = limits.body_bytes, limits.large_bodies
+        self._held = 0
+
+    @contextmanager
+    def room(self, length: bytes, usual: int) -> Iterator[int]:
+        """The most bytes that a body of this declared length may have, while the context lasts. Raises Denied 503."""
+        declared = int(length) if length and len(length) <= _DIGITS else 0
+        if not usual < declared <= self._most:
+            yield usual if declared <= usual else max(usual, self._most)
+            return
+        if self._held >= self._at_once:
+            raise Denied(
+                "too many large requests are being worked on",
+                status=503,
+                code="overloaded",
+                mend="try again in a second",
+                headers=[(b"retry-after", b"1")],
+            )
+        self._held += 1
+        try:
+            yield self._most
+        finally:
+            self._held -= 1
+
+
 def too_large(limit: int, got: object) -> Denied:
     """The denial of a body over the limit."""
     return Denied(
@@ -95,7 +132,7 @@ async def read_body(receive: Receive, length: bytes, limit: int) -> bytes:
     `length` is the declared one, empty when there is none: it is checked before the first byte is read. How long a
     body may take is bounded by the protocol.
     """
-    if length and (len(length) > 18 or int(length) > limit):
+    if length and (len(length) > _DIGITS or int(length) > limit):
         raise too_large(limit, length.decode("latin-1"))
     message = await receive()
     body: bytes = message.get("body", b"")

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from pilotage.kernel.chunks import weighed
 from pilotage.ledger.columns import COLUMNS, PAYLOAD_COLUMNS, TEXT_FORMATS, payload_values, row_values
 from pilotage.ledger.parquet import parquet_table
 from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger
@@ -86,9 +87,7 @@ class Export:
     def _pages(self, progress: Progress) -> Iterator[list[Sequence[Any]]]:
         done = 0
         for page in self.ledger.each(self.wanted, before=self.before):
-            step = _PAYLOAD_PAGE if self.payload else len(page)
-            for start in range(0, len(page), step):
-                some = page[start : start + step]
+            for some in weighed(page, lambda row: row.length, most=_PAYLOAD_PAGE) if self.payload else [page]:
                 yield self._values(some)
                 done += len(some)
                 progress(done)

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from pilotage.errors import Conflict, InputError
+from pilotage.kernel.chunks import weighed
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.columns import COLUMNS, PAYLOAD_COLUMNS, payload_values, row_values
 from pilotage.ledger.parquet import parquet_table
@@ -146,8 +147,7 @@ def _decisions(
     done = 0
     for page in ledger.each(DecisionFilter(), before=end):
         fresh = [row for row in page if row.leaf >= first]
-        for start in range(0, len(fresh), _STEP if payload else len(fresh) or 1):
-            some = fresh[start : start + (_STEP if payload else len(fresh))]
+        for some in weighed(fresh, lambda row: row.length, most=_STEP) if payload else filter(None, [fresh]):
             if payload:
                 found = ledger.recorded(some)
                 yield [

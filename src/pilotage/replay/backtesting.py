@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from pilotage.errors import NotFound
 from pilotage.evaluation.realised import truth
 from pilotage.evidence.model import Evidence
 from pilotage.evidence.store import find, record
+from pilotage.kernel.chunks import weighed
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.outcomes import Outcomes
@@ -97,9 +97,7 @@ def backtest(
 
 
 def _chunks(each: Iterable[Read]) -> Iterator[list[Read]]:
-    source = iter(each)
-    while chunk := list(islice(source, _CHUNK)):
-        yield chunk
+    return weighed(each, lambda read: read[0].length, most=_CHUNK)
 
 
 def _try(

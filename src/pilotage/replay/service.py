@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 from pilotage.errors import IntegrityError, NotFound, PilotageError
+from pilotage.kernel.chunks import weighed
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.releases.load import open_release
 from pilotage.replay.compare import compare, hindrance, question_of, unreplayable
@@ -49,7 +49,7 @@ class Replayer:
     def verdicts(self, decisions: Iterable[RecordedDecision]) -> Iterator[ReplayVerdict]:
         """One verdict a decision, in order, a chunk at a time. Raises Unavailable when a process fails."""
         each = iter(decisions)
-        while chunk := list(islice(each, CHUNK)):
+        for chunk in weighed(each, lambda decision: decision.row.length, most=CHUNK):
             yield from self._chunk(chunk)
 
     def _chunk(self, decisions: Sequence[RecordedDecision]) -> list[ReplayVerdict]:

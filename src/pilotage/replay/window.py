@@ -6,9 +6,9 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from pilotage.errors import InputError, PilotageError
+from pilotage.kernel.chunks import weighed
 from pilotage.kernel.clock import parse_time
 from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger, RecordedDecision
 
@@ -81,8 +81,7 @@ def _pages(ledger: Ledger, window: Window) -> Iterator[DecisionRow]:
 
 def read_each(ledger: Ledger, rows: Iterable[DecisionRow]) -> Iterator[tuple[DecisionRow, RecordedDecision | str]]:
     """Each row with its record, or with why the record cannot be read: one damaged leaf must not end a replay."""
-    source = iter(rows)
-    while chunk := list(islice(source, _READ)):
+    for chunk in weighed(rows, lambda row: row.length, most=_READ):
         try:
             found: list[RecordedDecision | str] = [*ledger.recorded(chunk)]
         except PilotageError:

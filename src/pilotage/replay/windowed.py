@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 
 from sqlalchemy import Engine
 
+from pilotage.kernel.chunks import weighed
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
 from pilotage.releases.store import list_releases
 from pilotage.replay.model import ReplayVerdict
@@ -46,9 +46,7 @@ def replay_window(
 
 
 def _chunks(each: Iterable[Read]) -> Iterator[list[Read]]:
-    source = iter(each)
-    while chunk := list(islice(source, CHUNK)):
-        yield chunk
+    return weighed(each, lambda read: read[0].length, most=CHUNK)
 
 
 def _verdicts(chunk: Sequence[Read], replayer: Replayer) -> Iterator[ReplayVerdict]:

@@ -14,6 +14,9 @@ from pilotage.storage.home import Home
 
 __all__ = ["Settings"]
 
+_MOST_BODY_MIB = 31
+"""The record holds the request and, of a text feature, its value too: both must fit a frame of 64 MiB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -22,6 +25,8 @@ class Settings:
     `home`: where state lives. `database_url`: a PostgreSQL URL, or None for the embedded SQLite files. `host`: the
     address to listen on. `gateway_port`, `console_port`: 0 picks a free one. `workers`: gateway processes. `node`: this
     machine's name in journal paths. `keyring_command`: prints the keyring, or the secret that opens its file.
+
+    `max_body_mib`: the largest body of a request to decide.
 
     `trusted_proxies`: networks whose `X-Forwarded-For` says who asks the gateway.
 
@@ -45,6 +50,7 @@ class Settings:
     pull_lag_s: int = 60
     pull_lag_mib: int = 256
     pull_mib_s: int = 64
+    max_body_mib: int = 1
     trusted_proxies: tuple[Network, ...] = ()
     idempotency_hours: int = 24
     idempotency_mib: int = 1_024
@@ -72,6 +78,7 @@ class Settings:
             pull_lag_s=_whole(value("pull_lag_s", cls.pull_lag_s), "pull_lag_s", 1, 31_536_000),
             pull_lag_mib=_whole(value("pull_lag_mib", cls.pull_lag_mib), "pull_lag_mib", 1, 1 << 30),
             pull_mib_s=_whole(value("pull_mib_s", cls.pull_mib_s), "pull_mib_s", 1, 1 << 20),
+            max_body_mib=_whole(value("max_body_mib", cls.max_body_mib), "max_body_mib", 1, _MOST_BODY_MIB),
             trusted_proxies=_networks(str(value("trusted_proxies", "")), "trusted_proxies"),
             idempotency_hours=_whole(value("idempotency_hours", cls.idempotency_hours), "idempotency_hours", 1, 8_760),
             idempotency_mib=_whole(value("idempotency_mib", cls.idempotency_mib), "idempotency_mib", 1, 1 << 20),

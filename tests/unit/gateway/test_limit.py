@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotage.gateway.limit import Limits, Rates, TokenBucket, read_body
+from pilotage.gateway.limit import LargeBodies, Limits, Rates, TokenBucket, read_body
 from pilotage.gateway.reply import Denied
 
 
@@ -82,3 +82,32 @@ def test_each_key_has_its_own_bucket():
     assert dict(caught.value.headers)[b"retry-after"] == b"1000"
     rates.keep(["two"])
     rates.take("one")
+
+
+def test_large_bodies_have_room_for_a_few_at_once_and_must_say_their_length():
+    rooms = LargeBodies(Limits(body_bytes=1_000, large_bodies=2))
+
+    def most(length):
+        with rooms.room(length, 10) as found:
+            return found
+
+    assert [most(each) for each in (b"", b"10", b"11", b"1000", b"1001", b"9" * 40)] == [
+        10,
+        10,
+        1_000,
+        1_000,
+        1_000,
+        10,
+    ]
+    with rooms.room(b"500", 10), rooms.room(b"600", 10):
+        with pytest.raises(Denied) as caught, rooms.room(b"11", 10):
+            raise AssertionError("there was room")
+        assert (caught.value.status, caught.value.code) == (503, "overloaded")
+        assert most(b"9") == 10, "usual ones always have room"
+    assert most(b"500") == 1_000
+    with pytest.raises(ValueError), rooms.room(b"500", 10), rooms.room(b"500", 10):
+        raise ValueError
+    assert most(b"500") == 1_000, "also after a failure"
+    plain = LargeBodies(Limits())
+    with plain.room(b"11", 10) as found:
+        assert found == 10

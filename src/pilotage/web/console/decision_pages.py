@@ -33,6 +33,10 @@ from pilotage.web.filters import FIELDS, FILTERS, decision_filter, page_of
 
 __all__ = ["routes"]
 
+_MOST_SHOWN = 65_536
+"""Bytes of a request that a page shows: it may have 31 MiB."""
+
+_MOST_VALUE = 400
 _PAGE = 50
 _MOST_BARS = 10
 
@@ -151,9 +155,12 @@ class _DecisionPages:
             untraced=untraced(found),
             may_read=may_read,
             release_name=self._release_name(found),
-            features=list(zip(payload.names, payload.features, strict=False)) if payload else [],
+            features=[(name, _short(value)) for name, value in zip(payload.names, payload.features, strict=False)]
+            if payload
+            else [],
             faults={str(fault.get("path")): fault for fault in payload.faults} if payload else {},
-            request_text=_pretty(payload.request) if payload else "",
+            request_text=_pretty(payload.request[:_MOST_SHOWN]) if payload else "",
+            request_left=max(0, len(payload.request) - _MOST_SHOWN) if payload else 0,
             sent=payload.chunks if isinstance(payload, InterruptedPayload) else [],
             explanation=explanation,
             kept=kept,
@@ -211,6 +218,10 @@ class _DecisionPages:
 def _both(verdict: ReplayVerdict) -> list[tuple[str, Any, Any]]:
     names = dict.fromkeys((*verdict.recorded, *verdict.replayed))
     return [(name, verdict.recorded.get(name), verdict.replayed.get(name)) for name in names]
+
+
+def _short(value: Any) -> Any:
+    return value if not isinstance(value, str) or len(value) <= _MOST_VALUE else f"{value[:_MOST_VALUE]}…"
 
 
 def _pretty(content: bytes) -> str:
