@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine
 
-from pilotage.errors import IntegrityError
+from pilotage.errors import Gone, IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger import rebuild_store as scratch_rows
 from pilotage.ledger import store, store_keeping, tiles
@@ -179,7 +179,12 @@ class _Making:
             left = kept.entries(number, end - at + offset)
             for fault in faults.found:
                 raise _changed(f"{fault.place}: {fault.what}", fault.got, fault.expected)
-            yield from tiles.read_entries(folder, at, end) if left is None else filter(None, left[offset:])
+            try:
+                yield from tiles.read_entries(folder, at, end) if left is None else filter(None, left[offset:])
+            except Gone as error:
+                raise _changed(
+                    f"bundle {number} is gone, and no event tells of it", error.what, "its entries"
+                ) from error
             at = end
 
     def _learn_retired(self, size: int) -> None:

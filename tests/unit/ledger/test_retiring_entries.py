@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import delete, update
 
 from pilotage.errors import Gone, IntegrityError
+from pilotage.kernel.digests import digest
 from pilotage.ledger.about import emit_about
 from pilotage.ledger.erasure import place_hold, release_hold
-from pilotage.ledger.kept import PAST, kept_path
+from pilotage.ledger.kept import PAST, KeptBundle, Stub, kept_path, pack_kept
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.outside import Outside, OutsideAudit, Receipt
 from pilotage.ledger.proofs import verify_proof
@@ -23,10 +24,12 @@ from pilotage.ledger.retiring import Policy, retire, survey
 from pilotage.ledger.retiring_entries import StoredBundle, finish_entries, retire_entries, survey_entries
 from pilotage.ledger.said import OUTCOME
 from pilotage.ledger.said_tables import outcomes
+from pilotage.ledger.signing import KeyPeriod
 from pilotage.ledger.tables import decision_sums, decisions, events
-from pilotage.ledger.tiles import read_entry, tile_path
+from pilotage.ledger.tiles import published_tile, read_entry, tile_path, unpack_entries
 from pilotage.ledger.verify import verify_ledger
 from pilotage.ledger.verify_since import verify_since
+from pilotage.ledger.witness import LogTiles, check_next
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit
 from tests.ledger_world import START, Frame, World, decision, frame_id, in_killed_process, make_world
@@ -267,3 +270,37 @@ def test_who_approved_is_kept_when_the_systems_payloads_go(world: World) -> None
     [row] = world.queries.events("approval.granted")
     assert world.queries.event(row.id).private == {"name": "Olga"}
     assert verify_ledger(world.home, world.ledger, world.keyring).ok
+
+
+def test_a_witness_goes_on_from_before_the_deletion_to_after_it(world: World) -> None:
+    filled(world)
+    keys = [KeyPeriod(vkey=world.vkey)]
+
+    def shown(size: int) -> LogTiles:
+        return LogTiles(size, lambda *tile: published_tile(world.home.ledger, *tile, size))
+
+    held = check_next(None, world.queries.checkpoint(), keys, shown).held
+    without_payloads(world)
+    retire_entries(world.steward(clock=lambda: LATER), due(world), "officer", RULES)
+    found = check_next(held, world.queries.checkpoint(), keys, shown)
+    assert found.held.size > held.size and found.proof
+    with pytest.raises(Gone):
+        published_tile(world.home.ledger, "entries", 0, 256, found.held.size)
+
+
+def test_a_deletion_that_no_leaf_tells_of_is_found(world: World) -> None:
+    deleted(world)
+    bundle, forged = tile_path(world.home.ledger, "entries", 1), kept_path(world.home.ledger, 1)
+    entries: list[bytes | Stub] = list(unpack_entries(bundle.read_bytes(), bundle))
+    entries[200] = Stub("01a2", START, "credit", 0)
+    content = pack_kept(KeptBundle(number=1, segments=["segments/credit/x.seg"], entries=entries, sums=[]))
+    forged.write_bytes(content)
+    bundle.unlink()
+    with writing(world.ledger) as connection:
+        [row] = connection.execute(events.select().where(events.c.kind == "retention.entries")).all()
+        facts = {**row.facts, "bundles": {**row.facts["bundles"], "1": digest(content)}}
+        connection.execute(update(events).where(events.c.leaf == row.leaf).values(facts=facts))
+    report = verify_ledger(world.home, world.ledger, world.keyring)
+    assert f"events facts of leaf {row.leaf}" in {fault.place for fault in report.faults}
+    with pytest.raises(IntegrityError):
+        rebuild_index(world.steward(), lambda release: None)
