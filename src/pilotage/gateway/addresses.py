@@ -61,6 +61,12 @@ ADDRESSES = (
         methods={"GET": "200 when it can decide, else 503 with the reason."},
     ),
     Address(name="metrics", template="/metrics", access="open", methods={"GET": "Prometheus text."}),
+    Address(
+        name="openapi",
+        template="/openapi.json",
+        access="key",
+        methods={"GET": "OpenAPI of the gateway, with the systems that the key may ask."},
+    ),
     DECIDE,
     Address(
         name="outcome",

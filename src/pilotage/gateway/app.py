@@ -31,6 +31,7 @@ from pilotage.gateway.open_inference import (
     read_inference,
     server_metadata,
 )
+from pilotage.gateway.openapi import openapi
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.record import Asked, Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, internal_error, json_reply
@@ -283,18 +284,23 @@ class Gateway:
         """Every address but the decisions of a live system."""
         found, method = find(scope["path"]), scope["method"]
         if found is not None and found.address.access == "open":
+            _must_take(method, found.address)
             return self._own_page(found.address.name)
         admitted = self._admitted(scope)
         if found is None:
             raise _no_such_address(scope["path"])
         if found.address.access == "decide":
             authorize(admitted.principal, found.parts["system"])
-        if method not in found.address.methods and (method != "HEAD" or "GET" not in found.address.methods):
-            raise _no_such_method(method, found.address)
+        _must_take(method, found.address)
         if found.address.access == "outcome":
             return await self._tell(receive, found.parts.get("id", ""), admitted)
         if found.address.access == "decide":
             return await self._as_model(receive, found, admitted)
+        if found.address.name == "openapi":
+            self._rates.take(admitted.principal.id)
+            systems = admitted.serving.systems.values()
+            asked = [live for live in systems if admitted.principal.may_decide(live.route.system)]
+            return json_reply(200, openapi(asked), outcome="page")
         return json_reply(200, server_metadata(), outcome="page")
 
     async def _as_model(self, receive: Receive, found: Found, admitted: _Admitted) -> Reply:
@@ -437,6 +443,12 @@ def _described(live: LiveSystem, method: str) -> Reply:
     if method not in ("GET", "HEAD"):
         raise _no_such_method(method, DECIDE)
     return json_reply(200, describe(live), outcome="page")
+
+
+def _must_take(method: str, address: Address) -> None:
+    """Raises Denied 405 when an address takes no such method; HEAD is GET without the body."""
+    if method not in address.methods and (method != "HEAD" or "GET" not in address.methods):
+        raise _no_such_method(method, address)
 
 
 def _no_such_method(method: str, address: Address) -> Denied:

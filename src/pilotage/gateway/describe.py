@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pilotage.contracts.model import Column
@@ -36,13 +37,27 @@ def _example(column: Column) -> float | str | bool:
         return _shown(column, column.categories[0])
     if column.type == "boolean":
         return False
-    if column.type == "string":
-        return "text"
+    return "text" if column.type == "string" else _shown(column, _middle(column))
+
+
+def _middle(column: Column) -> float:
+    """A number of a range: the whole one below its middle where there is one, 0 where nothing bounds it."""
     low, high = column.minimum, column.maximum
-    if low is not None and high is not None:
-        middle = low + (high - low) / 2
-        return _shown(column, float(int(middle)) if int(middle) >= low else low)
-    return _shown(column, low if low is not None else min(0.0, high) if high is not None else 0.0)
+    if low is None and high is None:
+        return 0.0
+    if low is None or high is None:
+        bound = low if low is not None else min(0.0, high or 0.0)
+        return _whole(column, bound, up=low is not None)
+    # Halved before they are added: the sum of two bounds may be too large.
+    middle = low / 2 + high / 2
+    whole = float(math.floor(middle))
+    return whole if low <= whole <= high else _whole(column, middle, up=True)
+
+
+def _whole(column: Column, bound: float, *, up: bool) -> float:
+    if column.type != "integer":
+        return bound
+    return float(math.ceil(bound) if up else math.floor(bound))
 
 
 def _shown(column: Column, value: float | str) -> float | str:

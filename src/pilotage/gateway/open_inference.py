@@ -130,7 +130,13 @@ def _decoded(body: bytes) -> tuple[_Request, bool]:
         pass
     content = parse(body)
     try:
+        # JSON's escapes can spell half a character, which no answer could repeat.
+        json.dumps(content, ensure_ascii=False).encode()
         return msgspec.convert(content, _Request), False
+    except UnicodeEncodeError as error:
+        raise MalformedBody(
+            "the body holds text that is none", got="half a character", expected="whole ones", mend="mend the escapes"
+        ) from error
     except (msgspec.ValidationError, RecursionError) as error:
         raise MalformedBody(
             "not an inference request", got=str(error)[:200], expected=_EXAMPLE, mend="send such an object"

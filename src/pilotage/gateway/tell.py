@@ -73,7 +73,7 @@ async def tell(
 def _entries(decision: str, body: bytes) -> list[Any]:
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(decision, "no JSON") from error
     if decision and isinstance(content, dict):
         return [content | {"decision": decision}]
