@@ -86,6 +86,12 @@ MEANINGS = {
         str(Settings.idempotency_mib),
         "How many MiB of such answers this node keeps at most; beyond it requests with a key are told to come back.",
     ),
+    "otlp_endpoint": (
+        "",
+        "none",
+        "Where gateways send OpenTelemetry traces, over HTTP: the traces address of a collector, such as "
+        "`http://127.0.0.1:4318/v1/traces`. Needs `pip install 'pilotage[otel]'`; costs nothing while it is not set.",
+    ),
     "keyring_command": (
         "",
         "none",

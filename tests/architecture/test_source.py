@@ -16,7 +16,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "pilotage"
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))
-EXTRAS = {"joblib", "numpy", "onnx", "onnxruntime", "pandas", "psycopg", "scipy", "skl2onnx", "sklearn"}
+EXTRAS = {
+    "joblib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "opentelemetry",
+    "pandas",
+    "psycopg",
+    "scipy",
+    "skl2onnx",
+    "sklearn",
+}
 """What an optional extra brings, and numpy beside it: imported inside functions, so that the rest runs without."""
 
 ALLOWED = {("storage/migrate.py", "alembic")}

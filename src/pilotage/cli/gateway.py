@@ -11,6 +11,7 @@ from pilotage.cli.main import Chosen
 from pilotage.gateway.idempotency import Idempotency
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.peers import Peers
+from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.worker import serve
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.supervisor import listener
@@ -43,5 +44,8 @@ def gateway(chosen: Chosen, worker: int, fd: int | None, host: str | None, gatew
                 kept_s=settings.idempotency_hours * 3_600,
                 most_bytes=settings.idempotency_mib << 20,
             ),
+            tracing=Tracing(settings.otlp_endpoint, node=settings.node, worker=worker)
+            if settings.otlp_endpoint
+            else None,
         )
     )

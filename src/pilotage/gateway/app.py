@@ -22,7 +22,7 @@ from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
-from pilotage.gateway.metrics import Metrics
+from pilotage.gateway.metrics import SAMPLED, Metrics
 from pilotage.gateway.open_inference import (
     infer_error,
     infer_reply,
@@ -37,6 +37,7 @@ from pilotage.gateway.record import Asked, Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, internal_error, json_reply
 from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.gateway.tell import tell
+from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.turn import Turn
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
@@ -77,6 +78,7 @@ class Gateway:
         clock: Clock = now_us,
         peers: Peers | None = None,
         idempotency: Idempotency | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.serving: Serving | None = None
         self._journal: Journal | None = None
@@ -86,11 +88,12 @@ class Gateway:
         self.in_flight = 0
         self.denials = Denials()
         self.peers = peers or Peers()
-        self._idempotency = idempotency
+        self._idempotency, self._tracing = idempotency, tracing
         self.chance = Chance()
         self.limits = limits or Limits()
         self.metering: Metering | None = None
         self.metrics = Metrics(f"{node}/{worker}", self._gauges)
+        self._sample = 0
         self._rates = Rates(self.limits)
         self._large = LargeBodies(self.limits)
         self._clock = clock
@@ -110,6 +113,8 @@ class Gateway:
     def record_in(self, journal: Journal) -> None:
         """Record in this open journal; on the event loop, once."""
         self._journal, self._turn = journal, Turn(journal, self.chance)
+        if self._tracing is not None:
+            self._turn.watched = self._tracing.decided
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI request."""
@@ -178,8 +183,14 @@ class Gateway:
         self.in_flight -= 1
         if error is not None:
             self.failed.set()
+        elif self._tracing is not None:
+            self._tracing.decided(direct)
         seconds = (perf_counter_ns() - direct.started_ns) / 1e9
         self.metrics.count(direct.live.route.system, outcome, status, seconds)
+        self._sample = sample = (self._sample + 1) % SAMPLED
+        if sample == 1 and error is None:
+            contract, answer = direct.asked.contract_us / 1e6, direct.settled.answer_us / 1e6
+            self.metrics.phases(contract, answer, max(0.0, seconds - contract - answer))
         return self.draining
 
     async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:

@@ -9,10 +9,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["BUCKETS", "Metrics"]
+__all__ = ["BUCKETS", "PHASES", "SAMPLED", "Metrics"]
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the latency histogram, in seconds."""
+
+PHASES = ("contract", "answer", "record")
+"""The parts of a decision that are timed; `record` is all from the answer until it leaves."""
+
+SAMPLED = 16
+"""One in so many requests has its phases counted: counting each would cost more than it tells."""
 
 
 class Metrics:
@@ -22,6 +28,8 @@ class Metrics:
         self.worker = worker
         self.requests: dict[tuple[str, str, int], int] = {}
         self.denials: dict[str, int] = {}
+        self._phases = {phase: [0] * (len(BUCKETS) + 1) for phase in PHASES}
+        self._phase_sums = dict.fromkeys(PHASES, 0.0)
         self._latency: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
         self._gauges = gauges
@@ -38,6 +46,12 @@ class Metrics:
             self._sums[system] = 0.0
         buckets[bisect_left(BUCKETS, seconds)] += 1
         self._sums[system] += seconds
+
+    def phases(self, *seconds: float) -> None:
+        """Count how long each phase of one request took, in the order of `PHASES`."""
+        for phase, spent in zip(PHASES, seconds, strict=True):
+            self._phases[phase][bisect_left(BUCKETS, spent)] += 1
+            self._phase_sums[phase] += spent
 
     def text(self) -> bytes:
         """The Prometheus text format."""
@@ -57,6 +71,14 @@ class Metrics:
         for system, counts in self._latency.items():
             latency.add_metric([self.worker, system], _cumulative(counts), self._sums[system])
         yield latency
+        phases = HistogramMetricFamily(
+            "pilotage_gateway_phase_seconds",
+            f"Time of the phases of one in {SAMPLED} usual requests: those of one row that arrived whole",
+            labels=["worker", "phase"],
+        )
+        for phase, counts in self._phases.items():
+            phases.add_metric([self.worker, phase], _cumulative(counts), self._phase_sums[phase])
+        yield phases
         denials = CounterMetricFamily("pilotage_gateway_denials", "Denials", labels=["worker", "code"])
         for code, count in self.denials.items():
             denials.add_metric([self.worker, code], count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.gateway.answer import answer_inline
@@ -74,12 +75,16 @@ class Awaited(Pending):
 
 
 class Turn:
-    """The decisions of the present turn of one event loop, for one journal."""
+    """The decisions of the present turn of one event loop, for one journal.
+
+    `watched` hears of every decision that was added, when it is durable.
+    """
 
     def __init__(self, journal: Journal, chance: Chance) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal, self._chance = journal, chance
         self._pending: list[Pending] = []
+        self.watched: Callable[[Pending], None] | None = None
 
     def add(
         self,
@@ -92,6 +97,8 @@ class Turn:
     ) -> Awaited:
         """Decide and record at the end of this turn; await its `durable`, which raises Unavailable when it failed."""
         pending = Awaited(live, asked, id_, row, deadline_ns, settled, self._loop.create_future())
+        if (watched := self.watched) is not None:
+            pending.durable.add_done_callback(lambda done: done.exception() or watched(pending))
         self.take(pending)
         return pending
 

@@ -29,6 +29,7 @@ from pilotage.gateway.peers import Peers
 from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
 from pilotage.gateway.store import StoredPlan
+from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.watch import PlanSource, watch
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.journal import JournalWriter
@@ -70,18 +71,21 @@ def serve(
     drain_s: float = 10.0,
     peers: Peers | None = None,
     idempotency: Idempotency | None = None,
+    tracing: Tracing | None = None,
 ) -> int:
     """Run one worker on listening sockets until it is told to stop; the exit code to end the process with.
 
     Sockets may be shared with other workers. Answers 503 until there is a plan. Must be called in the main thread.
     """
     idempotency = idempotency or Idempotency(home.idempotency)
-    gateway = Gateway(node=node, worker=worker, limits=limits, peers=peers, idempotency=idempotency)
+    gateway = Gateway(node=node, worker=worker, limits=limits, peers=peers, idempotency=idempotency, tracing=tracing)
     this = _Worker(home, node, worker, database_url, gateway, drain_s)
     try:
         return uvloop.run(this.run(list(sockets)))
     finally:
         idempotency.close()
+        if tracing is not None:
+            tracing.close()
 
 
 class _Worker:

@@ -36,6 +36,7 @@ class Settings:
     node may be behind before an alert. `pull_mib_s`: how fast the steward pulls from one node at most.
 
     `idempotency_hours`: how long an answer is kept for its idempotency key; `idempotency_mib`: how much is kept.
+    `otlp_endpoint`: where OpenTelemetry traces go; empty for nowhere.
     """
 
     home: Home
@@ -54,6 +55,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = ()
     idempotency_hours: int = 24
     idempotency_mib: int = 1_024
+    otlp_endpoint: str = ""
     keyring_command: str = field(default="", repr=False)
     witnesses: str = ""
 
@@ -113,6 +115,17 @@ def _networks(value: str, name: str) -> tuple[Network, ...]:
             mend=f"mend PILOTAGE_{name.upper()}",
             faults=error.faults,
         ) from error
+
+
+def _url(value: str, name: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise InputError(
+            f"setting {name} is not usable",
+            got=value,
+            expected="an address of a collector, such as http://127.0.0.1:4318/v1/traces",
+            mend=f"mend PILOTAGE_{name.upper()}",
+        )
+    return value
 
 
 def _plain_name(value: str) -> str:

@@ -42,6 +42,7 @@ import json, resource, socket, sys
 from pathlib import Path
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.protocol import BoundedHttp
+from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.worker import serve
 from pilotage.storage.home import Home
 root, descriptor, worker, options = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
@@ -49,7 +50,8 @@ if "file_bytes" in options:
     resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_bytes"],) * 2)
 BoundedHttp.request_s = options.get("request_s", 10.0)
 limits, listener = Limits(**options.get("limits", {})), socket.socket(fileno=descriptor)
-sys.exit(serve(home=Home(root=root), node="n1", worker=worker, sockets=[listener], limits=limits))
+tracing = Tracing(options["otlp"], node="n1", worker=worker) if "otlp" in options else None
+sys.exit(serve(home=Home(root=root), node="n1", worker=worker, sockets=[listener], limits=limits, tracing=tracing))
 """
 
 
@@ -148,7 +150,7 @@ class Stand:
     def start(
         self, *, wait: bool = True, prefix: tuple[str, ...] = (), number: int = 0, port: int = 0, **options
     ) -> Worker:
-        """Start a worker; `options` are `limits`, `request_s` and `file_bytes`."""
+        """Start a worker; `options` are `limits`, `request_s`, `file_bytes` and `otlp`."""
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))

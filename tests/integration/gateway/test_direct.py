@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from pilotage.gateway.app import Gateway
+from pilotage.gateway.idempotency import Idempotency
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.plan_file import read_plan_file
 from pilotage.gateway.state import load_serving, start_serving
@@ -55,7 +56,7 @@ def parsed(said: bytes) -> tuple[int, dict[str, str], Any]:
 async def open_gateway(stand, folder: Path, disk=None, limits: Limits | None = None) -> tuple[Gateway, JournalWriter]:
     stored = read_plan_file(stand.home.plan_file)
     assert stored is not None
-    gateway = Gateway(node="n1", worker=0, limits=limits)
+    gateway = Gateway(node="n1", worker=0, limits=limits, idempotency=Idempotency(folder / "idempotency"))
     gateway.adopt(await start_serving(load_serving(stored, stand.home.releases)))
     writer = JournalWriter(
         folder / "n1", worker=0, steward_key=stand.keyring.steward_public, disk=disk, first_bytes=65_536
@@ -136,7 +137,7 @@ def test_both_ways_answer_and_record_alike(stand, tmp_path):
         ({"headers": []}, 401),
         ({"headers": [(b"x-api-key", b"pk_unknown")]}, 401),
         ({"headers": [(b"x-api-key", OTHER.encode())]}, 403),
-        ({"headers": [*HEADERS, (b"idempotency-key", b"k")]}, 200),
+        ({"headers": [*HEADERS, (b"idempotency-key", b"too short")]}, 400),
         ({"headers": [*HEADERS, (b"x-request-timeout", b"1")]}, 200),
         ({"inputs": ROW | {"age": 7}}, 422),
         ({"inputs": ROW | {"surplus": 1}}, 422),

@@ -27,3 +27,15 @@ def test_counts_come_out_as_prometheus_text():
     assert value("pilotage_gateway_seconds_count", system="credit") == 3
     assert value("pilotage_gateway_denials_total", code="forbidden") == 3
     assert value("pilotage_gateway_plan_version") == 7
+
+
+def test_the_phases_of_a_request_are_counted_apart():
+    metrics = Metrics("n/0", dict)
+    for _ in range(2):
+        metrics.phases(0.00025, 0.003, 0.375)
+    found = samples(metrics)
+    for phase, bound, total in (("contract", "0.0005", 0.0005), ("answer", "0.004", 0.006), ("record", "0.5", 0.75)):
+        labels = (("phase", phase), ("worker", "n/0"))
+        assert found["pilotage_gateway_phase_seconds_bucket", ("le", bound), *labels] == 2
+        assert found["pilotage_gateway_phase_seconds_sum", *labels] == total
+    assert found["pilotage_gateway_phase_seconds_bucket", ("le", "0.002"), ("phase", "answer"), ("worker", "n/0")] == 0
