@@ -26,8 +26,8 @@ COMMANDS_HEAD = """# Commands
 piped; `--json` prints one JSON value on standard output and nothing else there. Progress and errors go to standard
 error.
 
-Exit codes: 0 done; 1 an [error](errors.md), which names its mend, or `audit verify` found a change; 2 a wrong call;
-3 `gate check` says no-go; 4 and 5 an alarm of `audit follow`; 130 Ctrl-C.
+Exit codes: 0 done; 1 an [error](errors.md), which names its mend, `audit verify` found a change, `gateway check` a fault;
+2 a wrong call; 3 `gate check` says no-go; 4 and 5 an alarm of `audit follow`; 130 Ctrl-C.
 
 Who acts is the person whose token is in `PILOTAGE_TOKEN`; `pilotage people add` issues it.
 """

@@ -74,6 +74,37 @@ def private_server(folder: Path = Path("/tmp"), *, sync: bool = False) -> Iterat
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def stop_server(url: str) -> None:
+    """Stop the private server of a URL, as an operator would who does not wait for its clients."""
+    pid = int((_folder(url) / "data" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGINT)
+    deadline = time.monotonic() + _START_S
+    while (_folder(url) / "data" / "postmaster.pid").exists():
+        assert time.monotonic() < deadline, "PostgreSQL does not stop"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def started_again(url: str) -> Iterator[None]:
+    """The private server of a URL, running again after `stop_server`, until the end of the block."""
+    folder, programs, user = _folder(url), _programs(), _unprivileged()
+    assert programs is not None
+    settings = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", f"unix_socket_directories={folder}"]
+    with (folder / "log").open("ab") as log:
+        command = [programs / "postgres", "-D", folder / "data", *settings]
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **({"user": user} if user else {}))
+    try:
+        _wait(url, server, folder / "log")
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+
+
+def _folder(url: str) -> Path:
+    return Path(url.rpartition("host=")[2])
+
+
 @pytest.fixture
 def fresh_postgres(postgres_server: str) -> Callable[[], str]:
     """Makes a fresh, empty database at each call; its URL."""

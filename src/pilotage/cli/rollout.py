@@ -5,16 +5,22 @@ from __future__ import annotations
 import click
 
 from pilotage.cli.gate import STAGE, chosen_release
-from pilotage.cli.identity import acting, opened
+from pilotage.cli.identity import acting, opened, settings_of
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option
+from pilotage.errors import InputError
+from pilotage.gateway.stops import ALL, stop_here
+from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import short
 from pilotage.releases.store import find_release
 from pilotage.rollout.model import Published
 from pilotage.storage.database import reading
+from pilotage.wiring.workers import await_stop
 
 __all__ = ["promote", "rollback", "start", "stop"]
 
+_HERE = click.option("--here", is_flag=True, help="On this node only, by a file in its home, without the database.")
+_ALL = click.option("--all", "all_", is_flag=True, help="With --here: every system.")
 _system_option = click.option("--system", required=True, help="The system's id.")
 
 
@@ -51,25 +57,66 @@ def rollback(chosen: Chosen, system: str, reason: str, json_: bool) -> None:
 
 
 @click.command()
-@_system_option
+@click.option("--system", default="", help="The system's id.")
 @click.option("--reason", required=True, help="Why; callers read it.")
+@_HERE
+@_ALL
 @json_option
 @click.pass_obj
-def stop(chosen: Chosen, system: str, reason: str, json_: bool) -> None:
-    """Refuse every request to a system within a second, each refusal on record, until `pilotage start`."""
+def stop(chosen: Chosen, system: str, reason: str, here: bool, all_: bool, json_: bool) -> None:
+    """Refuse every request to a system within a second, each refusal on record, until `pilotage start`.
+
+    With --here, the gateways of this home refuse it at once, also while the database is away and after a restart; it
+    takes no token, but the right to write the home.
+    """
+    if here or all_:
+        _switch_here(chosen, system, all_, reason, here=here, json_=json_)
+        return
     installation = opened(chosen)
-    _tell(installation.rollout.stop(acting(installation), system, reason), json_)
+    _tell(installation.rollout.stop(acting(installation), _named(system), reason), json_)
 
 
 @click.command()
-@_system_option
+@click.option("--system", default="", help="The system's id.")
 @click.option("--reason", default="", help="Why, for the record.")
+@_HERE
+@_ALL
 @json_option
 @click.pass_obj
-def start(chosen: Chosen, system: str, reason: str, json_: bool) -> None:
-    """End a stop: the live release answers again."""
+def start(chosen: Chosen, system: str, reason: str, here: bool, all_: bool, json_: bool) -> None:
+    """End a stop: the live release answers again. With --here, end one that was made with --here."""
+    if here or all_:
+        _switch_here(chosen, system, all_, None, here=here, json_=json_)
+        return
     installation = opened(chosen)
-    _tell(installation.rollout.start(acting(installation), system, reason), json_)
+    _tell(installation.rollout.start(acting(installation), _named(system), reason), json_)
+
+
+def _named(system: str) -> str:
+    if not system:
+        raise InputError("which system?", expected="--system NAME", mend="name it: pilotage system list")
+    return system
+
+
+def _switch_here(chosen: Chosen, system: str, all_: bool, reason: str | None, *, here: bool, json_: bool) -> None:
+    if not here or bool(system) == all_:
+        raise InputError(
+            "a stop on this node is for one system or for all",
+            expected="--here with --system NAME or --all",
+            mend="name one of them",
+        )
+    if reason is not None and not reason.strip():
+        raise InputError("a stop needs a reason", mend="say why: callers read it")
+    home, name = settings_of(chosen).home, ALL if all_ else system
+    stop_here(home.stops, name, reason, now_us())
+    followed, running = await_stop(home, name, stopped=reason is not None)
+    if json_:
+        as_json({"system": name, "stopped": reason is not None, "workers": running, "followed": followed})
+        return
+    what = "everything" if all_ else name
+    click.echo(
+        f"{what} is {'stopped' if reason is not None else 'started'} here: {followed} of {running} workers follow"
+    )
 
 
 def _tell(done: Published, json_: bool) -> None:

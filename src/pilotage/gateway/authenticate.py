@@ -14,7 +14,7 @@ from pilotage.errors import Forbidden, Unauthenticated
 from pilotage.gateway.plan import Key
 from pilotage.kernel.networks import Network, parse_networks
 
-__all__ = ["Principal", "Principals", "authorize"]
+__all__ = ["Principal", "Principals", "authorize", "principal_of"]
 
 _BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that is live"
 
@@ -42,7 +42,7 @@ class Principals:
     """The principals of one serving plan."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        self._by_digest = {bytes.fromhex(key.sha256.removeprefix("sha256:")): _principal(key) for key in keys}
+        self._by_digest = {bytes.fromhex(key.sha256.removeprefix("sha256:")): principal_of(key) for key in keys}
 
     def find(self, key: bytes) -> Principal | None:
         """The principal of a key, expired or not; None when the key is unknown."""
@@ -82,7 +82,8 @@ def authorize(principal: Principal, system: str) -> None:
         )
 
 
-def _principal(key: Key) -> Principal:
+def principal_of(key: Key) -> Principal:
+    """The principal that a key of a plan stands for."""
     scopes = [scope.partition(":") for scope in key.scopes]
     return Principal(
         id=key.id,

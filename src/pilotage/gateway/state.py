@@ -23,7 +23,7 @@ from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
 
-__all__ = ["LiveSystem", "LoadedModel", "Serving", "load_serving", "read_plan", "restrict", "start_serving"]
+__all__ = ["LiveSystem", "LoadedModel", "Serving", "load_serving", "read_plan", "rebuilt", "restrict", "start_serving"]
 
 _log = logging.getLogger(__name__)
 
@@ -111,9 +111,13 @@ def restrict(serving: Serving, plan: ServingPlan) -> Serving:
         for name, live in serving.systems.items()
         if name in routes
     }
-    return replace(
-        _serving(serving.plan, serving.digest, serving.environment, systems), principals=Principals(plan.keys)
-    )
+    return replace(rebuilt(serving, systems), principals=Principals(plan.keys))
+
+
+def rebuilt(serving: Serving, systems: Mapping[str, LiveSystem]) -> Serving:
+    """The same plan and principals with other routes of its systems."""
+    made = _serving(serving.plan, serving.digest, serving.environment, systems)
+    return replace(made, principals=serving.principals)
 
 
 def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = None) -> Serving:

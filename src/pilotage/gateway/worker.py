@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from pilotage.gateway.metering import LeaseSource, Metering
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
+from pilotage.gateway.stops import StopFile, StopHere, stopped_here
 from pilotage.gateway.store import StoredPlan
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.watch import PlanSource, watch
@@ -43,6 +44,7 @@ RESTART = 75
 
 _RETRY_S = 5.0
 _DENIALS_S = 5.0
+_STOPS_S = 0.05
 _FAREWELL_S = 0.5
 _LAST_ANSWERS_S = 0.2
 _FIRST_PLAN_S = 10.0
@@ -50,7 +52,10 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker tells on disk, in `run/gateway-<worker>.json`: `at` is when it last changed, Unix microseconds."""
+    """What a worker tells on disk, in `run/gateway-<worker>.json`: `at` is when it last changed, Unix microseconds.
+
+    `stopped` are the systems (`*`: all) that it refuses because of this node's stop file.
+    """
 
     pid: int
     node: str
@@ -58,6 +63,7 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     plan: int
     at: int
+    stopped: list[str] = []
 
 
 def serve(
@@ -97,6 +103,9 @@ class _Worker:
         self._gateway = gateway
         source = LeaseSource(self._engine, f"{node}/{worker}")
         self._metering = gateway.metering = Metering(source, home.run / f"limits-{worker}.json")
+        self._stops = StopFile(home.stops)
+        self._serving: Serving | None = None
+        self._state = "starting"
         self._journal: JournalWriter | None = None
         self._current = asyncio.Event()
         self._stop = asyncio.Event()
@@ -113,8 +122,10 @@ class _Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         answering = asyncio.create_task(self._answer(server, sockets))
+        self._stops.changed()
         work = (
             self._follow(),
+            self._follow_stops(),
             self._metering.run(),
             self._write_denials(),
             self._look_for_failure(),
@@ -148,9 +159,9 @@ class _Worker:
     async def _adopt(self, stored: StoredPlan) -> None:
         """Load a plan beside the loop, open the journal at the first, and swap between two requests."""
         async with self._adopting:
-            old = self._gateway.serving
+            old = self._serving
             if old is not None:
-                self._gateway.adopt(restrict(old, read_plan(stored)))
+                self._answer_from(restrict(old, read_plan(stored)))
             loaded = await asyncio.to_thread(load_serving, stored, self._home.releases, old)
             serving = await start_serving(loaded, old)
             if self._journal is None:
@@ -163,17 +174,42 @@ class _Worker:
             self._later(self._retry(stored))
 
     def _swap(self, old: Serving | None, serving: Serving) -> None:
-        self._gateway.adopt(serving)
+        self._answer_from(serving)
         if old is None:
             # What start-up left behind lives as long as the process: the collector need not look at it again.
             gc.collect()
             gc.freeze()
         facts: dict[str, object] = {"version": serving.plan.version, "plan": serving.digest, "worker": self._worker}
         self._gateway.write_event("plan.adopted", facts)
+        if old is None and self._stops.stops:
+            self._record_stops({})
         self._tell("ready")
         _log.info("plan %d adopted", serving.plan.version)
         if old is not None:
             self._later(_close_unused(old, serving))
+
+    def _answer_from(self, serving: Serving) -> None:
+        """Adopt what a plan says, under the stops of this node."""
+        self._serving = serving
+        self._gateway.adopt(stopped_here(serving, self._stops.stops))
+
+    async def _follow_stops(self) -> None:
+        while True:
+            before = dict(self._stops.stops)
+            if self._stops.changed() and self._serving is not None:
+                self._answer_from(self._serving)
+                self._record_stops(before)
+                self._tell(self._state)
+            await asyncio.sleep(_STOPS_S)
+
+    def _record_stops(self, before: Mapping[str, StopHere]) -> None:
+        """Put what this node's stop file changed on record; who and why is encrypted."""
+        now = self._stops.stops
+        for name in sorted(before.keys() ^ now.keys()):
+            kind, stop = ("system.stopped_here", now[name]) if name in now else ("system.started_here", before[name])
+            facts: dict[str, object] = {"system": name, "worker": self._worker, "since": stop.at}
+            self._gateway.write_event(kind, facts, {"by": stop.by, "reason": stop.reason})
+            _log.warning("%s: %s", kind, name)
 
     async def _retry(self, stored: StoredPlan) -> None:
         """Try again the releases that could not be loaded: a copy of them may be on its way to this node."""
@@ -230,7 +266,7 @@ class _Worker:
         self._tell("stopped")
 
     def _tell(self, state: str) -> None:
-        serving = self._gateway.serving
+        self._state, serving = state, self._serving
         told = WorkerState(
             pid=os.getpid(),
             node=self._node,
@@ -238,6 +274,7 @@ class _Worker:
             state=state,
             plan=serving.plan.version if serving is not None else 0,
             at=now_us(),
+            stopped=sorted(self._stops.stops),
         )
         path = self._home.run / f"gateway-{self._worker}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

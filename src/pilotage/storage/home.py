@@ -61,6 +61,11 @@ class Home:
         return self.root / "plan.json"
 
     @property
+    def stops(self) -> Path:
+        """What is stopped on this node, with the database or without."""
+        return self.root / "stops.json"
+
+    @property
     def nodes(self) -> Path:
         """The authority of nodes and the steward's client certificate, mode 0600."""
         return self.root / "nodes.json"

@@ -21,6 +21,7 @@ from pathlib import Path
 from pilotage.errors import Conflict, Unavailable
 from pilotage.storage.objects import write_durably
 from pilotage.wiring.settings import Settings
+from pilotage.wiring.workers import workers_of
 
 __all__ = ["LIFELINE", "Child", "Supervisor", "bind", "endpoints", "listener"]
 
@@ -28,6 +29,7 @@ LIFELINE = "PILOTAGE_LIFELINE"
 """Environment variable with the number of the pipe whose end tells a child that its supervisor is gone."""
 
 _DRAIN_S = 15.0
+_TURN_S = 60.0
 _SOUND_S = 2.0
 """A process that lived this long did not fail at its start: when it dies it is started again at once."""
 
@@ -45,6 +47,15 @@ class Child:
     restart_at: float = 0.0
     restarts: int = 0
     log: Path = field(default=Path(os.devnull))
+
+
+@dataclass(frozen=True)
+class _Turning:
+    """The worker that is being restarted, its process before, and since when."""
+
+    child: Child
+    pid: int
+    since: float
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -87,6 +98,8 @@ class Supervisor:
         self.say = say
         self.stopping = False
         self.children: list[Child] = []
+        self._rolling: list[Child] = []
+        self._turning: _Turning | None = None
         self._lifeline = os.pipe()
         self._sockets: list[socket.socket] = []
         self._lock = self._take_lock()
@@ -111,6 +124,7 @@ class Supervisor:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         gateway = self._bound(self.settings.host, self.settings.gateway_port)
         found = {"gateway": f"http://{self.settings.host}:{gateway.getsockname()[1]}", "pid": str(os.getpid())}
         if gateway_only:
@@ -174,8 +188,38 @@ class Supervisor:
         """Watch until SIGINT or SIGTERM, then drain: gateways, then the steward, then the console."""
         while not self.stopping:
             self.watch()
+            self.roll()
             time.sleep(0.05)
         self.drain()
+
+    def _on_hangup(self, _number: int, _frame: object) -> None:
+        self._rolling = [child for child in self.children if child.name.startswith("gateway")]
+
+    def roll(self) -> None:
+        """One step of restarting the workers one by one: the next is told to drain when the one before answers again.
+
+        A worker that does not come back stops it there: the others go on as they are.
+        """
+        turning, now = self._turning, time.monotonic()
+        if turning is None:
+            if self._rolling and (process := (child := self._rolling.pop(0)).process) is not None:
+                self._turning = _Turning(child, process.pid, now)
+                process.terminate()
+        elif self._answers(turning):
+            self.say(f"{turning.child.name} was restarted")
+            self._turning = None
+        elif now - turning.since > _TURN_S:
+            self.say(
+                f"{turning.child.name} does not come back; the other workers are left alone (log: {turning.child.log})"
+            )
+            self._turning, self._rolling = None, []
+        elif now - turning.since > _DRAIN_S and turning.child.process and turning.child.process.pid == turning.pid:
+            turning.child.process.kill()
+
+    def _answers(self, turning: _Turning) -> bool:
+        process = turning.child.process
+        ready = {each.pid for each in workers_of(self.settings.home) if each.state == "ready"}
+        return process is not None and process.pid != turning.pid and process.pid in ready
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self.stopping = True

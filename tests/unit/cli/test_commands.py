@@ -345,3 +345,23 @@ def test_rows_of_releases_built_before_are_encrypted_by_command(call: Call, inst
     assert call("release", "show", installed.release.digest, "--card", role="auditor")[0] == 0
     code, out, _ = call("release", "seal", role="admin")
     assert code == 0 and "none, all were" in out
+
+
+def test_a_stop_on_this_node_needs_no_token_and_no_database(call: Call, tmp_path: Path) -> None:
+    home = tmp_path / "node"
+    code, out, _ = call("stop", "--here", "--system", "example", "--reason", "smoke", "--json", home=home)
+    assert (code, value(out)) == (0, {"system": "example", "stopped": True, "workers": 0, "followed": 0})
+    assert [each.name for each in home.iterdir() if each.suffix == ".db"] == []
+    assert call("stop", "--here", "--all", "--reason", "fire", home=home)[0] == 0
+    assert "already" in call("stop", "--here", "--all", "--reason", "fire", home=home)[2]
+    assert "everything is started here" in call("start", "--here", "--all", home=home)[1]
+    for words in (("--here",), ("--all",), ("--here", "--all", "--system", "example"), ()):
+        assert call("stop", *words, "--reason", "x", home=home)[0] == 1
+
+
+def test_the_gateway_check_ends_with_one_when_something_is_wrong(call: Call) -> None:
+    code, out, _ = call("gateway", "check", "nosuch", "--json")
+    found = {each["name"]: each for each in value(out)["findings"]}
+    assert (code, value(out)["fine"]) == (1, False)
+    assert found["processes"]["next"] == "pilotage up"
+    assert "nothing is running" in call("gateway", "restart")[2]
