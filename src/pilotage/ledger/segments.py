@@ -144,12 +144,27 @@ def parse_segment(file: Path, content: bytes, mask_key: bytes) -> Iterator[Segme
     """Every record in the bytes of a segment file. Raises IntegrityError naming the file and offset."""
     if not content.startswith(MAGIC):
         raise _broken(file, 0, "no segment header")
+    keyed, number = hashlib.blake2b(digest_size=16, key=mask_key), int.from_bytes
     offset, size = len(MAGIC), len(content)
     while offset < size:
         if offset + _LENGTH.size > size:
             raise _broken(file, offset, "a cut record")
-        end = offset + _LENGTH.size + _LENGTH.unpack_from(content, offset)[0]
-        yield offset, end - offset, *_fields(file, offset, content[offset:end], mask_key)
+        start = offset + _LENGTH.size
+        end = start + _LENGTH.unpack_from(content, offset)[0]
+        # As `_fields`, which says the same of one record, without a call and a copy for each of thousands.
+        try:
+            middle = start + 1 + content[start]
+            place = middle + 1 + content[middle]
+            if end > size or place + 44 > end:
+                raise ValueError("a cut record")
+            nonce = content[place + 16 : place + 28]
+            stream = keyed.copy()
+            stream.update(nonce)
+            key_id = f"{number(content[place : place + 16], 'big') ^ number(stream.digest(), 'big'):032x}"
+            id_, origin = content[start + 1 : middle].decode(), content[middle + 1 : place].decode()
+        except (IndexError, ValueError) as error:
+            raise _broken(file, offset, "a broken record") from error
+        yield offset, end - offset, id_, origin, key_id, nonce, content[place + 28 : end]
         offset = end
 
 

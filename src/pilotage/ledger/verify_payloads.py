@@ -144,6 +144,8 @@ class PayloadAudit:
                 key_id, _, _, created = row
                 keys[key_id] = self._unwrap(row, table)
                 expected = first_used[key_id]
+                if created == expected:
+                    continue
                 before = self.after and isinstance(created, int) and created <= self.after
                 if self._made_otherwise(created, expected) and not before:
                     seen = KeySeen(table=table.name, key_id=key_id, created=created, expected=expected)

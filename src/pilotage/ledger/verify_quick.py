@@ -104,15 +104,15 @@ def expected_values(index: int, leaf: Plain, payload: Payload, record: Record, k
         leaf.trace,
         leaf.parent,
         leaf.turn,
-        index,
         node,
         worker,
         journal,
-        record.path,
         record.offset,
         record.length,
         record.key_id,
         key.pseudonym or None,
+        index,
+        record.path,
     )
     # Of texts with a NUL the index holds another form.
     texts = (*values[2:12], values[13] or "", leaf.trace, leaf.parent)
