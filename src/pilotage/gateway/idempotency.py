@@ -14,6 +14,7 @@ import hmac
 import logging
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,6 +73,7 @@ class Idempotency:
         self._owner = os.urandom(16).hex()
         self._lock = -1
         self._running: set[bytes] = set()
+        self._unkept: deque[tuple[_Names, Reply, asyncio.Future[bool]]] = deque()
         self._pruned = 0
 
     async def answer(self, key: bytes, caller: str, body: bytes, run: Callable[[], Awaitable[Reply]]) -> Reply:
@@ -89,7 +91,7 @@ class Idempotency:
             reply = await run()
             if reply.status >= 500:
                 await self._beside(self._release, names)
-            elif not await self._beside(self._settle, names, reply):
+            elif not await self._settled(names, reply):
                 raise _unavailable("the claim was lost")
         except BaseException:
             # Also when this request is cancelled: nothing left, and the next one must not wait for it.
@@ -132,13 +134,31 @@ class Idempotency:
         self._running.add(names.lookup)
         return names
 
-    def _settle(self, names: _Names, reply: Reply) -> bool:
-        nonce = os.urandom(_NONCE)
-        kept = msgspec.msgpack.encode((reply.status, reply.headers, reply.body, reply.system))
-        sealed = nonce + names.seal.encrypt(nonce, kept, names.lookup + names.body)
-        settled = self._opened().settle(names.lookup, self._owner, sealed)
-        self._running.discard(names.lookup)
-        return settled
+    async def _settled(self, names: _Names, reply: Reply) -> bool:
+        """Keep a reply; whether it is kept, on disk. Those that wait at once are synced together."""
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[bool] = loop.create_future()
+        self._unkept.append((names, reply, kept))
+        # One for each: the first that runs takes all that wait, the others find nothing to do.
+        self._thread.submit(self._settle_all, loop)
+        return await kept
+
+    def _settle_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting = []
+        while self._unkept:
+            waiting.append(self._unkept.popleft())
+        if not waiting:
+            return
+        told: list[bool] | Denied
+        try:
+            sealed = [(names.lookup, _sealed(names, reply)) for names, reply, _ in waiting]
+            told = self._opened().settle(self._owner, sealed)
+        except (sqlite3.Error, OSError) as error:
+            _log.error("the file of idempotency keys cannot be used: %s", error)
+            told = _unavailable(type(error).__name__)
+        for names, _, _ in waiting:
+            self._running.discard(names.lookup)
+        loop.call_soon_threadsafe(_tell, [kept for _, _, kept in waiting], told)
 
     def _release(self, names: _Names) -> None:
         self._running.discard(names.lookup)
@@ -211,6 +231,22 @@ def _derive(key: bytes, caller: str, body: bytes, salt: bytes) -> _Names:
     made = HKDF(algorithm=SHA256(), length=96, salt=salt, info=_INFO + caller.encode()).derive(key)
     digest = hashlib.blake2b(body, key=made[32:64], digest_size=32).digest()
     return _Names(made[:32], digest, AESGCM(made[64:]))
+
+
+def _tell(waiting: list[asyncio.Future[bool]], told: list[bool] | Denied) -> None:
+    for place, kept in enumerate(waiting):
+        if kept.done():
+            continue
+        if isinstance(told, Denied):
+            kept.set_exception(told)
+        else:
+            kept.set_result(told[place])
+
+
+def _sealed(names: _Names, reply: Reply) -> bytes:
+    nonce = os.urandom(_NONCE)
+    kept = msgspec.msgpack.encode((reply.status, reply.headers, reply.body, reply.system))
+    return nonce + names.seal.encrypt(nonce, kept, names.lookup + names.body)
 
 
 def _opened_answer(names: _Names, answer: bytes) -> Reply:

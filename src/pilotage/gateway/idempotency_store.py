@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,12 +85,20 @@ class IdempotencyStore:
             "UPDATE entry SET owner=? WHERE lookup=? AND owner=? AND answer IS NULL", (owner, lookup, dead)
         )
 
-    def settle(self, lookup: bytes, owner: str, answer: bytes) -> bool:
-        """Keep the answer of a claim, on disk when this returns; False when the claim is no longer this process's."""
+    def settle(self, owner: str, answers: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        """Keep the answers, (lookup, sealed), of a process's claims: on disk when this returns.
+
+        For each whether it is kept: False when the claim is no longer this process's.
+        """
         self._db.execute("PRAGMA synchronous=FULL")
-        return self._changed(
-            "UPDATE entry SET answer=? WHERE lookup=? AND owner=? AND answer IS NULL", (answer, lookup, owner)
-        )
+        self._db.execute("BEGIN IMMEDIATE")
+        with self._db:
+            return [
+                self._changed(
+                    "UPDATE entry SET answer=? WHERE lookup=? AND owner=? AND answer IS NULL", (answer, lookup, owner)
+                )
+                for lookup, answer in answers
+            ]
 
     def release(self, lookup: bytes, owner: str) -> None:
         """Give up a claim: the next request with the key begins anew."""

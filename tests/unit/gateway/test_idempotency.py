@@ -105,6 +105,29 @@ def test_of_many_at_once_one_runs_and_the_others_get_its_answer(folder):
         worker.close()
 
 
+def test_many_keys_at_once_are_kept_together_each_with_its_own_answer(folder):
+    keys, asked = Idempotency(folder), [fresh() for _ in range(50)]
+    lost, decisions = asked[7], Decisions()
+
+    async def robbed():
+        reply = await decisions()
+        with sqlite3.connect(folder / "keys.db") as file:
+            entry = module._derive(lost, CALLER, b"{}", keys._opened().salt).lookup
+            file.execute("UPDATE entry SET owner='another' WHERE lookup=?", (entry,))
+        return reply
+
+    async def all_at_once():
+        runs = [keys.answer(key, CALLER, b"{}", robbed if key == lost else decisions) for key in asked]
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    replies = asyncio.run(all_at_once())
+    assert [place for place, reply in enumerate(replies) if isinstance(reply, Denied)] == [7]
+    del asked[7], replies[7]
+    assert [ask(keys, key, decisions).body for key in asked] == [reply.body for reply in replies]
+    assert len(decisions.made) == 50
+    keys.close()
+
+
 def test_who_waits_too_long_is_told_to_come_back(keys, monkeypatch):
     monkeypatch.setattr(module, "_WAIT_S", 0.1)
     key = fresh()
@@ -270,8 +293,8 @@ async def run():
     if moment == "stored":
         settle = idempotency_store.IdempotencyStore.settle
         def settled(*arguments):
-            settle(*arguments)
-            die()
+            if settle(*arguments) == [True]:
+                die()
         idempotency_store.IdempotencyStore.settle = settled
     reply = await keys.answer(key, "caller", b"{}", decide)
     sys.stdout.write(reply.body.decode())
