@@ -37,6 +37,7 @@ OUTPUTS = {"score": "FP64", "label": "BYTES", "outcome": "BYTES", "decision_id":
 """The tensors of an answer, each of shape [rows], with their datatypes."""
 
 _EXAMPLE = '{"inputs": [{"name": ..., "shape": [rows], "datatype": ..., "data": [...]}, ...]}'
+_HEAD = 65_536
 _OWN_HEADERS = (b"content-type", b"content-length")
 
 
@@ -128,6 +129,13 @@ def _decoded(body: bytes) -> tuple[_Request, bool]:
         return _decoder.decode(body), True
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
+    if b'"binary_data_size"' in body[:_HEAD]:
+        raise MalformedBody(
+            "tensors in binary are not taken",
+            got="binary_data_size",
+            expected=_EXAMPLE,
+            mend="send `data` as JSON; in tritonclient: set_data_from_numpy(..., binary_data=False)",
+        )
     content = parse(body)
     try:
         # JSON's escapes can spell half a character, which no answer could repeat.

@@ -150,6 +150,17 @@ def test_errors_have_the_form_of_the_protocol(client, shared):
         assert isinstance(reply.json()["error"], str) and reply.json()["mend"]
 
 
+def test_binary_tensors_are_refused_clearly_and_what_asks_for_them_in_the_answer_gets_json(shared):
+    head = {"inputs": [{"name": "age", "shape": [1], "datatype": "INT64", "parameters": {"binary_data_size": 8}}]}
+    content = json.dumps(head).encode()
+    binary = {"inference-header-content-length": str(len(content))}
+    reply = raw(shared, INFER, content + (40).to_bytes(8, "little"), **binary)
+    assert (reply.status_code, reply.json()["code"]) == (400, "malformed_body")
+    assert "binary" in reply.json()["error"] and "binary_data=False" in reply.json()["mend"]
+    asked = as_json(ROW, outputs=[{"name": "score", "parameters": {"binary_data": True}}])
+    assert len(raw(shared, INFER, asked).json()["outputs"][0]["data"]) == 1
+
+
 def test_nobody_gets_in_without_a_key_and_its_scope(shared):
     paths = [INFER, f"/v2/models/{SYSTEM}", f"/v2/models/{SYSTEM}/ready", f"/v2/models/{SYSTEM}/versions/1/infer"]
     for path in paths:
