@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import sqlite3
@@ -31,6 +32,7 @@ from tests.unit.cli.conftest import Call, Installed
 @pytest.fixture
 def home(installed: Installed, tmp_path: Path) -> Path:
     """A copy of the installation: people are erased here only."""
+    gc.collect()  # a connection that is collected while files are copied takes its write-ahead log away
     return Path(shutil.copytree(installed.root, tmp_path / "home"))
 
 
