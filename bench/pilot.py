@@ -25,7 +25,7 @@ from pilotage.storage.database import control, open_engine, url_of, writing
 from pilotage.storage.home import Home
 from pilotage.testing.releases import make_release, make_rows
 
-__all__ = ["COLUMNS", "KEY", "PATH", "SYSTEM", "make_home", "row_body"]
+__all__ = ["COLUMNS", "FEATURES", "KEY", "PATH", "SYSTEM", "make_home", "row_body"]
 
 SYSTEM = "bench-credit"
 PATH = f"/v1/systems/{SYSTEM}/decide"
