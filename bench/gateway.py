@@ -29,8 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import peers
+from columns import FEATURES, KEY, PATH
 from load import Load, client_name, drive
-from pilot import FEATURES, KEY, PATH, make_home, row_body
+from pilot import make_home, row_body
 from servers import SERVERS
 
 from pilotage.ledger.frames import FrameKind

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pilot import COLUMNS, SYSTEM
+from columns import COLUMNS, SYSTEM
 from sqlalchemy import text
 from traffic import Traffic, write_journals
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import joblib
 import numpy as np
+from columns import COLUMNS, FEATURES, KEY, SYSTEM
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pilotage.contracts.model import Column
 from pilotage.evaluation.explainer import NumberTerm
 from pilotage.gateway.plan import Key, Route, ServingPlan
 from pilotage.gateway.store import add_plan
@@ -25,21 +25,7 @@ from pilotage.storage.database import control, open_engine, url_of, writing
 from pilotage.storage.home import Home
 from pilotage.testing.releases import make_release, make_rows
 
-__all__ = ["COLUMNS", "FEATURES", "KEY", "PATH", "SYSTEM", "make_home", "row_body"]
-
-SYSTEM = "bench-credit"
-PATH = f"/v1/systems/{SYSTEM}/decide"
-KEY = "pk_bench_" + "k" * 43
-
-FEATURES = (
-    Column(name="LIMIT_BAL", type="number", minimum=0, maximum=1_000_000),
-    *(Column(name=name, type="integer", minimum=1, maximum=4) for name in ("SEX", "EDUCATION", "MARRIAGE")),
-    Column(name="AGE", type="integer", minimum=18, maximum=100),
-    *(Column(name=f"PAY_{month}", type="integer", minimum=-2, maximum=9) for month in range(1, 7)),
-    *(Column(name=f"BILL_AMT{month}", type="number", minimum=-400_000, maximum=2_000_000) for month in range(1, 7)),
-    *(Column(name=f"PAY_AMT{month}", type="number", minimum=0, maximum=2_000_000) for month in range(1, 7)),
-)
-COLUMNS = (Column(name="ID", type="integer", role="subject", personal=True), *FEATURES)
+__all__ = ["make_home", "row_body"]
 
 
 def make_home(root: Path) -> Home:

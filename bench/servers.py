@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import uvicorn
 import uvloop
-from pilot import FEATURES, PATH
+from columns import FEATURES, PATH
 
 from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.worker import serve

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from pilot import FEATURES, SYSTEM
+from columns import FEATURES, SYSTEM
 
 from pilotage.gateway.forms import AnsweredForms
 from pilotage.kernel.ids import uuid7
