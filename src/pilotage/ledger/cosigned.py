@@ -25,7 +25,15 @@ from pilotage.ledger.signing import KeyPeriod, verify_checkpoint
 from pilotage.storage.database import reading
 from pilotage.storage.objects import write_durably
 
-__all__ = ["COSIGNED", "Cosigned", "accept_cosignature", "cosigned_checkpoint", "newest_covering", "read_cosigned"]
+__all__ = [
+    "COSIGNED",
+    "Cosigned",
+    "accept_cosignature",
+    "any_cosigned",
+    "cosigned_checkpoint",
+    "newest_covering",
+    "read_cosigned",
+]
 
 COSIGNED = "cosigned"
 """The folder's name under the ledger's."""
@@ -72,6 +80,11 @@ def cosigned_checkpoint(folder: Path, checkpoint: str, keys: Sequence[KeyPeriod]
         if isinstance(found, Cosigned) and split_note(found.note)[0] == body
     ]
     return checkpoint + "".join(line + "\n" for line in lines)
+
+
+def any_cosigned(folder: Path) -> bool:
+    """Whether a witness has confirmed anything: else nobody needs to ask for the keys that would check it."""
+    return any((folder / COSIGNED).glob("*.json"))
 
 
 def newest_covering(folder: Path, index: int, keys: Sequence[KeyPeriod]) -> str | None:

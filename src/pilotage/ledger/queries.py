@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row
 
 from pilotage.errors import Gone, IntegrityError, NotFound
 from pilotage.ledger import store, tiles
-from pilotage.ledger.cosigned import Cosigned, cosigned_checkpoint, newest_covering, read_cosigned
+from pilotage.ledger.cosigned import Cosigned, any_cosigned, cosigned_checkpoint, newest_covering, read_cosigned
 from pilotage.ledger.items import SALT, InterruptedPayload
 from pilotage.ledger.kept import PAST
 from pilotage.ledger.keyring import Keyring
@@ -402,7 +402,8 @@ class Ledger:
         """A tlog-proof of a decision or an event, against the newest checkpoint that a witness confirmed and that
         covers it, else against the published one. Raises NotFound."""
         with reading(self._engine) as connection:
-            index, keys = _leaf_of(connection, id_), self._keys_in(connection)
+            index = _leaf_of(connection, id_)
+            keys = self._keys_in(connection) if any_cosigned(self._folder) else ()
         published = self.checkpoint()
         cosigned = newest_covering(self._folder, index, keys)
         return make_proof(self._folder, index, cosigned or published)
