@@ -12,8 +12,11 @@ from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, progress_bar, show_facts, show_table
+from pilotage.errors import InputError
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.backfill import backfill
+from pilotage.ledger.columns import TEXT_FORMATS
+from pilotage.ledger.outcome_export import begin_outcome_export
 from pilotage.ledger.outcome_file import upload_file
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.storage.database import reading
@@ -91,6 +94,53 @@ def backfill_(chosen: Chosen, system: str, json_: bool) -> None:
         as_json(asdict(report))
         return
     show_facts([("counted", f"{report.outcomes:,} outcomes in {report.steps} steps"), ("by", ", ".join(report.slices))])
+
+
+@outcomes.command("export")
+@click.option("--system", default="")
+@click.option("--state", type=click.Choice(_STATES), help="How it counts.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(tuple(TEXT_FORMATS)),
+    default="jsonl",
+    show_default=True,
+    help="How the file is written.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file.")
+@json_option
+@click.pass_obj
+def export(chosen: Chosen, system: str, state: str | None, format_: str, output: Path, json_: bool) -> None:
+    """Export outcomes, newest first, each with what was decided. On record as event outcomes.exported."""
+    installation = opened(chosen)
+    person = acting(installation)
+    require(person, "decision.read")
+    made = begin_outcome_export(
+        Outcomes(installation.ledger_engine),
+        installation.control,
+        person.id,
+        system=system,
+        state=state or "",
+        format_=format_,
+        before=installation.ledger().next_leaf(),
+    )
+    rows = 0
+
+    def count(done: int) -> None:
+        nonlocal rows
+        rows = done
+
+    try:
+        with output.open("xb") as file:
+            file.writelines(made.pieces(count))
+    except FileExistsError:
+        raise InputError("the file is there already", got=output, mend="name another, or remove it") from None
+    except OSError as error:
+        raise InputError("the file cannot be written", got=error.strerror, mend="name another place") from error
+    if json_:
+        as_json({"rows": rows, "format": format_, "output": str(output)})
+    else:
+        click.echo(f"{rows} outcomes in {output}")
 
 
 @outcomes.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import threading
 from pathlib import Path
@@ -37,13 +38,13 @@ def told(call: Call, file: Path) -> dict[str, int]:
 
 def test_a_file_is_told_once_however_often_it_is_uploaded(call: Call, installed: Installed, tmp_path: Path) -> None:
     one, two, three = some(call, 3)
-    csv = tmp_path / "truth.csv"
+    table = tmp_path / "truth.csv"
     unknown = "01890000-0000-7000-8000-000000000000"
-    csv.write_text(f"decision,value,at\n{one},default,2026-01-05\n{two},1,\n{unknown},0.5,\n")
-    first = told(call, csv)
+    table.write_text(f"decision,value,at\n{one},default,2026-01-05\n{two},1,\n{unknown},0.5,\n")
+    first = told(call, table)
     assert (first["rows"], first["told"], first["known"], first["unmatched"]) == (3, 3, 0, 1)
     seal(installed)
-    assert told(call, csv) == {"rows": 3, "told": 0, "known": 3, "unmatched": 0, "other_system": 0}
+    assert told(call, table) == {"rows": 3, "told": 0, "known": 3, "unmatched": 0, "other_system": 0}
     parquet = tmp_path / "truth.parquet"
     query = f"SELECT '{one}' AS decision, 'paid' AS value UNION ALL SELECT '{three}', 'paid'"
     duckdb.sql(query).write_parquet(str(parquet))
@@ -62,14 +63,14 @@ def test_a_file_is_told_once_however_often_it_is_uploaded(call: Call, installed:
 
 
 def test_rows_that_cannot_be_told_are_named(call: Call, tmp_path: Path) -> None:
-    csv = tmp_path / "wrong.csv"
-    csv.write_text(f"decision,value\n{some(call, 1)[0]},ok\nx,\n")
-    code, _, err = call("outcomes", "upload", str(csv), "--system", "example", role="operator")
+    table = tmp_path / "wrong.csv"
+    table.write_text(f"decision,value\n{some(call, 1)[0]},ok\nx,\n")
+    code, _, err = call("outcomes", "upload", str(table), "--system", "example", role="operator")
     assert code == 1 and "row 2: decision" in err and "row 2: value" in err, err
-    csv.write_text("id,value\na,b\n")
-    code, _, err = call("outcomes", "upload", str(csv), "--system", "example", role="operator")
+    table.write_text("id,value\na,b\n")
+    code, _, err = call("outcomes", "upload", str(table), "--system", "example", role="operator")
     assert code == 1 and "columns decision, value" in err
-    code, _, err = call("outcomes", "upload", str(csv), "--system", "example", role="auditor")
+    code, _, err = call("outcomes", "upload", str(table), "--system", "example", role="auditor")
     assert code == 1 and "outcome.record" in err
 
 
@@ -104,9 +105,9 @@ def test_what_was_in_production_is_told_to_the_second(call: Call) -> None:
 
 def test_older_outcomes_are_counted_and_shown(call: Call, installed: Installed, tmp_path: Path) -> None:
     one, two = some(call, 2)
-    csv = tmp_path / "truth.csv"
-    csv.write_text(f"decision,value\n{one},1\n{two},0\n")
-    told(call, csv)
+    table = tmp_path / "truth.csv"
+    table.write_text(f"decision,value\n{one},1\n{two},0\n")
+    told(call, table)
     seal(installed)
     installation = open_installation(Settings(home=Home(root=installed.root)))
     steward, stop = installation.steward(holder="tests"), threading.Event()
@@ -131,3 +132,30 @@ def test_older_outcomes_are_counted_and_shown(call: Call, installed: Installed, 
     assert code == 0 and json.loads(out)["whole"]["accuracy"] is None
     code, _, err = call(*words, "--since", "tomorrow", role="auditor")
     assert code == 1 and "UTC day" in err
+
+
+def test_outcomes_are_exported_and_no_cell_is_a_formula(call: Call, installed: Installed, tmp_path: Path) -> None:
+    one, two = some(call, 2)
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f'decision,value\n{one},"=HYPERLINK(""x"")"\n{two},-1.5\n')
+    told(call, truth)
+    seal(installed)
+    out = tmp_path / "out.csv"
+    words = ("outcomes", "export", "--system", "example")
+    code, said, err = call(*words, "--format", "csv", "-o", str(out), "--json", role="auditor")
+    assert code == 0, err
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == json.loads(said)["rows"]
+    newest = {row["decision"]: row for row in reversed(rows)}
+    assert newest[one]["value"] == '\'=HYPERLINK("x")' and newest[two]["value"] == "-1.5"
+    assert newest[one]["known"].endswith("Z") and newest[two]["number"] == "-1.5"
+    code, _, err = call(*words, "-o", str(out), role="auditor")
+    assert code == 1 and "there already" in err
+    code, _, err = call(*words, "-o", str(tmp_path / "w.jsonl"), role="witness")
+    assert code == 1 and "decision.read" in err
+    lines = tmp_path / "out.jsonl"
+    assert call(*words, "--state", "other_system", "-o", str(lines), role="auditor")[0] == 0
+    chosen = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {row["state"] for row in chosen} == {"other_system"} and len(chosen) < len(rows)
+    assert '=HYPERLINK("x")' in {row["value"] for row in chosen if row["decision"] == one}
