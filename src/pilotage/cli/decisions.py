@@ -25,6 +25,7 @@ from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.ledger.overriding import said_about
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
+from pilotage.ledger.record import Finding
 from pilotage.ledger.traces import untraced
 from pilotage.rollout.past import in_production
 
@@ -118,7 +119,7 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
             ("plan", plain.plan),
             ("environment", plain.environment),
             ("attempts", ", ".join(f"{a.target} {a.status} {a.ms:.3f} ms" for a in plain.attempts) or "none"),
-            ("findings", ", ".join(f"{f.check} {f.path} ({f.action})" for f in plain.findings) or "none"),
+            ("findings", ", ".join(map(_finding, plain.findings)) or "none"),
             ("time", f"contract {plain.times.contract} µs, answer {plain.times.answer} µs"),
             ("ledger", f"leaf {row.leaf}, commitment {plain.commitment}"),
         ]
@@ -148,6 +149,11 @@ def _show_past(found: RecordedDecision) -> None:
             ("record", found.unreadable),
         ]
     )
+
+
+def _finding(found: Finding) -> str:
+    """A finding in a few words: what found what, where, and what was done."""
+    return " ".join(each for each in (found.check, found.path, found.verdict, f"({found.action})") if each)
 
 
 def beside(ledger: Ledger, found: RecordedDecision, readable: bool) -> dict[str, Any]:

@@ -130,7 +130,10 @@ def _tell(done: Published, json_: bool) -> None:
                 "action": act.action,
                 "plan": done.plan_version,
                 "at": done.committed,
+                "fallback": done.fallback,
             }
         )
     else:
         click.echo(f"{act.action}: {act.system} {short(act.release)} at {act.stage}, plan {done.plan_version}")
+        if done.fallback:
+            click.echo("falls back to: " + ", then ".join([*map(short, done.fallback), "a refusal"]))

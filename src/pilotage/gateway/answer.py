@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from math import isfinite
 from time import perf_counter_ns
@@ -14,7 +13,7 @@ from pilotage.gateway.reply import Denied
 from pilotage.gateway.state import LiveSystem, LoadedModel
 from pilotage.ledger.record import Attempt
 
-__all__ = ["REFUSALS", "answer_beside", "answer_inline", "refusal"]
+__all__ = ["REFUSALS", "answer_beside", "answer_by_rules", "answer_inline", "refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +24,8 @@ REFUSALS = {
     "runtime_error": ("the model failed on this input", "tell the system's owner, with the decision's id"),
     "runtime_unavailable": ("the model cannot answer now", "try again in a moment"),
     "not_finite": ("the model's score is not a finite number", "tell the system's owner, with the decision's id"),
+    "breaker_open": ("the model keeps failing and is left alone for a while", "try again in a few seconds"),
+    "bulkhead_full": ("the model works on as many requests as it may", "try again in a moment"),
 }
 """What a refusal says, by code: (what happened, the mend)."""
 
@@ -49,29 +50,41 @@ def answer_inline(live: LiveSystem, row: CheckedRow | None, deadline_ns: int) ->
         score = model.runtime.score(row.values)
     except Exception as error:  # noqa: BLE001 - a model may raise anything; the row is refused and recorded
         return _refused(model, row, started, *_failure(live, error))
-    return _settled(model, row, started, score)
-
-
-async def answer_beside(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled:
-    """The same by a runtime that answers beside the event loop; it is cancelled at the deadline."""
-    started, model = perf_counter_ns(), live.model
-    if model is None or row.values is None:
-        return Settled("refused", row, reason="release_unavailable")
-    try:
-        async with asyncio.timeout((deadline_ns - started) / 1e9):
-            score = await model.runtime.score_async(row.values)
-    except TimeoutError:
-        return _refused(model, row, started, "deadline", "timeout")
-    except Exception as error:  # noqa: BLE001 - as above
-        return _refused(model, row, started, *_failure(live, error))
-    return _settled(model, row, started, score)
-
-
-def _settled(model: LoadedModel, row: CheckedRow, started: int, score: float) -> Settled:
     if not isfinite(score):
         return _refused(model, row, started, "not_finite", "not_finite")
     spent = (perf_counter_ns() - started) // 1_000
-    return Settled("answered", row, score, {"score": score, "label": model.spec.label(score)}, answer_us=spent)
+    return Settled(
+        "answered", row, score, {"score": score, "label": model.spec.label(score)}, answer_us=spent, plain=True
+    )
+
+
+async def answer_beside(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled:
+    """The same by a runtime that answers beside the event loop, behind its breaker and bulkhead."""
+    started, model = perf_counter_ns(), live.model
+    if model is None or model.upstream is None or row.values is None:
+        return Settled("refused", row, reason="release_unavailable")
+    found = await model.upstream.score(model.runtime, row.values, deadline_ns)
+    spent = (perf_counter_ns() - started) // 1_000
+    if found.reason:
+        return Settled("refused", row, attempts=found.attempts, answer_us=spent, reason=found.reason)
+    answer = {"score": found.score, "label": model.spec.label(found.score)}
+    if len(found.attempts) == 1:
+        return Settled("answered", row, found.score, answer, answer_us=spent, plain=True)
+    return Settled("answered", row, found.score, answer, found.attempts, spent)
+
+
+def answer_by_rules(live: LiveSystem, row: CheckedRow) -> Settled:
+    """The answer of the release's rules file: a label without a score. A row that no rule is for is refused."""
+    started, model = perf_counter_ns(), live.model
+    assert model is not None and model.rules is not None and row.values is not None  # noqa: S101 - the chain holds it
+    found = model.rules.answer(row.values)
+    spent = (perf_counter_ns() - started) // 1_000
+    target = f"rules@{live.route.policy.removeprefix('sha256:')[:12]}"
+    attempt = Attempt(target=target, ms=spent / 1_000, status="ok" if found is not None else "no_rule")
+    if found is None:
+        return Settled("refused", row, attempts=[attempt], answer_us=spent, reason="no_rule")
+    answer: dict[str, object] = {"score": None, "label": found.label, "rule": found.rule}
+    return Settled("answered", row, answer=answer, attempts=[attempt], answer_us=spent)
 
 
 def _refused(model: LoadedModel, row: CheckedRow, started: int, reason: str, status: str) -> Settled:

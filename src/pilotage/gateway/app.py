@@ -267,6 +267,7 @@ class Gateway:
                     principal=principal.name,
                     trace=admitted.headers.trace,
                     charge=charge,
+                    timeout=admitted.headers.timeout,
                 )
             except Shortage as shortage:
                 short = shortage

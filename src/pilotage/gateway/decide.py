@@ -9,7 +9,9 @@ from typing import Any
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.errors import InputError, PilotageError, Unavailable
-from pilotage.gateway.answer import answer_beside, refusal
+from pilotage.gateway.answer import refusal
+from pilotage.gateway.chain import settle
+from pilotage.gateway.deadline import asked_ms
 from pilotage.gateway.record import Asked, Chance, Settled
 from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
 from pilotage.gateway.state import LiveSystem
@@ -21,6 +23,10 @@ LARGE_BODY = 65_536
 """Bytes from which a body is checked in a thread."""
 
 _ROWS_A_TURN = 32
+_STATUS = {"answered": 200, "fallback": 200, "abstained": 202, "review": 202, "rejected": 422, "refused": 503}
+"""The HTTP status of a reply to one row, by its outcome."""
+_WORST = ("answered", "fallback", "refused", "review", "abstained", "rejected")
+"""A reply to several rows takes the status of the first of these that is among them."""
 
 
 async def decide(
@@ -33,15 +39,18 @@ async def decide(
     principal: str,
     trace: str,
     charge: Callable[[int], None],
+    timeout: bytes = b"",
 ) -> Reply:
     """Decide every row of a body and return the reply once each decision is durable.
 
-    `received` is Unix microseconds; `charge` counts further rows against the key. Raises MalformedBody,
-    TooManyRows or Denied before anything is decided, Unavailable (`journal_failed`) when a record did not reach
-    the disk: then nothing may be answered.
+    `received` is Unix microseconds; `charge` counts further rows against the key; `timeout` is how long the caller
+    wants to wait, as text. Raises MalformedBody, TooManyRows or Denied before anything is decided, Unavailable
+    (`journal_failed`) when a record did not reach the disk: then nothing may be answered.
     """
     started = perf_counter_ns()
-    route, model, first = live.route, live.model, chance.id()
+    route, first = live.route, chance.id()
+    deadline = started + int((asked_ms(timeout, route.deadline_ms) if timeout else route.deadline_ms) * 1_000_000)
+    model = live.model if live.model is not None else _standing_in(live)
     if model is None:
         # Without the contract nobody knows whose data the body is, so nothing of it is kept.
         reason = "system_stopped" if route.stopped else "release_unavailable"
@@ -55,28 +64,21 @@ async def decide(
         # A large body takes milliseconds; in a thread it does not hold up everybody else for all of them.
         checked = await asyncio.to_thread(model.check.check, body, route.max_rows)
     asked = Asked(first, received, principal, trace, (perf_counter_ns() - started) // 1_000)
-    deadline = started + route.deadline_ms * 1_000_000
     if checked.many:
         charge(len(checked.rows) - 1)
         return await _decide_many(live, checked.rows, asked, turn, chance, deadline)
     row = checked.rows[0]
-    settled = UNSETTLED
-    if row.faults or route.stopped or not model.runtime.inline:
-        settled = await _settle(live, row, deadline)
-    pending = turn.add(live, asked, first, row, deadline, settled)
+    by, settled = live, UNSETTLED
+    if row.faults or live.guarded:
+        by, settled = await settle(live, row, deadline)
+    pending = turn.add(by, asked, first, row, deadline, settled)
     await pending.durable
     return reply_to_one(pending)
 
 
-async def _settle(live: LiveSystem, row: CheckedRow, deadline: int) -> Settled:
-    """How a row ends that is not scored at the end of the turn; UNSETTLED when it is."""
-    if live.route.stopped:
-        return Settled("refused", row, reason="system_stopped")
-    if row.faults:
-        return Settled("rejected", row)
-    if live.model is not None and not live.model.runtime.inline:
-        return await answer_beside(live, row, deadline)
-    return UNSETTLED
+def _standing_in(live: LiveSystem) -> Any:
+    """The release of the chain whose contract reads the request when the live one cannot be loaded."""
+    return live.chain[0].model if live.falls_back else None
 
 
 async def _decide_many(
@@ -84,7 +86,8 @@ async def _decide_many(
 ) -> Reply:
     done: list[Awaited] = []
     for number, row in enumerate(rows, 1):
-        done.append(turn.add(live, asked, chance.id(), row, deadline, await _settle(live, row, deadline)))
+        by, settled = await settle(live, row, deadline) if row.faults or live.guarded else (live, UNSETTLED)
+        done.append(turn.add(by, asked, chance.id(), row, deadline, settled))
         if number % _ROWS_A_TURN == 0:
             await asyncio.sleep(0)
     try:
@@ -100,47 +103,46 @@ def reply_to_one(pending: Pending) -> Reply:
     """The reply to one row whose record is on the disk."""
     live, settled = pending.live, pending.settled
     receipt = (b"pilotage-receipt", pending.receipt.encode())
-    if settled.outcome == "answered":
+    if settled.plain:
         body = live.forms.reply(pending.id, pending.asked.id, settled.score, settled.answer["label"])
         return Reply(
             200, [JSON, (b"content-length", b"%d" % len(body)), receipt, *live.forms.lineage], body, "answered"
         )
-    content: dict[str, Any] = {
-        "id": pending.id,
-        "request_id": pending.asked.id,
-        "system": live.route.system,
-        "release": live.route.release,
-        "outcome": settled.outcome,
-    }
-    error = _error(live, settled)
-    content |= error_body(error, pending.asked.id, decision_id=pending.id, faults=_faults(settled))
-    return json_reply(error.status, content, receipt, *live.forms.lineage, outcome=settled.outcome)
+    content = {"id": pending.id, "request_id": pending.asked.id, **_told(pending)}
+    if settled.outcome in ("rejected", "refused"):
+        error = _error(live, settled)
+        content |= error_body(error, pending.asked.id, decision_id=pending.id, faults=_faults(settled))
+    return json_reply(_STATUS[settled.outcome], content, receipt, *live.forms.lineage, outcome=settled.outcome)
 
 
 def _reply_to_many(live: LiveSystem, asked: Asked, done: Sequence[Pending]) -> Reply:
     outcomes = {pending.settled.outcome for pending in done}
-    status = 200 if "answered" in outcomes else 503 if "refused" in outcomes else 422
-    outcome = "answered" if status == 200 else "refused" if status == 503 else "rejected"
+    outcome = next(each for each in _WORST if each in outcomes)
     content = {"request_id": asked.id, "decisions": [_entry(pending) for pending in done]}
-    return json_reply(status, content, *live.forms.lineage, outcome=outcome)
+    return json_reply(_STATUS[outcome], content, *live.forms.lineage, outcome=outcome)
 
 
 def _entry(pending: Pending) -> dict[str, Any]:
     settled = pending.settled
-    entry: dict[str, Any] = {
-        "id": pending.id,
-        "system": pending.live.route.system,
-        "release": pending.live.route.release,
-        "outcome": settled.outcome,
-        "receipt": pending.receipt,
-    }
-    if settled.outcome == "answered":
-        entry["answer"] = settled.answer
-    elif settled.outcome == "rejected":
+    entry = {"id": pending.id, **_told(pending), "receipt": pending.receipt}
+    if settled.outcome == "rejected":
         entry["faults"] = _faults(settled)
-    else:
+    elif settled.outcome == "refused":
         entry["error"] = refusal(settled.reason).as_dict()
     return entry
+
+
+def _told(pending: Pending) -> dict[str, Any]:
+    """What every reply says of a decision, with its answer when there is one, and by what when not by the model."""
+    settled, route = pending.settled, pending.live.route
+    told: dict[str, Any] = {"system": route.system, "release": route.release, "outcome": settled.outcome}
+    if settled.outcome == "fallback":
+        told |= {"degraded": True, "answered_by": route.arm, "because": settled.reason}
+    if settled.outcome in ("abstained", "review"):
+        told |= {"because": settled.reason}
+    if settled.outcome in ("answered", "fallback"):
+        told["answer"] = settled.answer
+    return told
 
 
 def _error(live: LiveSystem, settled: Settled) -> PilotageError:

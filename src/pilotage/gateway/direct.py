@@ -77,7 +77,7 @@ class Direct(Pending):
 
     def set_result(self, _: None) -> None:
         """The record is on the disk: answer."""
-        if self.settled.outcome == "answered":
+        if self.settled.plain:
             closing = self._ended(self, "answered", 200, None)
             forms, settled = self.live.forms, self.settled
             content = forms.reply(self.id, self.asked.id, settled.score, settled.answer["label"])

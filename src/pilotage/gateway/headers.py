@@ -9,7 +9,8 @@ __all__ = ["Headers", "read_headers"]
 
 
 class Headers(NamedTuple):
-    """`key` is the API key presented, `length` the declared length of the body, `trace` the caller's W3C trace id.
+    """`key` is the API key presented, `length` the declared length of the body, `trace` the caller's W3C trace id,
+    `timeout` how long the caller wants to wait.
 
     `once` is the idempotency key, None when there is none.
 
@@ -22,14 +23,12 @@ class Headers(NamedTuple):
     trace: str = ""
     unusual: bool = False
     once: bytes | None = None
-
-
-_UNUSUAL = frozenset((b"x-request-timeout",))
+    timeout: bytes = b""
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The few headers that count; names are in lower case. `Authorization: Bearer` comes before `X-API-Key`."""
-    bearer = key = length = b""
+    bearer = key = length = timeout = b""
     trace, unusual, once = "", False, None
     for name, value in headers:
         if name == b"authorization":
@@ -43,9 +42,9 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
             trace = _trace(value)
         elif name == b"idempotency-key":
             once, unusual = value.strip(), True
-        elif name in _UNUSUAL:
-            unusual = True
-    return Headers(bearer or key, length, trace, unusual, once)
+        elif name == b"x-request-timeout":
+            timeout, unusual = value, True
+    return Headers(bearer or key, length, trace, unusual, once, timeout)
 
 
 def _trace(value: bytes) -> str:

@@ -173,11 +173,11 @@ def infer_reply(inference: Inference, reply: Reply, live: LiveSystem) -> Reply:
     if len(rows) == 1 and not any(name == b"pilotage-receipt" for name, _ in headers):
         headers.append((b"pilotage-receipt", rows[0]["receipt"].encode()))
     if any("answer" not in row for row in rows):
-        status = reply.status if reply.status >= 300 else 503 if _any(rows, "refused") else 422
+        status = reply.status if reply.status != 200 else 503 if _any(rows, "refused") else 422
         return json_reply(status, _not_all(content, rows), *headers, outcome=reply.outcome)
     answered = {
         "model_name": live.route.system,
-        "model_version": live.route.release,
+        "model_version": rows[0]["release"] if len(rows) == 1 else live.route.release,
         "id": inference.id or content["request_id"],
         "parameters": {"request_id": content["request_id"], **_of_one(rows)},
         "outputs": [
@@ -192,8 +192,10 @@ def _any(rows: Sequence[dict[str, Any]], outcome: str) -> bool:
     return any(row["outcome"] == outcome for row in rows)
 
 
-def _of_one(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    return {"decision_id": rows[0]["id"], "receipt": rows[0]["receipt"]} if len(rows) == 1 else {}
+def _of_one(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a reply says beside its tensors; that an answer is degraded holds when one row's is."""
+    told: dict[str, Any] = {"decision_id": rows[0]["id"], "receipt": rows[0]["receipt"]} if len(rows) == 1 else {}
+    return told | ({"degraded": True} if any("degraded" in row for row in rows) else {})
 
 
 def _value(row: dict[str, Any], name: str) -> Any:
@@ -207,7 +209,7 @@ def _not_all(content: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[st
     without = [(place, row) for place, row in enumerate(rows) if "answer" not in row]
     place, first = without[0]
     faults = [fault for _, row in without for fault in row.get("faults", ())]
-    error = first.get("error") or {"code": "contract", "mend": "mend every fault listed, then send the rows again"}
+    error = first.get("error") or _withheld(first)
     if faults:
         why = f"{faults[0]['message']}, got: {faults[0]['got']}, expected: {faults[0]['expected']}"
     else:
@@ -220,6 +222,12 @@ def _not_all(content: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[st
         "decisions": [{name: value for name, value in row.items() if name != "faults"} for row in rows],
     }
     return told | ({"faults": faults} if faults else {})
+
+
+def _withheld(row: dict[str, Any]) -> dict[str, Any]:
+    if "because" in row:
+        return {"code": row["because"], "mend": "ask the system's owner, with the decision's id"}
+    return {"code": "contract", "mend": "mend every fault listed, then send the rows again"}
 
 
 def infer_error(error: PilotageError, request_id: str, *headers: tuple[bytes, bytes]) -> Reply:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from pilotage.access.limits import Limit
 from pilotage.kernel.digests import digest
+from pilotage.systems.serving import Breaker, Bulkhead, Retry
 
-__all__ = ["Key", "Route", "ServingPlan", "decode_plan", "encode_plan"]
+__all__ = ["Answering", "Key", "Route", "ServingPlan", "Target", "decode_plan", "encode_plan"]
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +27,37 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     networks: list[str] = []
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What answers when the live release cannot: an earlier release, or the rules file of the live one.
+
+    `release` is the release whose folder holds it; `contract` the digest of the contract that it checks requests
+    against; `policy` the digest of what makes its answer: `serving.json`, or the rules file.
+    """
+
+    kind: Literal["previous", "rules"]
+    release: str
+    contract: str
+    policy: str
+
+
+class Answering(msgspec.Struct, frozen=True, kw_only=True):
+    """How a route answers, compiled from the release's `serving:` section when it went live.
+
+    `when_stopped` says what a stopped system does. An answer that is less probable than `floor` is not given.
+    """
+
+    deadline_ms: int = 5_000
+    max_rows: int = 1_000
+    fallback: list[Target] = []
+    when_stopped: Literal["refuse", "fallback"] = "refuse"
+    floor: float = 0.0
+    below: Literal["review", "abstain"] = "review"
+    retry: Retry = Retry()
+    breaker: Breaker = Breaker()
+    bulkhead: Bulkhead = Bulkhead()
+
+
+class Route(Answering, frozen=True, kw_only=True):
     """How one system answers: its live release at its stage. `folder` is relative to the home's releases folder."""
 
     system: str
@@ -35,8 +68,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     arm: str = "champion"
     stopped: str = ""
-    deadline_ms: int = 5_000
-    max_rows: int = 1_000
 
 
 class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):

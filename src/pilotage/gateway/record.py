@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import os
 from collections.abc import Sequence
+from math import isfinite, nan
 from typing import Protocol
 
 import msgspec
@@ -52,17 +52,19 @@ class Asked(msgspec.Struct, frozen=True):
 class Settled(msgspec.Struct, frozen=True):
     """How one row ended, before it is recorded. `answer` is what the client gets; `row` None when nothing was parsed.
 
-    `reason` is the code of a refusal and becomes a finding. `attempts` are those of a refusal: an answered row had
-    one, which its form holds already.
+    `plain` marks the usual answer: one attempt, nothing found, nothing mended; its form holds all the rest. `reason`
+    is the code of why the live release's answer was not given; it becomes a finding with `action`.
     """
 
     outcome: Outcome
     row: CheckedRow | None
-    score: float = math.nan
+    score: float = nan
     answer: dict[str, object] = {}
     attempts: list[Attempt] = []
     answer_us: int = 0
     reason: str = ""
+    plain: bool = False
+    action: str = "refuse"
 
 
 class Chance:
@@ -104,7 +106,7 @@ def write(
     """
     secret = chance.take(32) + _msgpack(_payload(live, asked, settled))
     commitment = _sha256(secret).hexdigest()
-    if settled.outcome == "answered":
+    if settled.plain:
         plain = live.forms.plain(
             decision_id, asked.id, asked.trace, asked.received, asked.contract_us, settled.answer_us, commitment
         )
@@ -120,6 +122,7 @@ def _plain(live: LiveSystem, asked: Asked, settled: Settled, decision_id: str, c
         id=decision_id,
         request_id=asked.id,
         trace=asked.trace,
+        kind=live.kind,
         system=route.system,
         release=route.release,
         environment=live.environment,
@@ -164,7 +167,7 @@ def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
         names=live.model.names,
         features=list(row.values),
         answer=settled.answer,
-        score=settled.score,
+        score=settled.score if settled.plain or isfinite(settled.score) else None,
     )
 
 
@@ -179,5 +182,5 @@ def _findings(live: LiveSystem, settled: Settled) -> list[Finding]:
         more = f"{len(faults) - _FINDINGS} more"
         found.append(Finding(check="contract", version=version, path="", verdict=more, action="reject"))
     if settled.reason:
-        found.append(Finding(check="gateway", version="1", path="", verdict=settled.reason, action="refuse"))
+        found.append(Finding(check="gateway", version="1", path="", verdict=settled.reason, action=settled.action))
     return found

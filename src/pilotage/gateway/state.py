@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -14,14 +15,16 @@ from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError, IntegrityError
 from pilotage.gateway.authenticate import Principals
 from pilotage.gateway.forms import AnsweredForms
-from pilotage.gateway.plan import Route, ServingPlan, decode_plan
+from pilotage.gateway.plan import Answering, Route, ServingPlan, Target, decode_plan
 from pilotage.gateway.store import StoredPlan
+from pilotage.gateway.upstream import Upstream
 from pilotage.kernel.digests import digest, short
 from pilotage.releases.load import open_release
 from pilotage.runtimes.environment import environment_digest
 from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
+from pilotage.runtimes.rules import RULES, RuleSet, read_rules
 
 __all__ = ["LiveSystem", "LoadedModel", "Serving", "load_serving", "read_plan", "rebuilt", "restrict", "start_serving"]
 
@@ -30,7 +33,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """What of a release answers. `names` are the features in contract order, `target` is how attempts name it."""
+    """What of a release answers. `names` are the features in contract order, `target` is how attempts name it.
+
+    `upstream` protects a runtime that does not answer inline; `rules` are those of the release's own file.
+    """
 
     contract: DataContract
     check: RowCheck
@@ -38,11 +44,17 @@ class LoadedModel:
     spec: ServingSpec
     runtime: Runtime
     target: str
+    upstream: Upstream | None = None
+    rules: RuleSet | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSystem:
-    """One system as a worker answers for it. `model` is None when its release cannot answer; `broken` says why."""
+    """One system as a worker answers for it. `model` is None when its release cannot answer; `broken` says why.
+
+    `chain` are the same system answered by something else, in order; `kind` says by what this one answers. A row that
+    fits a system that is not `guarded` is scored at the end of the turn, and its score is the answer.
+    """
 
     route: Route
     plan_digest: str
@@ -50,11 +62,31 @@ class LiveSystem:
     forms: AnsweredForms
     model: LoadedModel | None
     broken: str = ""
+    kind: Literal["model", "rules"] = "model"
+    chain: tuple[LiveSystem, ...] = ()
+    guarded: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        inline = self.model is not None and self.model.runtime.inline
+        guarded = bool(self.route.stopped or self.chain or self.route.floor) or not inline
+        object.__setattr__(self, "guarded", guarded)
+
+    @property
+    def models(self) -> Iterator[LoadedModel]:
+        """Every release that is loaded for it to answer by its model: rules need none that runs."""
+        for live in (self, *self.chain):
+            if live.model is not None and live.kind == "model":
+                yield live.model
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the chain may be asked now: a stopped system falls back only if that was declared."""
+        return bool(self.chain) and (not self.route.stopped or self.route.when_stopped == "fallback")
 
     @property
     def direct(self) -> bool:
         """Whether a row that fits the contract is simply scored, on the event loop."""
-        return self.model is not None and self.model.runtime.inline and not self.route.stopped
+        return not self.guarded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +106,12 @@ class Serving:
     @property
     def broken(self) -> bool:
         """Whether a release of the plan could not be loaded; it is tried again."""
-        return any(live.model is None for live in self.systems.values())
+        return any(live.model is None or live.broken for live in self.systems.values())
+
+    @property
+    def models(self) -> dict[int, LoadedModel]:
+        """Every loaded release by its identity: several routes may share one."""
+        return {id(model): model for live in self.systems.values() for model in live.models}
 
 
 def read_plan(stored: StoredPlan) -> ServingPlan:
@@ -128,29 +165,38 @@ def load_serving(stored: StoredPlan, releases: Path, previous: Serving | None = 
     """
     plan = read_plan(stored)
     environment = previous.environment if previous else environment_digest()
-    kept = {live.route.release: live.model for live in previous.systems.values()} if previous else {}
-    systems = {
-        route.system: _try_to_load(route, stored.digest, environment, releases, kept.get(route.release))
-        for route in plan.routes
-    }
+    kept: dict[str, LoadedModel] = {}
+    for live in previous.systems.values() if previous else ():
+        kept |= {each.route.release: model for each in (live, *live.chain) for model in each.models}
+    opener = _Opener(releases, kept, stored.digest, environment)
+    systems = {route.system: opener.live(route) for route in plan.routes}
     return _serving(plan, stored.digest, environment, systems)
 
 
 async def start_serving(serving: Serving, previous: Serving | None = None) -> Serving:
     """Start the runtimes that are new; one that does not start breaks its own system only."""
-    running = {id(live.model) for live in previous.systems.values()} if previous else set()
-    systems = {}
-    for name, live in serving.systems.items():
-        systems[name] = live
-        if live.model is None or id(live.model) in running:
+    running = previous.models if previous else {}
+    failed: dict[int, str] = {}
+    for key, model in serving.models.items():
+        if key in running:
             continue
         try:
-            await live.model.runtime.start()
+            await model.runtime.start()
         except Exception as error:  # noqa: BLE001 - as above
-            _log.error("release %s of %s does not start: %s", live.route.release, name, error)
-            await live.model.runtime.close()
-            systems[name] = _live(live.route, serving.digest, live.environment, None, str(error))
+            _log.error("release %s does not start: %s", model.target, error)
+            await model.runtime.close()
+            failed[key] = str(error)
+    systems = {name: _without(live, failed) for name, live in serving.systems.items()} if failed else serving.systems
     return _serving(serving.plan, serving.digest, serving.environment, systems)
+
+
+def _without(live: LiveSystem, failed: Mapping[int, str]) -> LiveSystem:
+    """The system without the runtimes that did not start; a chain goes on without them. Rules need no runtime."""
+    why = failed.get(id(live.model), "")
+    chain = tuple(each for each in live.chain if each.kind == "rules" or id(each.model) not in failed)
+    if len(chain) == len(live.chain) and not why:
+        return live
+    return replace(live, model=None if why else live.model, broken=why or "a fallback does not start", chain=chain)
 
 
 def _serving(plan: ServingPlan, plan_digest: str, environment: str, systems: Mapping[str, LiveSystem]) -> Serving:
@@ -166,38 +212,69 @@ def _serving(plan: ServingPlan, plan_digest: str, environment: str, systems: Map
     )
 
 
-def _try_to_load(
-    route: Route, plan_digest: str, environment: str, releases: Path, kept: LoadedModel | None
-) -> LiveSystem:
-    try:
-        model = kept or _load(route, releases)
-        _must_be_planned(route, model)
-    except Exception as error:  # noqa: BLE001 - a model's own library may raise anything
-        _log.error("release %s of %s cannot be loaded: %s", route.release, route.system, error)
-        return _live(route, plan_digest, environment, None, str(error))
-    return _live(route, plan_digest, environment, model)
+class _Opener:
+    """Opens the releases of one plan, each once; what is `kept` from the plan before is taken over."""
+
+    def __init__(self, releases: Path, kept: Mapping[str, LoadedModel], plan_digest: str, environment: str) -> None:
+        self._releases, self._kept = releases, dict(kept)
+        self._plan_digest, self._environment = plan_digest, environment
+
+    def live(self, route: Route) -> LiveSystem:
+        model, broken = self._try(route, route.release, route.contract)
+        chain = []
+        for target in route.fallback:
+            found, why = self._try(route, target.release, target.contract)
+            if found is None or (target.kind == "rules" and found.rules is None):
+                broken = broken or f"fallback {target.kind} cannot be loaded: {why or 'it has no rules file'}"
+            else:
+                chain.append(_fallback(route, target, self._plan_digest, self._environment, found))
+        return replace(_live(route, self._plan_digest, self._environment, model, broken), chain=tuple(chain))
+
+    def _try(self, route: Route, release: str, contract: str) -> tuple[LoadedModel | None, str]:
+        """A release with the contract that the plan names, or why there is none."""
+        try:
+            model = self._kept.get(release) or _load(release, self._releases, route)
+            _must_be_planned(contract, model)
+        except Exception as error:  # noqa: BLE001 - a model's own library may raise anything
+            _log.error("release %s of %s cannot be loaded: %s", release, route.system, error)
+            return None, str(error)
+        self._kept[release] = model
+        return model, ""
 
 
-def _load(route: Route, releases: Path) -> LoadedModel:
-    release = open_release(releases, route.release)
-    runtime = open_runtime(release.folder, release.serving)
+def _load(name: str, releases: Path, rules: Answering) -> LoadedModel:
+    release = open_release(releases, name)
+    runtime = open_runtime(release.folder, release.serving, patience_s=rules.deadline_ms / 1_000)
+    target = f"{runtime.name}@{short(name)}"
+    labels = (release.serving.adverse, release.serving.favourable)
+    own = release.file(RULES) if RULES in release.manifest.files else None
     return LoadedModel(
         contract=release.contract,
         check=compile_contract(release.contract),
         names=[column.name for column in release.contract.features],
         spec=release.serving,
         runtime=runtime,
-        target=f"{runtime.name}@{short(route.release)}",
+        target=target,
+        upstream=None if runtime.inline else Upstream(target, rules),
+        rules=None if own is None else read_rules(own, release.contract, labels),
     )
 
 
-def _must_be_planned(route: Route, model: LoadedModel) -> None:
+def _fallback(route: Route, target: Target, plan_digest: str, environment: str, model: LoadedModel) -> LiveSystem:
+    """The system as one target of its chain answers for it: its decisions name the release that answered."""
+    facts = {"release": target.release, "contract": target.contract, "policy": target.policy, "arm": target.kind}
+    answering = msgspec.structs.replace(route, fallback=[], floor=0.0, **facts)
+    kind: Literal["model", "rules"] = "rules" if target.kind == "rules" else "model"
+    return replace(_live(answering, plan_digest, environment, model), kind=kind)
+
+
+def _must_be_planned(contract: str, model: LoadedModel) -> None:
     """Decisions name the plan's contract digest; it must be that of the contract they are checked against."""
-    if model.check.digest != route.contract:
+    if model.check.digest != contract:
         raise IntegrityError(
             "the release's data contract is not the one that the plan names",
             got=model.check.digest,
-            expected=route.contract,
+            expected=contract,
             mend="publish the plan again",
         )
 

@@ -259,9 +259,8 @@ class _Worker:
         for task in self._background:
             task.cancel()
         if self._gateway.serving is not None:
-            for live in self._gateway.serving.systems.values():
-                if live.model is not None:
-                    await live.model.runtime.close()
+            for model in self._gateway.serving.models.values():
+                await model.runtime.close()
         self._engine.dispose()
         self._tell("stopped")
 
@@ -316,8 +315,8 @@ def _journal_of(serving: Serving) -> tuple[str, int]:
 
 async def _close_unused(old: Serving, new: Serving) -> None:
     """Close the runtimes that only the old plan used, after the requests that it was answering."""
-    used = {id(live.model) for live in new.systems.values()}
-    for live in old.systems.values():
-        if live.model is not None and id(live.model) not in used:
-            await asyncio.sleep(live.route.deadline_ms / 1_000 + 0.1)
-            await live.model.runtime.close()
+    unused = [model for key, model in old.models.items() if key not in new.models]
+    if unused:
+        await asyncio.sleep(max(live.route.deadline_ms for live in old.systems.values()) / 1_000 + 0.1)
+    for model in unused:
+        await model.runtime.close()

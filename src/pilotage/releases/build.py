@@ -42,6 +42,7 @@ from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.store import register
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
+from pilotage.runtimes.rules import RULES, read_rules
 from pilotage.storage.database import writing
 from pilotage.storage.home import Home
 from pilotage.systems.model import AISystem
@@ -57,13 +58,14 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Declared:
-    """What the build is given: the declaration, its files, the contract, and the rows that fit it."""
+    """What the build is given: the declaration, its files, the contract, the rows that fit it, the rules file."""
 
     system: AISystem
     artefact: Path
     data: Path
     contract: DataContract
     rows: PilotRows
+    rules: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +95,11 @@ def build_release(
     tell("reading the data contract", 0.02)
     contract = _contract(yaml_path.parent, system)
     serving = _serving(system, contract)
+    rules = _rules(yaml_path.parent, system, contract)
     artefact = yaml_path.parent / system.pilot.artefact
     tell("reading the data, and opening the artefact in a box", 0.06)
     with _opening(artefact, serving, system.pilot.prohibited) as opened:
-        declared = _declared(yaml_path.parent, system, contract)
+        declared = _declared(yaml_path.parent, system, contract, rules)
         tried = _try(opened(), declared, serving, tell)
     native = tried.conversion.model is None
     serving = msgspec.structs.replace(
@@ -176,7 +179,16 @@ def _opening(artefact: Path, serving: ServingSpec, prohibited: Sequence[str]) ->
                 model.result().close()
 
 
-def _declared(folder: Path, system: AISystem, contract: DataContract) -> _Declared:
+def _rules(folder: Path, system: AISystem, contract: DataContract) -> bytes:
+    """The rules file, read and checked against the contract; nothing when none is declared. Raises InputError."""
+    if not system.serving.rules:
+        return b""
+    content = (folder / system.serving.rules).read_bytes()
+    read_rules(content, contract, (system.answer.adverse, system.answer.favourable), system.serving.rules)
+    return content
+
+
+def _declared(folder: Path, system: AISystem, contract: DataContract, rules: bytes) -> _Declared:
     pilot = system.pilot
     rows = read_rows(
         folder / pilot.data,
@@ -188,7 +200,12 @@ def _declared(folder: Path, system: AISystem, contract: DataContract) -> _Declar
         seed=pilot.seed,
     )
     return _Declared(
-        system=system, artefact=folder / pilot.artefact, data=folder / pilot.data, contract=contract, rows=rows
+        system=system,
+        artefact=folder / pilot.artefact,
+        data=folder / pilot.data,
+        contract=contract,
+        rows=rows,
+        rules=rules,
     )
 
 
@@ -310,6 +327,7 @@ def _files(
     return {
         **rows,
         **({} if trees is None else {"trees.json": msgspec.json.encode(trees)}),
+        **({RULES: declared.rules} if declared.rules else {}),
         serving.artefact: model,
         "contract.odcs.yaml": to_odcs(declared.contract).encode(),
         "profile.json": profile.encode(),

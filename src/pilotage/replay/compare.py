@@ -13,6 +13,10 @@ from pilotage.replay.questions import Answer, Question
 __all__ = ["compare", "hindrance", "payload_of", "place", "question_of", "unreplayable"]
 
 
+_SCORED = ("answered", "fallback")
+"""A fallback names the release that answered, and the row as that release's contract read it."""
+
+
 def hindrance(decision: RecordedDecision) -> str:
     """Why a decision cannot be asked again; empty when nothing in its record speaks against it."""
     plain = decision.plain
@@ -24,11 +28,11 @@ def hindrance(decision: RecordedDecision) -> str:
         return f"a decision of kind {plain.kind} has no model to ask again"
     if decision.payload.messages:
         return "a conversation with a provider's model is not regenerated: its recorded messages are the answer"
-    if plain.outcome not in ("answered", "rejected"):
+    if plain.outcome not in (*_SCORED, "rejected"):
         return f"no model answered: the outcome was {plain.outcome}"
     if not decision.payload.request:
         return "the record holds no request"
-    if plain.outcome == "answered" and decision.payload.score is None:
+    if plain.outcome in _SCORED and decision.payload.score is None:
         return "the record holds no score"
     return ""
 
@@ -36,7 +40,7 @@ def hindrance(decision: RecordedDecision) -> str:
 def question_of(decision: RecordedDecision) -> Question:
     """What to ask again of a decision without a hindrance."""
     payload = payload_of(decision)
-    features = payload.features if decision.plain.outcome == "answered" else None
+    features = payload.features if decision.plain.outcome in _SCORED else None
     return Question(release=decision.plain.release, request=payload.request, features=features)
 
 

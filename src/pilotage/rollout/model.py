@@ -54,14 +54,23 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         """The stage the system is at."""
         return self.deployment.stage
 
+    @property
+    def answering(self) -> str:
+        """The deployment under whose id it is kept how the release answers."""
+        return self.deployment.id
+
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """A change that is committed: the act, the plan that carries it, and the moment after the commit."""
+    """A change that is committed: the act, the plan that carries it, and the moment after the commit.
+
+    `fallback` is what answers, in order, when the release cannot: the release before by its digest, or `rules`.
+    """
 
     deployment: Deployment
     plan_version: int
     plan_digest: str
     committed: int
+    fallback: list[str] = []
 
 
 class RolledBack(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Engine
 from pilotage.access.keys import active_keys
 from pilotage.access.limits import list_limits
 from pilotage.access.model import ApiKey
-from pilotage.gateway.plan import Key, Route, ServingPlan, decode_plan
+from pilotage.gateway.plan import Answering, Key, Route, ServingPlan, decode_plan
 from pilotage.gateway.plan_file import write_plan_file
 from pilotage.gateway.store import StoredPlan, add_plan, newest_plan, newest_version, serving_plans
 from pilotage.releases.model import folder_name
 from pilotage.rollout.model import Live, live_after
-from pilotage.rollout.store import deployed_systems, history
+from pilotage.rollout.store import deployed_systems, find_answering, history
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
 from pilotage.storage.outbox import emit
@@ -35,7 +35,7 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journ
         version=newest_version(connection) + 1,
         created=at,
         steward_key=steward_key,
-        routes=[_route(live) for live in lives if live is not None],
+        routes=[_route(live, find_answering(connection, live.answering)) for live in lives if live is not None],
         keys=[_key(key) for key in active_keys(connection, at)],
         journals_since=since,
         limits=list_limits(connection),
@@ -75,8 +75,9 @@ def _key(key: ApiKey) -> Key:
     return Key(id=key.id, sha256=key.sha256, scopes=list(key.scopes), expires=key.expires, networks=list(key.networks))
 
 
-def _route(live: Live) -> Route:
+def _route(live: Live, answering: Answering) -> Route:
     return Route(
+        **{name: getattr(answering, name) for name in Answering.__struct_fields__},
         system=live.system,
         release=live.release,
         folder=folder_name(live.release),

@@ -15,13 +15,15 @@ from pilotage.errors import Conflict, InputError, NotFound, Refused
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import ATTESTED, pass_gate
 from pilotage.gates.store import find_passage
+from pilotage.gateway.plan import Answering
 from pilotage.gateway.store import StoredPlan, newest_plan, newest_version, serving_plans
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.retention_rules import retention_rules
-from pilotage.releases.load import open_release
+from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.store import find_release
 from pilotage.rollout import store
+from pilotage.rollout.chains import answering_of, refuse_unfit, unfit
 from pilotage.rollout.model import Action, Deployment, Live, Published, RolledBack, live_after, previous_release
 from pilotage.rollout.plans import add_compiled_plan, read_steward_key, refresh_plan_file
 from pilotage.storage.database import reading, writing
@@ -69,6 +71,8 @@ class Rollout:
         with self._changing(person, "system.promote", system) as (connection, at):
             now = live_after(store.history(connection, system))
             _refuse_stage(now, found.digest, stage)
+            before = previous_release([*store.history(connection, system), _placing(system, stage, found.digest)])
+            answering = self._answering(loaded, before, refuse=True)
             passage = pass_gate(connection, found, stage, at)
             act = self._act(
                 connection,
@@ -81,8 +85,9 @@ class Rollout:
                 policy=loaded.manifest.policy,
                 passage=passage.id,
                 at=at,
+                answering=answering,
             )
-        return self._published(*act)
+        return self._published(*act, answering)
 
     def rollback(self, person: Person, system: str, reason: str = "") -> RolledBack:
         """Return to the release that was live before at the same stage, on the gate it passed then.
@@ -100,6 +105,7 @@ class Rollout:
             passage = find_passage(connection, target, now.stage)
             if passage is None:
                 raise Refused("the previous release never passed this gate", got=target, mend="promote one that does")
+            before = previous_release([*store.history(connection, system), _placing(system, "", target, "rollback")])
             _, plan = self._act(
                 connection,
                 "rollback",
@@ -112,6 +118,7 @@ class Rollout:
                 passage=passage.id,
                 reason=reason,
                 at=at,
+                answering=self._answering(loaded, before, refuse=False),
             )
         committed = self.clock()
         refresh_plan_file(self.control, self.home)
@@ -259,6 +266,7 @@ class Rollout:
         passage: str,
         at: int,
         reason: str = "",
+        answering: Answering | None = None,
     ) -> tuple[Deployment, StoredPlan]:
         """Write the act, the plan that carries it, and its event."""
         act = Deployment(
@@ -275,9 +283,14 @@ class Rollout:
             at=at,
             plan=newest_version(connection) + 1,
         )
-        row = store.add_deployment(connection, act)
+        rows = attest(store.deployments, store.add_deployment(connection, act))
+        if answering is not None:
+            kept = store.add_answering(connection, act.id, answering)
+            rows += attest(store.deployment_answering, kept)
         plan = self._plan(connection, at)
-        facts = {"stage": stage, "plan": plan.version, "passage": passage, "rows": attest(store.deployments, row)}
+        facts: dict[str, object] = {"stage": stage, "plan": plan.version, "passage": passage, "rows": rows}
+        if answering is not None and answering.fallback:
+            facts["fallback"] = _names(answering)
         private = {"by": person.id, "name": person.name, "reason": reason}
         emit(connection, _EVENT[action], system=system, release=release, facts=facts, private=private, at=at)
         return act, plan
@@ -299,10 +312,29 @@ class Rollout:
                 mend="install the keyring that the last rotation wrote, then start this process again",
             )
 
-    def _published(self, act: Deployment, plan: StoredPlan) -> Published:
+    def _answering(self, release: LoadedRelease, before: str, *, refuse: bool) -> Answering:
+        """How a release answers, with the release `before` it in its chain where that is declared.
+
+        Where it does not fit: raises Refused, or leaves it out of the chain, since a rollback must always be possible.
+        """
+        if not before or "previous" not in release.system().serving.fallback:
+            return answering_of(release, None)
+        previous = open_release(self.home.releases, before)
+        faults = unfit(release, previous)
+        if refuse:
+            refuse_unfit(release, previous, faults)
+        return answering_of(release, None if faults else previous)
+
+    def _published(self, act: Deployment, plan: StoredPlan, answering: Answering | None = None) -> Published:
         committed = self.clock()
         refresh_plan_file(self.control, self.home)
-        return Published(deployment=act, plan_version=plan.version, plan_digest=plan.digest, committed=committed)
+        return Published(
+            deployment=act,
+            plan_version=plan.version,
+            plan_digest=plan.digest,
+            committed=committed,
+            fallback=_names(answering) if answering is not None else [],
+        )
 
 
 def live(control: Engine, system: str, at: int | None = None) -> Live | None:
@@ -331,7 +363,8 @@ def witness(control: Engine, events: Iterable[Attesting]) -> Iterator[ChangedRow
     `events` are all of the ledger's, then those waiting in the outbox, oldest first.
     """
     with reading(control) as connection:
-        yield from changed_rows(connection, (*ATTESTED, store.deployments, serving_plans, retention_rules), events)
+        tables = (*ATTESTED, store.deployments, store.deployment_answering, serving_plans, retention_rules)
+        yield from changed_rows(connection, tables, events)
 
 
 def _placed(connection: Connection, system: str) -> Live:
@@ -353,6 +386,16 @@ def _rollback_target(connection: Connection, system: str) -> str:
             mend=f"stop it: pilotage stop --system {system} --reason ..., or promote another release through the gate",
         )
     return target
+
+
+def _names(answering: Answering) -> list[str]:
+    return ["rules" if target.kind == "rules" else target.release for target in answering.fallback]
+
+
+def _placing(system: str, stage: str, release: str, action: Action = "promote") -> Deployment:
+    """An act as it will be, to see what it makes the release before."""
+    texts = dict.fromkeys(("id", "contract", "policy", "passage", "by", "reason"), "")
+    return Deployment(system=system, stage=stage, release=release, action=action, at=0, plan=0, **texts)
 
 
 def _refuse_stage(now: Live | None, release: str, stage: str) -> None:

@@ -7,10 +7,20 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, insert, select
 
+from pilotage.gateway.plan import Answering
 from pilotage.rollout.model import Deployment
 from pilotage.storage.database import BIG, control
 
-__all__ = ["add_deployment", "deployed_systems", "deployments", "history", "lock_plans"]
+__all__ = [
+    "add_answering",
+    "add_deployment",
+    "deployed_systems",
+    "deployment_answering",
+    "deployments",
+    "find_answering",
+    "history",
+    "lock_plans",
+]
 
 deployments = Table(
     "deployments",
@@ -31,11 +41,33 @@ deployments = Table(
 )
 
 
+deployment_answering = Table(
+    "deployment_answering",
+    control,
+    Column("deployment", String(36), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+
 def add_deployment(connection: Connection, deployment: Deployment) -> dict[str, Any]:
     """Insert a deployment and return its row."""
     row: dict[str, Any] = msgspec.to_builtins(deployment)
     connection.execute(insert(deployments).values(row))
     return row
+
+
+def add_answering(connection: Connection, deployment: str, answering: Answering) -> dict[str, str]:
+    """Keep how a deployment answers, under its id; the row."""
+    row = {"deployment": deployment, "document": msgspec.json.encode(answering).decode()}
+    connection.execute(insert(deployment_answering).values(row))
+    return row
+
+
+def find_answering(connection: Connection, deployment: str) -> Answering:
+    """How a deployment answers; for one from before there were such settings, the defaults."""
+    query = select(deployment_answering.c.document).where(deployment_answering.c.deployment == deployment)
+    found = connection.execute(query).scalar()
+    return Answering() if found is None else msgspec.json.decode(found, type=Answering)
 
 
 def history(connection: Connection, system: str, until: int | None = None) -> list[Deployment]:

@@ -12,11 +12,12 @@ from pilotage.runtimes.process import ProcessRuntime
 __all__ = ["open_runtime"]
 
 
-def open_runtime(folder: Path, spec: ServingSpec) -> Runtime:
+def open_runtime(folder: Path, spec: ServingSpec, *, patience_s: float = 0.0) -> Runtime:
     """The runtime of a release folder; `await start()` before the first row. Raises MissingExtra, IntegrityError.
 
-    The folder's digests must have been checked before (`releases.load.open_release`).
+    The folder's digests must have been checked before (`releases.load.open_release`). A process that gives no answer in
+    `patience_s` (0: ten seconds) is replaced.
     """
     if spec.runtime == "onnx":
         return OnnxRuntime(folder / spec.artefact, spec)
-    return ProcessRuntime(folder / spec.artefact, spec)
+    return ProcessRuntime(folder / spec.artefact, spec, patience_s=patience_s)

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from pilotage.errors import Unavailable
 from pilotage.runtimes.model import Value
 
-__all__ = ["Runtime"]
+__all__ = ["CannotAnswer", "Runtime"]
+
+
+class CannotAnswer(Unavailable):
+    """The runtime works, and has no answer for this row: trying again would not help, and others are not concerned."""
+
+    code = "cannot_answer"
 
 
 class Runtime(Protocol):
     """Answers one row at a time with the probability of the adverse class.
 
     Values are the contract's features in contract order. All methods are called from one event loop's thread.
-    A runtime that cannot answer raises Unavailable; a caller may retry, because scoring changes nothing.
+    A runtime that cannot answer raises Unavailable; a caller may retry, because scoring changes nothing. One that
+    has no answer for this very row raises CannotAnswer.
     `inline` says whether `score` may be called: it answers in microseconds and never waits. Every runtime has
     `score_async`. `name` is what a decision's attempt records as its target.
     """

@@ -15,6 +15,7 @@ from pilotage.errors import Unavailable
 from pilotage.runtimes.environment import kernel_variables
 from pilotage.runtimes.model import ServingSpec, Value
 from pilotage.runtimes.native import Opening
+from pilotage.runtimes.ports import CannotAnswer
 from pilotage.sandbox.box import Box, start_boxed
 
 __all__ = ["ProcessRuntime"]
@@ -22,24 +23,30 @@ __all__ = ["ProcessRuntime"]
 START_S = 60.0
 ANSWER_S = 10.0
 RESTART_S = 1.0
-"""A model process that died is started again at most once in this time."""
+"""A model process that died is started again at most once in this time; twice as long with each failure in a row."""
+LONGEST_RESTART_S = 30.0
+GRACE_S = 1.0
 
 
 class ProcessRuntime:
     """One boxed process that holds the model; rows are answered one after the other.
 
-    A process that dies or is late is replaced at the next row; the row that met it raises Unavailable.
+    A process that dies, answers garbage, or gives no answer in `patience_s` is killed and replaced at the next row;
+    the row that met it raises Unavailable. A caller who gives up sooner ends nothing: the process finishes its row,
+    and what it says then is dropped.
     """
 
     inline = False
     name = "process"
 
-    def __init__(self, model: Path, spec: ServingSpec) -> None:
+    def __init__(self, model: Path, spec: ServingSpec, *, patience_s: float = 0.0) -> None:
         self._model = model.resolve()
         self._spec = spec
+        self._patience_s = patience_s
         self._box: Box | None = None
         self._turn = asyncio.Lock()
         self._started = 0.0
+        self._failures = 0
         self._closed = False
 
     def _open(self) -> Box:
@@ -49,7 +56,9 @@ class ProcessRuntime:
             model=str(self._model), names=self._spec.names, kinds=self._spec.kinds, positive=self._spec.positive
         )
         try:
-            _checked(box.ask(msgspec.json.encode(opening), START_S))
+            reply = _decoded(box.ask(msgspec.json.encode(opening), START_S))
+            if "error" in reply:
+                raise _failed(reply)
         except BaseException:
             box.close()
             raise
@@ -66,9 +75,13 @@ class ProcessRuntime:
         if self._box is not None and self._box.alive:
             return self._box
         await self._drop()
-        if self._started and time.monotonic() - self._started < RESTART_S:
-            raise Unavailable("the model process has just failed", mend="try again in a second", code="runtime_failed")
+        wait = min(LONGEST_RESTART_S, RESTART_S * 2.0 ** max(0, min(self._failures, 10) - 1))
+        if self._started and time.monotonic() - self._started < wait:
+            raise Unavailable(
+                "the model process has just failed", mend=f"try again in {wait:.0f} s", code="runtime_failed"
+            )
         try:
+            self._failures += 1
             self._box = await asyncio.to_thread(self._open)
         finally:
             self._started = time.monotonic()
@@ -85,20 +98,46 @@ class ProcessRuntime:
 
     async def score_async(self, values: Sequence[Value]) -> float:
         """The score of one row. Raises Unavailable."""
-        async with self._turn:
-            box = await self._ready()
-            try:
-                answer = await asyncio.to_thread(box.ask, msgspec.json.encode([values]), ANSWER_S)
-            except asyncio.CancelledError:
-                self._abandon(box)
-                raise
-        return float(_checked(answer)["scores"][0])
+        await self._turn.acquire()
+        # From here on the row is the process's: a caller that gives up must not leave its answer to the next row.
+        asking = asyncio.ensure_future(self._ask(values))
+        asking.add_done_callback(self._asked)
+        return await asyncio.shield(asking)
 
-    def _abandon(self, box: Box) -> None:
-        """End a box whose answer nobody waits for any more: the next row must not read it as its own."""
-        self._box, self._started = None, 0.0
-        box.kill("cancelled")
-        asyncio.get_running_loop().run_in_executor(None, box.close)
+    def _asked(self, asking: asyncio.Future[float]) -> None:
+        self._turn.release()
+        if not asking.cancelled():
+            asking.exception()
+
+    async def _ask(self, values: Sequence[Value]) -> float:
+        box = await self._ready()
+        message = msgspec.json.encode([values])
+        try:
+            answer = _decoded(await self._asked_of(box, message))
+            if "error" in answer:
+                raise CannotAnswer(
+                    "the model process failed on this row", got=_told(answer), mend="look at the row's features"
+                )
+            score = _score(answer)
+        except CannotAnswer:
+            self._failures = 0
+            raise
+        except BaseException:
+            # What it says from here on cannot be trusted, and its next message may still be this row's.
+            box.kill("failed")
+            await self._drop()
+            raise
+        self._failures = 0
+        return score
+
+    async def _asked_of(self, box: Box, message: bytes) -> bytes:
+        """The box's reply in time. A box that does not even end when told to is closed by force."""
+        patience = self._patience_s or ANSWER_S
+        replying = asyncio.ensure_future(asyncio.to_thread(box.ask, message, patience))
+        done, _ = await asyncio.wait({replying}, timeout=patience + GRACE_S)
+        if not done:
+            await self._drop()
+        return await replying
 
     async def close(self) -> None:
         """End the process; a row under way fails with Unavailable."""
@@ -110,11 +149,31 @@ class ProcessRuntime:
             await self._drop()
 
 
-def _checked(reply: bytes) -> dict[str, Any]:
-    """The reply, unless it is an error. Raises Unavailable."""
-    answer: dict[str, Any] = msgspec.json.decode(reply)
-    if "error" in answer:
-        raise Unavailable(
-            "the model process failed", got=answer["error"].get("message"), mend="see `got`", code="runtime_failed"
-        )
-    return answer
+def _decoded(reply: bytes) -> dict[str, Any]:
+    """The reply's object. Raises Unavailable for anything else."""
+    try:
+        return msgspec.json.decode(reply, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _garbage() from error
+
+
+def _score(answer: dict[str, Any]) -> float:
+    match answer:
+        case {"scores": [float(score)]}:
+            return score
+        case {"scores": [int(score)]} if not isinstance(score, bool):
+            return float(score)
+    raise _garbage()
+
+
+def _garbage() -> Unavailable:
+    return Unavailable("the model process answered nonsense", mend="it is started again", code="runtime_failed")
+
+
+def _failed(reply: dict[str, Any]) -> Unavailable:
+    return Unavailable("the model process failed", got=_told(reply), mend="see `got`", code="runtime_failed")
+
+
+def _told(reply: dict[str, Any]) -> object:
+    error = reply["error"]
+    return error.get("message") if isinstance(error, dict) else error

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from pilotage.ledger.retention import Floor
+from pilotage.systems.serving import ServingRules
 
 __all__ = ["STAGES", "AISystem", "Answer", "ExplanationRules", "Owners", "Pilot", "Reason", "Retention", "Stage"]
 
@@ -116,3 +117,4 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     contract: str = ""
     author: str = ""
     retention: Retention = Retention()
+    serving: ServingRules = ServingRules()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Engine
@@ -77,10 +77,13 @@ class GovernedHome:
         return self._registered(digest(b"release %d" % number), manifest, declared, author)
 
     def release(
-        self, shift: float = 0.0, *, system: str = "example", tier: Tier = "medium", author: str = ""
+        self, shift: float = 0.0, *, system: str = "example", tier: Tier = "medium", author: str = "", **made_with: Any
     ) -> Release:
-        """A real release, folder and all, with evidence for stage internal; `shift` tells releases apart."""
-        loaded = make_release(self.home, system=system, shift=shift)
+        """A real release, folder and all, with evidence for stage internal; `shift` tells releases apart.
+
+        `made_with` are further arguments of `make_release`.
+        """
+        loaded = make_release(self.home, system=system, shift=shift, **made_with)
         declared = msgspec.structs.replace(loaded.system(), risk_tier=tier)
         made = self._registered(loaded.digest, loaded.manifest, declared, author)
         self.evidence(made)
@@ -109,9 +112,11 @@ class GovernedHome:
             for role in roles
         ]
 
-    def promoted(self, shift: float = 0.0, *, system: str = "example", tier: Tier = "medium") -> Release:
+    def promoted(
+        self, shift: float = 0.0, *, system: str = "example", tier: Tier = "medium", **made_with: Any
+    ) -> Release:
         """A release made, approved and live at stage internal."""
-        made = self.release(shift, system=system, tier=tier)
+        made = self.release(shift, system=system, tier=tier, **made_with)
         self.approve(made)
         self.rollout.promote(self.people["ml_engineer"], system, made.digest, "internal")
         return made

@@ -31,8 +31,10 @@ from pilotage.releases.model import Manifest, Origin
 from pilotage.releases.sealed_rows import rows_key
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
+from pilotage.runtimes.rules import RULES
 from pilotage.storage.home import Home
 from pilotage.systems.model import AISystem, Answer, Owners, Pilot, Reason
+from pilotage.systems.serving import ServingRules
 
 __all__ = ["COLUMNS", "make_release", "make_rows"]
 
@@ -96,11 +98,14 @@ def make_release(
     shift: float = 0.0,
     rows: int = 400,
     sampling: bool = False,
+    answers: ServingRules | None = None,
+    rules: bytes = b"",
 ) -> LoadedRelease:
     """Make a release folder under the home and open it. `shift` moves the log-odds, so that releases differ.
 
     With `sampling` its reasons are sampled, as if nobody could follow the model, and its reference rows are encrypted
     under the home's keyring; else they lie there as in releases that were built before rows were encrypted.
+    `answers` is its `serving:` section, `rules` its rules file.
 
     Nothing is registered in a database: see `releases.store.register`.
     """
@@ -112,6 +117,7 @@ def make_release(
     sample = make_rows(columns, rows)
     serving = _serving(contract, threshold)
     declared = _system(system, serving, list(_REASONS if reasons is None and columns is COLUMNS else reasons or ()))
+    declared = msgspec.structs.replace(declared, serving=answers or ServingRules())
     background = [list(row) for row in sample[:100]]
     explainer = _explainer(form, contract, serving, declared, background)
     explainer = _sampled(explainer, background) if sampling else explainer
@@ -129,6 +135,7 @@ def make_release(
         "environment.lock": installed_distributions().encode(),
         "system.yaml": msgspec.yaml.encode(declared),
         "card.md": b"# A release made for tests\n",
+        **({RULES: rules} if rules else {}),
     }
     manifest = Manifest(
         system=system,

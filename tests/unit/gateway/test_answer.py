@@ -10,9 +10,11 @@ from pilotage.contracts.model import Column, DataContract
 from pilotage.errors import Unavailable
 from pilotage.gateway.answer import REFUSALS, answer_beside, answer_inline, refusal
 from pilotage.gateway.forms import AnsweredForms
-from pilotage.gateway.plan import Route
+from pilotage.gateway.plan import Answering, Route
 from pilotage.gateway.state import LiveSystem, LoadedModel
+from pilotage.gateway.upstream import Upstream
 from pilotage.runtimes.model import ServingSpec
+from pilotage.systems.serving import Retry
 
 ROW = CheckedRow(raw=b"{}", values=(1.0,))
 
@@ -55,7 +57,10 @@ def live_with(model):
         tolerance=0,
     )
     check = compile_contract(contract)
-    loaded = LoadedModel(contract=contract, check=check, names=["a"], spec=spec, runtime=model, target="test@1")
+    upstream = None if model.inline else Upstream("test@1", Answering(retry=Retry(attempts=1)))
+    loaded = LoadedModel(
+        contract=contract, check=check, names=["a"], spec=spec, runtime=model, target="test@1", upstream=upstream
+    )
     route = Route(system="x", release="r", folder="f", stage="internal", contract="c", policy="p")
     facts = {"system": "x", "release": "r", "contract": "c", "policy": "p", "stage": "internal", "arm": "champion"}
     forms = AnsweredForms(**facts, environment="e", plan="p", target="test@1")

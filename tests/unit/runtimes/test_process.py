@@ -66,9 +66,16 @@ def test_it_answers_as_the_model_does_and_outlives_its_process(fitted: tuple[Pat
                 await runtime.score_async((1.0, None))  # the model takes no null
             assert await runtime.score_async(rows[0]) == own[0]
             assert runtime._box is not None
-            os.killpg(runtime._box.pid, signal.SIGSTOP)
+            first, runtime._patience_s = runtime._box, 0.4
+            (child,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+            os.kill(int(child), signal.SIGSTOP)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(runtime.score_async(rows[1]), 0.05)
+            assert first.alive, "a caller with little patience ends no process"
+            assert await runtime.score_async(rows[2]) == own[2], "a process that hangs is replaced, no answer mixed up"
+            assert runtime._box is not first and not first.alive
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(runtime.score_async(rows[1]), 0.0001)
             assert await runtime.score_async(rows[2]) == own[2]
             assert runtime._box is not None
             os.killpg(runtime._box.pid, signal.SIGKILL)

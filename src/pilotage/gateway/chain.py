@@ -1,0 +1,106 @@
+"""How a row ends that is not simply scored: the live release, then its fallback chain, then a refusal.
+
+Each target of the chain checks the raw request against its own contract. What it answers is a decision of its own
+release, with outcome `fallback`; why the live release did not answer is a finding of it, and each try an attempt.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import NamedTuple
+
+import msgspec
+
+from pilotage.contracts.compile import CheckedRow
+from pilotage.gateway.answer import answer_beside, answer_by_rules, answer_inline
+from pilotage.gateway.record import Settled
+from pilotage.gateway.state import LiveSystem
+from pilotage.ledger.record import Attempt
+
+__all__ = ["Ended", "settle"]
+
+_SHARE = 0.8
+"""Of the time that is left a target may use this part, so that the next one has some too; the last may use all."""
+
+
+class Ended(NamedTuple):
+    """How a row ended, and by what: the system as the release or the rules answer for it that did."""
+
+    by: LiveSystem
+    settled: Settled
+
+
+async def settle(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Ended:
+    """The end of a row whose system is guarded, or that has faults."""
+    if row.faults and (live.falls_back or not live.route.stopped):
+        # Where the live release cannot be loaded, it is the first of the chain whose contract read the row.
+        return Ended(live if live.model is not None else live.chain[0], Settled("rejected", row))
+    if live.route.stopped:
+        first = Settled("refused", row, reason="system_stopped")
+    else:
+        first = await _answered_by(live, row, _part(deadline_ns, last=not live.chain))
+        if first.outcome == "answered":
+            return Ended(live, _sure(live, first))
+    return await _fall_back(live, row, first, deadline_ns) if live.falls_back else Ended(live, first)
+
+
+async def _answered_by(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled:
+    if live.kind == "rules":
+        return answer_by_rules(live, row)
+    if live.model is not None and live.model.runtime.inline:
+        return answer_inline(live, row, deadline_ns)
+    return await answer_beside(live, row, deadline_ns)
+
+
+def _part(deadline_ns: int, *, last: bool) -> int:
+    now = perf_counter_ns()
+    return deadline_ns if last else now + int((deadline_ns - now) * _SHARE)
+
+
+def _sure(live: LiveSystem, settled: Settled) -> Settled:
+    """The answer, unless it is less probable than the system's floor: then nobody gets it."""
+    floor, model = live.route.floor, live.model
+    if not floor or model is None:
+        return settled
+    probable = settled.score if settled.answer["label"] == model.spec.adverse else 1.0 - settled.score
+    if probable >= floor:
+        return settled
+    below = live.route.below
+    ms = settled.answer_us / 1_000
+    return msgspec.structs.replace(
+        settled,
+        outcome="review" if below == "review" else "abstained",
+        answer={},
+        attempts=settled.attempts or [Attempt(target=model.target, ms=ms, status="ok")],
+        reason="below_floor",
+        action=below,
+        plain=False,
+    )
+
+
+async def _fall_back(live: LiveSystem, row: CheckedRow, first: Settled, deadline_ns: int) -> Ended:
+    attempts, spent = list(first.attempts), first.answer_us
+    for target in live.chain:
+        if perf_counter_ns() >= deadline_ns:
+            break
+        again = _read_again(target, row)
+        if again.values is None:
+            attempts.append(Attempt(target=f"{target.route.arm}@contract", ms=0.0, status="contract"))
+            continue
+        found = await _answered_by(target, again, _part(deadline_ns, last=target is live.chain[-1]))
+        attempts += found.attempts or [Attempt(target=_name(target), ms=found.answer_us / 1_000, status="ok")]
+        spent += found.answer_us
+        if found.outcome == "answered":
+            changes = {"outcome": "fallback", "attempts": attempts, "answer_us": spent, "reason": first.reason}
+            return Ended(target, msgspec.structs.replace(found, **changes, action="fallback", plain=False))
+    return Ended(live, msgspec.structs.replace(first, attempts=attempts, answer_us=spent))
+
+
+def _name(target: LiveSystem) -> str:
+    return target.model.target if target.model is not None else target.route.arm
+
+
+def _read_again(target: LiveSystem, row: CheckedRow) -> CheckedRow:
+    """The row as the target's own contract reads the request."""
+    assert target.model is not None  # noqa: S101 - the chain holds only what is loaded
+    return target.model.check.check(b'{"inputs":' + row.raw + b"}").rows[0]

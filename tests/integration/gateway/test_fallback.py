@@ -1,0 +1,103 @@
+"""Over HTTP, by a real worker: what a caller is told when not the live release answers, and what is on record of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pilotage.gateway.plan import Target
+from pilotage.testing.releases import make_release
+
+from .conftest import ROW, SYSTEM, make_stand
+
+RULES = b'version: "1"\nrules:\n  - {name: late, when: late_payments > 6, answer: refer}\n'
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory):
+    made = make_stand(tmp_path_factory.mktemp("fallback") / "home", releases=2)
+    made.releases.append(make_release(made.home, system=SYSTEM, shift=3.0, rules=RULES))
+    made.publish()
+    made.start()
+    yield made
+    made.stop()
+
+
+def previous(release):
+    return Target(kind="previous", release=release.digest, contract=release.contract.digest(), policy=release.policy)
+
+
+def damage(release):
+    model = release.folder / "model.onnx"
+    release.folder.chmod(0o700)
+    model.chmod(0o600)
+    model.write_bytes(b"")
+
+
+def test_a_fallback_is_marked_in_body_and_header_and_recorded_with_its_reason(stand):
+    (worker,), (first, second, _) = stand.workers, stand.releases
+    damage(second)
+    worker.wait_for(stand.publish(second, fallback=[previous(first)]))
+    reply = worker.ask(ROW)
+    body = reply.json()
+    assert (reply.status_code, body["outcome"], body["degraded"]) == (200, "fallback", True)
+    assert (body["answered_by"], body["because"], body["release"]) == ("previous", "release_unavailable", first.digest)
+    assert (reply.headers["pilotage-answered-by"], reply.headers["pilotage-release"]) == ("previous", first.digest)
+    plain, _, payload, _ = stand.decisions()[body["id"]]
+    assert (plain.outcome, plain.release, plain.arm, plain.kind) == ("fallback", first.digest, "previous", "model")
+    assert [(each.verdict, each.action) for each in plain.findings] == [("release_unavailable", "fallback")]
+    assert [each.status for each in plain.attempts] == ["ok"]
+    assert payload.answer == body["answer"] and payload.score == body["answer"]["score"]
+    many = worker.ask([ROW, {**ROW, "age": 7}]).json()["decisions"]
+    assert [each["outcome"] for each in many] == ["fallback", "rejected"]
+    with worker.client() as client:
+        assert 'outcome="fallback",status="200"' in client.get("/metrics").text
+
+
+def test_a_stopped_system_answers_by_rules_where_that_was_declared(stand):
+    (worker,), third = stand.workers, stand.releases[2]
+    target = Target(kind="rules", release=third.digest, contract=third.contract.digest(), policy="sha256:abc")
+    facts = {"fallback": [target], "stopped": "a complaint", "when_stopped": "fallback"}
+    worker.wait_for(stand.publish(third, **facts))
+    reply = worker.ask({**ROW, "late_payments": 9})
+    assert (reply.status_code, reply.headers["pilotage-answered-by"]) == (200, "rules")
+    assert reply.json()["answer"] == {"score": None, "label": "refer", "rule": "late"}
+    plain, _, payload, _ = stand.decisions()[reply.json()["id"]]
+    assert (plain.kind, plain.policy, payload.score) == ("rules", "sha256:abc", None)
+    refused = worker.ask(ROW)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "system_stopped")
+    assert [each.status for each in stand.decisions()[refused.json()["id"]][0].attempts] == ["no_rule"]
+
+
+def test_an_improbable_answer_waits_for_a_person(stand):
+    (worker,), third = stand.workers, stand.releases[2]
+    worker.wait_for(stand.publish(third, floor=1.0))
+    reply = worker.ask(ROW)
+    assert (reply.status_code, reply.json()["outcome"], "answer" in reply.json()) == (202, "review", False)
+    plain, _, payload, _ = stand.decisions()[reply.json()["id"]]
+    assert (plain.outcome, payload.answer) == ("review", {}) and 0 < payload.score < 1
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-1", "0", "1e3", "nan", "1h", "9" * 50])
+def test_a_time_that_is_none_is_refused(stand, header):
+    with stand.workers[0].client() as client:
+        reply = client.post(stand.workers[0].decide, json={"inputs": ROW}, headers={"x-request-timeout": header})
+    if not header:
+        assert reply.status_code == 202
+        return
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "bad_timeout")
+
+
+@pytest.mark.parametrize("header", ["2", "0.5", "2.5s", "250ms", "999999"])
+def test_a_time_that_is_one_is_taken(stand, header):
+    with stand.workers[0].client() as client:
+        reply = client.post(stand.workers[0].decide, json={"inputs": ROW}, headers={"x-request-timeout": header})
+    assert reply.status_code == 202
+
+
+def test_no_time_left_is_a_refusal_on_record(stand):
+    worker = stand.workers[0]
+    worker.wait_for(stand.publish(stand.releases[2]))
+    with worker.client() as client:
+        reply = client.post(worker.decide, json={"inputs": ROW}, headers={"x-request-timeout": "0.001ms"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "deadline")
+    assert stand.decisions()[reply.json()["id"]][0].outcome == "refused"
