@@ -132,6 +132,10 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
     elif not readable:
         click.echo("payload: your roles may not read it")
     else:
+        if found.payload.repairs:
+            columns = ("path", "code", "got", "used")
+            repairs = [[each.get(name) for name in columns] for each in found.payload.repairs]
+            show_table(("repaired", "fault", "sent", "used"), repairs)
         show_table(("feature", "value"), list(zip(found.payload.names, found.payload.features, strict=False)))
 
 

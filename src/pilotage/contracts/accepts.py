@@ -26,6 +26,11 @@ def differences(wide: DataContract, narrow: DataContract) -> list[Fault]:
         ),
         *(_fault(name, "the other contract demands it", "an input of both") for name in ours if name not in theirs),
         *(fault for name, column in ours.items() if name in theirs for fault in _column(column, theirs[name])),
+        *(
+            _fault(f"rules.{rule.name}", "is a rule of the other contract only", rule.check)
+            for rule in wide.rules
+            if rule.check not in {each.check for each in narrow.rules}
+        ),
     ]
 
 
@@ -42,7 +47,9 @@ def _column(wide: Column, narrow: Column) -> Iterator[Fault]:
         yield _fault(wide.name, f"is {wide.role} there and {narrow.role} here", "one role")
     elif wide.role == "subject":
         return
-    elif not _contains(wide, narrow):
+    elif {code for code, done in narrow.on_fault.items() if done == "repair" and wide.action(code) != "repair"}:
+        yield _fault(wide.name, "is repaired here and not there", "the same repairs, or more")
+    elif wide.format not in ("", narrow.format) or not _contains(wide, narrow):
         yield _fault(wide.name, f"takes {expectation(wide)} there and {expectation(narrow)} here", expectation(narrow))
 
 

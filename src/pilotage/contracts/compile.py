@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pilotage.contracts.body import cut
-from pilotage.contracts.faults import Fault
-from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
+from pilotage.contracts.faults import Fault, Repair
+from pilotage.contracts.mending import Mending
+from pilotage.contracts.model import EXACT_INTEGER, Action, Column, DataContract
 from pilotage.contracts.rows import SUBJECT_LENGTH, RowInspection, Value
 
 __all__ = ["CheckedBody", "CheckedRow", "RowCheck", "compile_contract"]
@@ -31,13 +32,18 @@ LATER_FAULTS = 5
 class CheckedRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row: `raw` as received; `values` of the features in contract order, numbers as float64, None when faulty.
 
-    `subject` is the text form of the subject field, also of a faulty row where it could be read.
+    `subject` is the text form of the subject field, also of a faulty row where it could be read. `repairs` are faults
+    that were mended, `action` what is done about those that were not; for `fallback`, `known` are the values without
+    those at fault.
     """
 
     raw: bytes
     values: tuple[Value, ...] | None
     subject: str = ""
     faults: tuple[Fault, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    action: Action = "reject"
+    known: tuple[Value, ...] | None = None
 
 
 class CheckedBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +55,8 @@ class CheckedBody(msgspec.Struct, frozen=True, kw_only=True):
 
 def compile_contract(contract: DataContract) -> RowCheck:
     """The check of one contract, made once and used for every request; safe to share between threads."""
-    return RowCheck(contract)
+    mending = Mending(contract)
+    return _MendingCheck(contract, mending) if mending.needed else RowCheck(contract)
 
 
 class RowCheck:
@@ -128,6 +135,31 @@ class RowCheck:
     def _inspect(self, raw: bytes, path: str, cap: int) -> CheckedRow:
         values, subject, faults = self._inspection.inspect(raw, path, cap)
         return CheckedRow(raw=raw, values=values, subject=subject, faults=faults)
+
+
+class _MendingCheck(RowCheck):
+    """The check of a contract that says more than types and ranges: forms, rules over columns, what faults become."""
+
+    def __init__(self, contract: DataContract, mending: Mending) -> None:
+        super().__init__(contract)
+        self._mending = mending
+
+    def _fitting(self, raw: bytes, values: tuple[Value, ...]) -> CheckedRow | None:
+        row = super()._fitting(raw, values)
+        return row if row is None or row.values is None or self._mending.fits(row.values) else None
+
+    def _inspect(self, raw: bytes, path: str, cap: int) -> CheckedRow:
+        values, subject, faults = self._inspection.inspect(raw, path, cap)
+        found = self._mending.mend(raw, path, values, faults)
+        return CheckedRow(
+            raw=raw,
+            values=found.values,
+            subject=subject,
+            faults=found.faults,
+            repairs=found.repairs,
+            action=found.action,
+            known=found.known,
+        )
 
 
 def _is_run(column: Column) -> bool:

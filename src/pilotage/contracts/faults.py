@@ -10,7 +10,7 @@ import msgspec
 from pilotage.contracts.model import Column
 from pilotage.errors import InputError
 
-__all__ = ["Code", "Fault", "MalformedBody", "TooManyRows", "expectation", "shown", "shown_name"]
+__all__ = ["Code", "Fault", "MalformedBody", "Repair", "TooManyRows", "expectation", "shown", "shown_name"]
 
 Code = Literal[
     "missing",
@@ -22,9 +22,17 @@ Code = Literal[
     "above_maximum",
     "unseen_category",
     "null",
+    "wrong_format",
+    "rule",
     "more_faults",
 ]
 
+_FORMATS = {
+    "date": "a date such as 2026-03-31",
+    "datetime": "a moment such as 2026-03-31T12:00:00Z",
+    "email": "an e-mail address",
+    "uuid": "a UUID",
+}
 SHOWN = 60
 LISTED = 12
 
@@ -62,6 +70,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return self.path
 
 
+class Repair(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that was repaired: what was sent (cut to 60 characters), and the value that was used for it."""
+
+    path: str
+    code: Code
+    got: str
+    used: float | str | bool | None
+
+
 def shown(value: Any) -> str:
     """A value as a fault shows it: JSON, one line, at most 60 characters; containers by their kind only."""
     if isinstance(value, dict):
@@ -93,6 +110,7 @@ def expectation(column: Column) -> str:
     else:
         kinds = {"number": "a number", "integer": "an integer", "string": "text", "boolean": "true or false"}
         words = kinds[column.type] + _range(column)
+        words += f" that is {_FORMATS[column.format]}" if column.format else ""
     return words + (", or null" if column.nullable else "")
 
 

@@ -8,14 +8,40 @@ from typing import Any, Literal
 
 import msgspec
 
+from pilotage.contracts.expression import Type, parse_expression
 from pilotage.errors import InputError
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 
-__all__ = ["EXACT_INTEGER", "Column", "ColumnType", "DataContract", "Role", "decode_contract"]
+__all__ = [
+    "EXACT_INTEGER",
+    "Action",
+    "Column",
+    "ColumnType",
+    "DataContract",
+    "Format",
+    "Role",
+    "RowRule",
+    "decode_contract",
+]
 
 ColumnType = Literal["number", "integer", "string", "boolean"]
 Role = Literal["feature", "subject", "target", "ignored"]
+Format = Literal["", "date", "datetime", "email", "uuid"]
+Action = Literal["reject", "repair", "review", "fallback"]
+"""What is done about a fault: nothing is answered; a declared value takes its place; a person decides; rules answer."""
+
+_MENDABLE = (
+    "missing",
+    "null",
+    "wrong_type",
+    "not_finite",
+    "below_minimum",
+    "above_maximum",
+    "unseen_category",
+    "wrong_format",
+)
+_MOST_RULES = 50
 
 EXACT_INTEGER = 2.0**53 - 1
 """The largest integer below which a float64 holds every integer: integer columns end here."""
@@ -25,7 +51,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One column. `minimum` and `maximum` are inclusive; `categories` are all values allowed (numbers or text).
 
     `personal` marks data about a person, `protected` a characteristic that decisions must not turn on. Only
-    `feature` columns and the `subject` are sent in a request.
+    `feature` columns and the `subject` are sent in a request. `format` is that of text. `on_fault` says what is done
+    about a kind of fault, by its code (`any` for all others); `impute` is what repairs one. Repairing `wrong_type` of
+    a number takes the number in quotes as one where it is.
     """
 
     name: str
@@ -39,11 +67,27 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     protected: bool = False
     description: str = ""
     unit: str = ""
+    format: Format = ""
+    on_fault: dict[str, Action] = {}
+    impute: float | str | bool | None = None
+
+    def action(self, code: str) -> Action:
+        """What is done about a fault of this column."""
+        return self.on_fault.get(code, self.on_fault.get("any", "reject"))
 
     @property
     def numeric(self) -> bool:
         """Whether values are numbers."""
         return self.type in ("number", "integer")
+
+
+class RowRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule over several columns of a row. It is broken where its condition is false; unknown is not false."""
+
+    name: str
+    check: str
+    message: str = ""
+    action: Literal["reject", "review"] = "reject"
 
 
 class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +100,7 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     version: str
     columns: tuple[Column, ...]
     subject: str = ""
+    rules: tuple[RowRule, ...] = ()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "columns", tuple(_plain(column) for column in self.columns))
@@ -74,6 +119,12 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return tuple(column for column in self.columns if column.role == "feature")
 
     @property
+    def value_types(self) -> dict[str, Type]:
+        """The type of each feature's values in a condition."""
+        types: dict[str, Type] = {"number": "number", "integer": "number", "string": "text", "boolean": "truth"}
+        return {column.name: types[column.type] for column in self.features}
+
+    @property
     def kinds(self) -> dict[str, Literal["numeric", "categorical"]]:
         """How each feature is profiled: numbers without categories in bins, everything else by value."""
         return {
@@ -88,6 +139,13 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def as_dict(self) -> dict[str, Any]:
         """The contract as JSON values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
+        # Left out where they say nothing: contracts from before there were such rules keep their digests.
+        for column in values["columns"]:
+            for name in ("format", "on_fault", "impute"):
+                if column[name] in ("", {}, None):
+                    del column[name]
+        if not self.rules:
+            del values["rules"]
         return values
 
     def digest(self) -> str:
@@ -114,6 +172,7 @@ def _plain(column: Column) -> Column:
         categories=None
         if column.categories is None
         else tuple(value if isinstance(value, str) else float(value) for value in column.categories),
+        impute=float(column.impute) if type(column.impute) is int else column.impute,
     )
 
 
@@ -146,6 +205,18 @@ def _whole_faults(contract: DataContract) -> Iterable[dict[str, object]]:
     targets = [column.name for column in contract.columns if column.role == "target"]
     if len(targets) > 1:
         yield _fault("columns", "more than one target", targets, "at most one", "keep one target")
+    yield from _rule_faults(contract)
+
+
+def _rule_faults(contract: DataContract) -> Iterable[dict[str, object]]:
+    names = [rule.name for rule in contract.rules]
+    if len(set(names)) != len(names) or not all(name.strip() for name in names) or len(names) > _MOST_RULES:
+        yield _fault("rules", "rules without a name, or names twice, or too many", names, "distinct names", "rename")
+    for rule in contract.rules:
+        try:
+            parse_expression(rule.check, contract.value_types, list(contract.value_types))
+        except InputError as error:
+            yield _fault(f"rules.{rule.name}", error.what, error.got, str(error.expected), "mend the condition")
 
 
 def _column_faults(column: Column) -> Iterable[dict[str, object]]:
@@ -161,6 +232,38 @@ def _column_faults(column: Column) -> Iterable[dict[str, object]]:
         yield _fault(path, "the range is empty", bounds, "minimum <= maximum", "swap the bounds")
     if column.categories is not None:
         yield from _category_faults(column, path)
+    if column.format and (column.type != "string" or column.categories is not None):
+        yield _fault(path, "only text without categories has a format", column.format, "none", "remove it")
+    if column.on_fault or column.impute is not None:
+        yield from _mending_faults(column, path)
+
+
+def _mending_faults(column: Column, path: str) -> Iterable[dict[str, object]]:
+    if column.role != "feature":
+        yield _fault(path, "only a feature's faults are mended", column.role, "reject", "remove `on_fault`, `impute`")
+    unknown = [code for code in column.on_fault if code not in (*_MENDABLE, "any")]
+    if unknown:
+        yield _fault(path, "no kind of fault", unknown, ", ".join(_MENDABLE), "correct the code")
+    repaired = {code for code, action in column.on_fault.items() if action == "repair"}
+    if column.impute is None and repaired - ({"wrong_type"} if column.numeric else set()):
+        yield _fault(path, "is repaired by nothing", sorted(repaired), "`impute`", "declare the value that is used")
+    if column.impute is not None and not _may_impute(column):
+        yield _fault(path, "the imputed value does not fit the column", column.impute, "one that fits", "correct it")
+
+
+def _may_impute(column: Column) -> bool:
+    value = column.impute
+    if column.type == "boolean" or isinstance(value, bool):
+        return column.type == "boolean" and isinstance(value, bool)
+    if column.numeric is isinstance(value, str):
+        return False
+    if column.categories is not None:
+        return value in column.categories
+    if isinstance(value, float):
+        low, high = column.minimum, column.maximum
+        whole = column.type == "number" or (value.is_integer() and abs(value) <= EXACT_INTEGER)
+        return math.isfinite(value) and whole and (low is None or value >= low) and (high is None or value <= high)
+    return True
 
 
 def _category_faults(column: Column, path: str) -> Iterable[dict[str, object]]:

@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from pilotage.contracts.model import Column, ColumnType, DataContract
+from pilotage.contracts.model import Column, ColumnType, DataContract, RowRule
 from pilotage.errors import InputError
 
 __all__ = ["API_VERSION", "from_odcs", "to_odcs"]
 
 API_VERSION = "v3.1.0"
 TABLE = "inputs"
+ENGINE = "pilotage"
+"""The `engine` of the table's quality rules that are conditions over one row."""
 
 _types: dict[str, ColumnType] = {
     "number": "number",
@@ -46,6 +48,7 @@ def to_odcs(contract: DataContract) -> str:
                 "name": TABLE,
                 "logicalType": "object",
                 "properties": [_property(column) for column in contract.columns],
+                **({"quality": [_quality(rule) for rule in contract.rules]} if contract.rules else {}),
             }
         ],
     }
@@ -58,6 +61,7 @@ def from_odcs(text: str) -> DataContract:
     properties = _properties(document)
     faults: list[dict[str, object]] = []
     columns = [_column(entry, faults) for entry in properties]
+    rules = _rules(document, faults)
     if faults:
         raise InputError(
             "the ODCS contract cannot be held on a row",
@@ -71,10 +75,34 @@ def from_odcs(text: str) -> DataContract:
         version=str(document.get("version", "")),
         columns=tuple(known),
         subject=next((column.name for column in known if column.role == "subject"), ""),
+        rules=rules,
     )
 
 
-def _number(value: float | str) -> int | float | str:
+def _quality(rule: RowRule) -> dict[str, Any]:
+    implementation = {"check": rule.check, "action": rule.action}
+    entry = {"name": rule.name, "type": "custom", "engine": ENGINE, "implementation": implementation}
+    return entry | ({"description": rule.message} if rule.message else {})
+
+
+def _rules(document: Mapping[str, Any], faults: list[dict[str, object]]) -> tuple[RowRule, ...]:
+    """The rules of rows among the table's `quality`; those of other engines are about tables and left aside."""
+    listed = _table(document).get("quality")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        if not isinstance(entry, dict) or entry.get("engine") != ENGINE:
+            continue
+        held = entry.get("implementation")
+        values = {"name": entry.get("name"), "message": entry.get("description", "")}
+        values |= held if isinstance(held, dict) else {"check": held}
+        try:
+            found.append(msgspec.convert(values, RowRule))
+        except msgspec.ValidationError as error:
+            faults.append(_fault(str(entry.get("name")), "a rule that cannot be read", error, "check, and action"))
+    return tuple(found)
+
+
+def _number(value: float | str | bool) -> int | float | str | bool:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
@@ -97,6 +125,12 @@ def _property(column: Column) -> dict[str, Any]:
         custom["protected"] = True
     if column.unit:
         custom["unit"] = column.unit
+    if column.format:
+        custom["format"] = column.format
+    if column.on_fault:
+        custom["on_fault"] = dict(column.on_fault)
+    if column.impute is not None:
+        custom["impute"] = _number(column.impute)
     entry["customProperties"] = [{"property": name, "value": value} for name, value in custom.items()]
     return entry
 
@@ -119,15 +153,21 @@ def _document(text: str) -> Mapping[str, Any]:
     return document
 
 
-def _properties(document: Mapping[str, Any]) -> list[Any]:
+def _table(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one table of inputs, empty when there is not one."""
     tables = document.get("schema")
     tables = [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
     chosen = [table for table in tables if table.get("name") == TABLE] or tables
-    properties = chosen[0].get("properties") if len(chosen) == 1 else None
+    return chosen[0] if len(chosen) == 1 else {}
+
+
+def _properties(document: Mapping[str, Any]) -> list[Any]:
+    properties = _table(document).get("properties")
     if not isinstance(properties, list):
+        tables = document.get("schema")
         raise InputError(
             "the ODCS contract has no one table of inputs",
-            got=f"{len(tables)} schema objects",
+            got=f"{len(tables) if isinstance(tables, list) else 0} schema objects",
             expected=f"one schema object with properties, or one named {TABLE}",
             mend=f"name the table of inputs {TABLE!r}",
         )
@@ -172,7 +212,7 @@ def _column(entry: Any, faults: list[dict[str, object]]) -> Column | None:
 def _custom(entry: Mapping[str, Any]) -> dict[str, Any]:
     listed = entry.get("customProperties")
     pairs = [pair for pair in listed if isinstance(pair, dict)] if isinstance(listed, list) else []
-    known = ("role", "personal", "protected", "unit")
+    known = ("role", "personal", "protected", "unit", "format", "on_fault", "impute")
     return {pair["property"]: pair.get("value") for pair in pairs if pair.get("property") in known}
 
 

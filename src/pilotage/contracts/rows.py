@@ -8,9 +8,10 @@ from typing import Any
 
 from pilotage.contracts.body import Repeated, parse
 from pilotage.contracts.faults import Code, Fault, expectation, shown, shown_name
+from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
 
-__all__ = ["SUBJECT_LENGTH", "RowInspection", "Value"]
+__all__ = ["SUBJECT_LENGTH", "RowInspection", "Value", "fault_of", "plain_value"]
 
 Value = float | str | bool | None
 
@@ -23,6 +24,7 @@ _words: dict[Code, tuple[str, str]] = {
     "not_finite": ("is not a finite number", "send a finite number"),
     "below_minimum": ("is below the minimum", "check the value and its unit"),
     "above_maximum": ("is above the maximum", "check the value and its unit"),
+    "wrong_format": ("is not of the form expected", "send it in the form expected"),
     "unseen_category": ("is a category that the contract does not list", "send one of the listed values"),
 }
 
@@ -53,7 +55,7 @@ class RowInspection:
             faults.append(fault)
         if faults:
             return None, text, tuple(faults)
-        return tuple(_value(row[column.name]) for column in self._features), text, ()
+        return tuple(plain_value(row[column.name]) for column in self._features), text, ()
 
     def _faults(self, row: dict[str, Any], path: str) -> Iterator[Fault]:
         repeated = row.names if isinstance(row, Repeated) else ()
@@ -68,7 +70,7 @@ class RowInspection:
                     mend="send it once",
                 )
                 continue
-            code = _fault_of(column, row[name]) if name in row else "missing"
+            code = fault_of(column, row[name]) if name in row else "missing"
             if code is not None:
                 yield self._fault(column, path, code, row.get(name))
         for name in row:
@@ -119,11 +121,13 @@ def _more(path: str, cap: int) -> Fault:
     )
 
 
-def _value(value: Any) -> Value:
+def plain_value(value: Any) -> Value:
+    """A value that fits, as it is recorded: numbers as float64."""
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _fault_of(column: Column, value: Any) -> Code | None:
+def fault_of(column: Column, value: Any) -> Code | None:
+    """The fault of one value, or None when it fits."""
     if column.role == "subject":
         return _subject_fault(value)
     if value is None:
@@ -133,6 +137,8 @@ def _fault_of(column: Column, value: Any) -> Code | None:
     if column.type == "string":
         if not isinstance(value, str) or not _is_text(value):
             return "wrong_type"
+        if column.format and not is_formatted(column.format, value):
+            return "wrong_format"
         return None if column.categories is None or value in column.categories else "unseen_category"
     return _number_fault(column, value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from math import isfinite
 from time import perf_counter_ns
 
@@ -12,6 +13,7 @@ from pilotage.gateway.record import Settled
 from pilotage.gateway.reply import Denied
 from pilotage.gateway.state import LiveSystem, LoadedModel
 from pilotage.ledger.record import Attempt
+from pilotage.runtimes.model import Value
 
 __all__ = ["REFUSALS", "answer_beside", "answer_by_rules", "answer_inline", "refusal"]
 
@@ -73,11 +75,11 @@ async def answer_beside(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> 
     return Settled("answered", row, found.score, answer, found.attempts, spent)
 
 
-def answer_by_rules(live: LiveSystem, row: CheckedRow) -> Settled:
+def answer_by_rules(live: LiveSystem, row: CheckedRow, values: Sequence[Value]) -> Settled:
     """The answer of the release's rules file: a label without a score. A row that no rule is for is refused."""
     started, model = perf_counter_ns(), live.model
-    assert model is not None and model.rules is not None and row.values is not None  # noqa: S101 - the chain holds it
-    found = model.rules.answer(row.values)
+    assert model is not None and model.rules is not None  # noqa: S101 - the chain holds it
+    found = model.rules.answer(values)
     spent = (perf_counter_ns() - started) // 1_000
     target = f"rules@{live.route.policy.removeprefix('sha256:')[:12]}"
     attempt = Attempt(target=target, ms=spent / 1_000, status="ok" if found is not None else "no_rule")

@@ -34,19 +34,41 @@ async def settle(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Ended:
     """The end of a row whose system is guarded, or that has faults."""
     if row.faults and (live.falls_back or not live.route.stopped):
         # Where the live release cannot be loaded, it is the first of the chain whose contract read the row.
-        return Ended(live if live.model is not None else live.chain[0], Settled("rejected", row))
+        return _at_fault(live if live.model is not None else live.chain[0], row, live)
     if live.route.stopped:
         first = Settled("refused", row, reason="system_stopped")
     else:
         first = await _answered_by(live, row, _part(deadline_ns, last=not live.chain))
         if first.outcome == "answered":
-            return Ended(live, _sure(live, first))
+            return Ended(live, _sure(live, _with_repairs(live, first)))
     return await _fall_back(live, row, first, deadline_ns) if live.falls_back else Ended(live, first)
+
+
+def _at_fault(by: LiveSystem, row: CheckedRow, live: LiveSystem) -> Ended:
+    """A row with faults, by the contract's own word: a person decides, the rules answer from the rest, or nobody."""
+    if row.action == "review":
+        return Ended(by, Settled("review", row, reason="contract", action="review"))
+    if row.action == "fallback" and row.known is not None:
+        for target in live.chain:
+            if target.kind == "rules":
+                found = answer_by_rules(target, row, row.known)
+                if found.outcome == "answered":
+                    changes = {"outcome": "fallback", "reason": "contract", "action": "fallback"}
+                    return Ended(target, msgspec.structs.replace(found, **changes))
+    return Ended(by, Settled("rejected", row))
+
+
+def _with_repairs(live: LiveSystem, settled: Settled) -> Settled:
+    """An answer to a row that was repaired is no plain one: its record says what was mended."""
+    if settled.row is None or not settled.row.repairs or live.model is None:
+        return settled
+    attempts = settled.attempts or [Attempt(target=live.model.target, ms=settled.answer_us / 1_000, status="ok")]
+    return msgspec.structs.replace(settled, attempts=attempts, plain=False)
 
 
 async def _answered_by(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Settled:
     if live.kind == "rules":
-        return answer_by_rules(live, row)
+        return answer_by_rules(live, row, row.values or ())
     if live.model is not None and live.model.runtime.inline:
         return answer_inline(live, row, deadline_ns)
     return await answer_beside(live, row, deadline_ns)

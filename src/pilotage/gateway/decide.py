@@ -69,7 +69,7 @@ async def decide(
         return await _decide_many(live, checked.rows, asked, turn, chance, deadline)
     row = checked.rows[0]
     by, settled = live, UNSETTLED
-    if row.faults or live.guarded:
+    if row.faults or row.repairs or live.guarded:
         by, settled = await settle(live, row, deadline)
     pending = turn.add(by, asked, first, row, deadline, settled)
     await pending.durable
@@ -86,7 +86,9 @@ async def _decide_many(
 ) -> Reply:
     done: list[Awaited] = []
     for number, row in enumerate(rows, 1):
-        by, settled = await settle(live, row, deadline) if row.faults or live.guarded else (live, UNSETTLED)
+        by, settled = (
+            await settle(live, row, deadline) if row.faults or row.repairs or live.guarded else (live, UNSETTLED)
+        )
         done.append(turn.add(by, asked, chance.id(), row, deadline, settled))
         if number % _ROWS_A_TURN == 0:
             await asyncio.sleep(0)
@@ -139,9 +141,11 @@ def _told(pending: Pending) -> dict[str, Any]:
     if settled.outcome == "fallback":
         told |= {"degraded": True, "answered_by": route.arm, "because": settled.reason}
     if settled.outcome in ("abstained", "review"):
-        told |= {"because": settled.reason}
+        told |= {"because": settled.reason, "faults": _faults(settled)}
     if settled.outcome in ("answered", "fallback"):
         told["answer"] = settled.answer
+    if settled.row is not None and settled.row.repairs:
+        told["repairs"] = settled.row.repairs
     return told
 
 

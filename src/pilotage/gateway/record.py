@@ -152,35 +152,47 @@ def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
     row = settled.row
     if row is None or live.model is None:
         return Payload(principal=asked.principal, answer=settled.answer)
-    if row.values is None:
+    if settled.plain and row.values is not None:
         return Payload(
             subject=row.subject,
             principal=asked.principal,
             request=row.raw,
+            names=live.model.names,
+            features=list(row.values),
             answer=settled.answer,
-            faults=[msgspec.to_builtins(fault) for fault in row.faults],
+            score=settled.score,
         )
+    # Of a row with faults the features are kept only where an answer came of what was left of them.
+    used = row.values if row.values is not None else row.known if settled.outcome == "fallback" else None
     return Payload(
         subject=row.subject,
         principal=asked.principal,
         request=row.raw,
-        names=live.model.names,
-        features=list(row.values),
+        repairs=[msgspec.to_builtins(repair) for repair in row.repairs],
+        names=live.model.names if used is not None else [],
+        features=list(used or ()),
         answer=settled.answer,
-        score=settled.score if settled.plain or isfinite(settled.score) else None,
+        score=settled.score if isfinite(settled.score) else None,
+        faults=[msgspec.to_builtins(fault) for fault in row.faults],
     )
 
 
 def _findings(live: LiveSystem, settled: Settled) -> list[Finding]:
     faults: Sequence[Fault] = settled.row.faults if settled.row is not None else ()
     version = live.model.contract.version if live.model is not None else ""
+    action = settled.row.action if settled.row is not None else "reject"
+    repairs = settled.row.repairs if settled.row is not None else ()
     found = [
-        Finding(check="contract", version=version, path=fault.recorded_path, verdict=fault.code, action="reject")
+        Finding(check="contract", version=version, path=fault.recorded_path, verdict=fault.code, action=action)
         for fault in faults[:_FINDINGS]
     ]
     if len(faults) > _FINDINGS:
         more = f"{len(faults) - _FINDINGS} more"
         found.append(Finding(check="contract", version=version, path="", verdict=more, action="reject"))
-    if settled.reason:
+    found += [
+        Finding(check="contract", version=version, path=repair.path, verdict=repair.code, action="repair")
+        for repair in repairs[:_FINDINGS]
+    ]
+    if settled.reason and settled.reason != "contract":
         found.append(Finding(check="gateway", version="1", path="", verdict=settled.reason, action=settled.action))
     return found

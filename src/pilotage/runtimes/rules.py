@@ -12,18 +12,18 @@ It is read, checked against the contract and reviewed when a release is built, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from pilotage.contracts.expression import Expression, Type, parse_expression
-from pilotage.contracts.model import Column, DataContract
+from pilotage.contracts.expression import Expression, parse_expression
+from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
 from pilotage.runtimes.model import Value
 from pilotage.systems.reading import Fault, fault, read_document, read_struct, refuse
 
-__all__ = ["MOST_RULES", "RULES", "RuleSet", "column_types", "read_rules"]
+__all__ = ["MOST_RULES", "RULES", "RuleSet", "read_rules"]
 
 RULES = "rules.yaml"
 """Its name in a release's folder."""
@@ -72,12 +72,6 @@ class RuleSet:
         return RuleAnswer(self._default, "default") if self._default else None
 
 
-def column_types(columns: Sequence[Column]) -> Mapping[str, Type]:
-    """The type of each column's values in a condition."""
-    kinds: dict[str, Type] = {"number": "number", "integer": "number", "string": "text", "boolean": "truth"}
-    return {column.name: kinds[column.type] for column in columns}
-
-
 def read_rules(content: bytes, contract: DataContract, labels: Sequence[str], name: str = RULES) -> RuleSet:
     """The rules in a file's bytes, over the features of a contract. Raises InputError with every fault.
 
@@ -97,7 +91,7 @@ def read_rules(content: bytes, contract: DataContract, labels: Sequence[str], na
 def _compiled(
     file: RulesFile, contract: DataContract, labels: Sequence[str], faults: list[Fault]
 ) -> list[tuple[str, Expression, str]]:
-    types, order = column_types(contract.features), [column.name for column in contract.features]
+    types, order = contract.value_types, list(contract.value_types)
     expected = f"one of: {', '.join(labels)}"
     if not file.rules or len(file.rules) > MOST_RULES:
         faults.append(fault("rules", "has too few or too many", got=len(file.rules), mend=f"1 to {MOST_RULES} rules"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from pilotage.contracts.model import Column
 from pilotage.gateway.plan import Target
-from pilotage.testing.releases import make_release
+from pilotage.runtimes.open import open_runtime
+from pilotage.testing.releases import COLUMNS, make_release
 
 from .conftest import ROW, SYSTEM, make_stand
 
@@ -101,3 +104,49 @@ def test_no_time_left_is_a_refusal_on_record(stand):
         reply = client.post(worker.decide, json={"inputs": ROW}, headers={"x-request-timeout": "0.001ms"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "deadline")
     assert stand.decisions()[reply.json()["id"]][0].outcome == "refused"
+
+
+POLICY = {"wrong_type": "repair", "missing": "repair", "below_minimum": "review", "above_maximum": "fallback"}
+
+
+def mended(column: Column) -> Column:
+    return msgspec.structs.replace(column, on_fault=POLICY, impute=1_000.0) if column.name == "income" else column
+
+
+def test_a_fault_is_repaired_reviewed_or_left_to_the_rules_as_the_contract_says(stand):
+    worker = stand.workers[0]
+    made = make_release(stand.home, system=SYSTEM, shift=4.0, columns=[mended(c) for c in COLUMNS], rules=RULES)
+    rules = Target(kind="rules", release=made.digest, contract=made.contract.digest(), policy="sha256:abc")
+    worker.wait_for(stand.publish(made, fallback=[rules]))
+
+    repaired = worker.ask({**ROW, "income": "50000"})
+    body = repaired.json()
+    assert (repaired.status_code, body["outcome"]) == (200, "answered")
+    assert body["repairs"] == [{"path": "inputs.income", "code": "wrong_type", "got": '"50000"', "used": 50_000.0}]
+    assert body["answer"] == worker.ask(ROW).json()["answer"]
+    plain, bytes_, payload, _ = stand.decisions()[body["id"]]
+    assert [(f.path, f.verdict, f.action) for f in plain.findings] == [("inputs.income", "wrong_type", "repair")]
+    assert (
+        payload.repairs == body["repairs"]
+        and payload.features[0] == 50_000.0
+        and b'"income":"50000"' in payload.request
+    )
+    assert [each.status for each in plain.attempts] == ["ok"] and b"50000" not in bytes_
+    again = open_runtime(made.folder, made.serving).score(payload.features)
+    assert again == payload.score, "what is replayed are the features as used"
+
+    review = worker.ask({**ROW, "income": -1})
+    assert (review.status_code, review.json()["outcome"], review.json()["because"]) == (202, "review", "contract")
+    assert [fault["code"] for fault in review.json()["faults"]] == ["below_minimum"]
+    plain, _, payload, _ = stand.decisions()[review.json()["id"]]
+    assert (plain.outcome, [f.action for f in plain.findings], len(payload.faults)) == ("review", ["review"], 1)
+
+    by_rules = worker.ask({**ROW, "income": 10**9, "late_payments": 9})
+    assert (by_rules.status_code, by_rules.json()["answer"]["rule"]) == (200, "late")
+    plain, _, payload, _ = stand.decisions()[by_rules.json()["id"]]
+    assert (plain.outcome, plain.kind, payload.features[:2]) == ("fallback", "rules", [None, 9.0])
+
+    rejected = worker.ask({**ROW, "income": 10**9})
+    assert (rejected.status_code, rejected.json()["error"]["faults"][0]["code"]) == (422, "above_maximum")
+    many = worker.ask([ROW, {**ROW, "income": "1"}, {**ROW, "income": -1}, {**ROW, "age": 7}]).json()["decisions"]
+    assert [each["outcome"] for each in many] == ["answered", "answered", "review", "rejected"]
