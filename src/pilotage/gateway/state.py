@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -64,12 +65,12 @@ class LiveSystem:
     broken: str = ""
     kind: Literal["model", "rules"] = "model"
     chain: tuple[LiveSystem, ...] = ()
-    guarded: bool = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether a row that fits needs more than to be scored."""
         inline = self.model is not None and self.model.runtime.inline
-        guarded = bool(self.route.stopped or self.chain or self.route.floor) or not inline
-        object.__setattr__(self, "guarded", guarded)
+        return bool(self.route.stopped or self.chain or self.route.floor) or not inline
 
     @property
     def models(self) -> Iterator[LoadedModel]:
