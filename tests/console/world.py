@@ -78,6 +78,39 @@ class ConsoleWorld:
         """Frames of rows that the contract rejects with two faults each."""
         return [self._rejected(number) for number in range(count)]
 
+    def fallen_back(self) -> Frame:
+        """A frame of a row that was repaired, and that the rules answered while the model's breaker was open."""
+        repair = {"path": "inputs.income", "code": "wrong_type", "got": '"<12>"', "used": 12.0}
+        values = list(make_rows(COLUMNS, 1, 5)[0])
+        payload = Payload(
+            subject="c-fallback",
+            request=b'{"income":"<12>"}',
+            repairs=[repair],
+            names=self.loaded.serving.names,
+            features=values,
+            answer={"score": None, "label": "refer", "rule": "late"},
+        )
+        found = {
+            "check": "contract",
+            "version": "1",
+            "path": "inputs.income",
+            "verdict": "wrong_type",
+            "action": "repair",
+        }
+        why = {"check": "gateway", "version": "1", "path": "", "verdict": "breaker_open", "action": "fallback"}
+        return self._frame(
+            msgspec.msgpack.encode(payload),
+            outcome="fallback",
+            by="rules",
+            arm="rules",
+            attempts=[
+                Attempt(target="process@1", ms=0.0, status="breaker_open"),
+                Attempt(target="rules@abc", ms=0.01, status="ok"),
+            ],
+            findings=[Finding(**found), Finding(**why)],
+            times=Times(received=now_us()),
+        )
+
     def interrupted(self) -> list[Frame]:
         """Frames of a stream that breaks off after its first piece."""
         id_ = uuid7()
@@ -167,11 +200,14 @@ class ConsoleWorld:
         times = Times(received=now_us(), contract=30)
         return self._frame(msgspec.msgpack.encode(payload), outcome="rejected", times=times, findings=findings)
 
-    def _frame(self, content: bytes, kind: FrameKind = FrameKind.decision, id: str = "", **facts: Any) -> Frame:
+    def _frame(
+        self, content: bytes, kind: FrameKind = FrameKind.decision, id: str = "", by: Any = "model", **facts: Any
+    ) -> Frame:
         salt, id_ = os.urandom(32), id or uuid7()
         plain = Plain(
             id=id_,
             request_id=uuid7(),
+            kind=by,
             system=SYSTEM,
             release=self.release.digest,
             environment=self.environment,

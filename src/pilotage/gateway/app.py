@@ -22,7 +22,7 @@ from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
-from pilotage.gateway.metrics import SAMPLED, Metrics
+from pilotage.gateway.metrics import SAMPLED, Metrics, UpstreamState
 from pilotage.gateway.open_inference import (
     infer_error,
     infer_reply,
@@ -92,7 +92,7 @@ class Gateway:
         self.chance = Chance()
         self.limits = limits or Limits()
         self.metering: Metering | None = None
-        self.metrics = Metrics(f"{node}/{worker}", self._gauges)
+        self.metrics = Metrics(f"{node}/{worker}", self._gauges, self._upstreams)
         self._sample = 0
         self._rates = Rates(self.limits)
         self._large = LargeBodies(self.limits)
@@ -434,6 +434,10 @@ class Gateway:
             "journal_groups": ("Groups they were synced in", getattr(self._journal, "groups", 0)),
             "in_flight": ("Requests worked on now", self.in_flight),
         }
+
+    def _upstreams(self) -> Iterable[UpstreamState]:
+        models = self.serving.models.values() if self.serving is not None else ()
+        return [model.upstream.now for model in models if model.upstream is not None]
 
 
 def _look_at(future: asyncio.Future[None]) -> None:

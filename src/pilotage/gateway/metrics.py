@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["BUCKETS", "PHASES", "SAMPLED", "Metrics"]
+__all__ = ["BUCKETS", "PHASES", "SAMPLED", "Metrics", "UpstreamState"]
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the latency histogram, in seconds."""
@@ -21,10 +22,28 @@ SAMPLED = 16
 """One in so many requests has its phases counted: counting each would cost more than it tells."""
 
 
-class Metrics:
-    """Counters of one worker. `gauges` gives further current values, {name: (help, value)}, at each scrape."""
+class UpstreamState(NamedTuple):
+    """One upstream at a moment: as attempts name it, its breaker (0 closed, 1 half open, 2 open), calls by status."""
 
-    def __init__(self, worker: str, gauges: Callable[[], dict[str, tuple[str, float]]]) -> None:
+    target: str
+    breaker: int
+    in_use: int
+    waiting: int
+    calls: Mapping[str, int]
+
+
+class Metrics:
+    """Counters of one worker. `gauges` gives further current values, {name: (help, value)}, at each scrape.
+
+    `upstreams` gives how the calls of each upstream stand now.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        gauges: Callable[[], dict[str, tuple[str, float]]],
+        upstreams: Callable[[], Iterable[UpstreamState]] = tuple,
+    ) -> None:
         self.worker = worker
         self.requests: dict[tuple[str, str, int], int] = {}
         self.denials: dict[str, int] = {}
@@ -32,7 +51,7 @@ class Metrics:
         self._phase_sums = dict.fromkeys(PHASES, 0.0)
         self._latency: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
-        self._gauges = gauges
+        self._gauges, self._upstreams = gauges, upstreams
         self._registry = CollectorRegistry()
         self._registry.register(_Scrape(self))
 
@@ -87,6 +106,26 @@ class Metrics:
             gauge = GaugeMetricFamily(f"pilotage_gateway_{name}", words, labels=["worker"])
             gauge.add_metric([self.worker], value)
             yield gauge
+        yield from self._of_upstreams()
+
+    def _of_upstreams(self) -> Iterable[Metric]:
+        states = list(self._upstreams())
+        for name, words, value in (
+            ("breaker_state", "Breaker of an upstream: 0 closed, 1 half open, 2 open", [s.breaker for s in states]),
+            ("bulkhead_in_use", "Calls that an upstream works on now", [s.in_use for s in states]),
+            ("bulkhead_waiting", "Calls that wait for an upstream", [s.waiting for s in states]),
+        ):
+            gauge = GaugeMetricFamily(f"pilotage_gateway_{name}", words, labels=["worker", "upstream"])
+            for state, number in zip(states, value, strict=True):
+                gauge.add_metric([self.worker, state.target], number)
+            yield gauge
+        calls = CounterMetricFamily(
+            "pilotage_gateway_upstream_calls", "Attempts at an upstream", labels=["worker", "upstream", "status"]
+        )
+        for state in states:
+            for status, count in state.calls.items():
+                calls.add_metric([self.worker, state.target, status], count)
+        yield calls
 
 
 class _Scrape(Collector):

@@ -12,8 +12,9 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from pilotage.errors import Unavailable
-from pilotage.gateway.breaker import CircuitBreaker
+from pilotage.gateway.breaker import STATES, CircuitBreaker
 from pilotage.gateway.bulkhead import Bulkhead
+from pilotage.gateway.metrics import UpstreamState
 from pilotage.gateway.plan import Answering
 from pilotage.gateway.retry import RetryBudget, pause_s
 from pilotage.ledger.record import Attempt
@@ -62,6 +63,12 @@ class Upstream:
         self.bulkhead = Bulkhead(rules.bulkhead.calls)
         self.calls: dict[str, int] = {}
         self._budget = RetryBudget(rules.retry.budget)
+
+    @property
+    def now(self) -> UpstreamState:
+        """How its calls stand."""
+        breaker, bulkhead = STATES.index(self.breaker.state), self.bulkhead
+        return UpstreamState(self.target, breaker, bulkhead.in_use, bulkhead.waiting, dict(self.calls))
 
     async def score(self, runtime: Runtime, values: Sequence[Value], deadline_ns: int) -> Scored:
         """The score of one row before the deadline (`perf_counter_ns`), or why there is none. Raises nothing."""

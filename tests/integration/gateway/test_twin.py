@@ -118,6 +118,9 @@ async def storm(stand, folder, calls, seed):
     await asyncio.gather(*map(ask, rows))
     await writer.close()
     assert live.model.upstream.bulkhead.in_use == 0
+    text = gateway.metrics.text().decode()
+    assert 'pilotage_gateway_breaker_state{upstream="twin@1",worker="n1/0"}' in text
+    assert 'pilotage_gateway_upstream_calls_total{status="timeout",upstream="twin@1",worker="n1/0"}' in text
     return ends, twin
 
 

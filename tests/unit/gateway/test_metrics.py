@@ -1,6 +1,9 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from pilotage.gateway.metrics import Metrics
+from pilotage.gateway.plan import Answering
+from pilotage.gateway.upstream import Upstream
+from pilotage.systems.serving import Breaker
 
 
 def samples(metrics):
@@ -39,3 +42,17 @@ def test_the_phases_of_a_request_are_counted_apart():
         assert found["pilotage_gateway_phase_seconds_bucket", ("le", bound), *labels] == 2
         assert found["pilotage_gateway_phase_seconds_sum", *labels] == total
     assert found["pilotage_gateway_phase_seconds_bucket", ("le", "0.002"), ("phase", "answer"), ("worker", "n/0")] == 0
+
+
+def test_how_upstreams_stand_comes_out_with_their_names():
+    upstream = Upstream("process@1", Answering(breaker=Breaker(calls=1)))
+    metrics = Metrics("node/0", dict, lambda: [upstream.now])
+    labels = (("upstream", "process@1"), ("worker", "node/0"))
+    assert samples(metrics)["pilotage_gateway_breaker_state", *labels] == 0
+    upstream.breaker.failed()
+    upstream.bulkhead.in_use = 3
+    upstream.calls["timeout"] = 2
+    found = samples(metrics)
+    assert found["pilotage_gateway_breaker_state", *labels] == 2
+    assert found["pilotage_gateway_bulkhead_in_use", *labels] == 3
+    assert found["pilotage_gateway_upstream_calls_total", ("status", "timeout"), *labels] == 2

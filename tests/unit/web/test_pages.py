@@ -189,6 +189,14 @@ class TestDecisions:
         listed = pages.get("/decisions?reviewer=reviewer").text
         assert re.findall(r'href="/decisions/([0-9a-f-]{36})"', listed) == [id_]
 
+    def test_a_fallback_shows_its_attempts_and_what_was_repaired(self, pages: TestClient, world: ConsoleWorld) -> None:
+        (id_,) = world.seal([world.fallen_back()])
+        text = pages.get(f"/decisions/{id_}").text
+        assert "the rules answered; the reply said so" in text and "breaker open" in text
+        assert "<strong>Rules</strong> rules@abc" in text and "1 fault, repaired" in text
+        assert "inputs.income" in text and "&lt;12&gt;" in text, "the repair, its text escaped"
+        assert id_ in pages.get("/decisions?outcome=fallback").text
+
     def test_erased_and_interrupted_decisions_have_pages(self, pages: TestClient, world: ConsoleWorld) -> None:
         (id_,) = world.seal(world.answered(1, seed=99))
         assert "late_payments" in pages.get(f"/decisions/{id_}").text
