@@ -26,8 +26,8 @@ COMMANDS_HEAD = """# Commands
 piped; `--json` prints one JSON value on standard output and nothing else there. Progress and errors go to standard
 error.
 
-Exit codes: 0 done; 1 an [error](errors.md), which names its mend, `audit verify` found a change, `gateway check` a fault;
-2 a wrong call; 3 `gate check` says no-go; 4 and 5 an alarm of `audit follow`; 130 Ctrl-C.
+Exit codes: 0 done; 1 an [error](errors.md), which names its mend, or `audit verify` found a change, or `gateway check`
+a fault; 2 a wrong call; 3 `gate check` says no-go; 4 and 5 an alarm of `audit follow`; 130 Ctrl-C.
 
 Who acts is the person whose token is in `PILOTAGE_TOKEN`; `pilotage people add` issues it.
 """
@@ -69,6 +69,19 @@ MEANINGS = {
         str(Settings.max_body_mib),
         "How many MiB the body of a request to decide may have, at most 31. Beyond 1 MiB a request must say its "
         "length, and a worker holds four such bodies at once: with 31 that is about 0.7 GiB of memory for each worker.",
+    ),
+    "tls_cert": (
+        "",
+        "none: plain HTTP",
+        "A PEM file with the certificate (and its chain) of gateway and console. A changed file is taken up within a "
+        "second, for new connections. See [access](../how-to/access.md#tls).",
+    ),
+    "tls_key": ("", "none", "The PEM file of its key, without a password."),
+    "tls_client_ca": (
+        "",
+        "none",
+        "A PEM file with the authority of client certificates: then the gateway lets nobody else in. An API key is "
+        "needed all the same. The console does not ask for one.",
     ),
     "trusted_proxies": (
         "",

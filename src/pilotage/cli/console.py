@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import replace
+
 import click
 import uvicorn
 
 from pilotage.cli.identity import opened, settings_of
 from pilotage.cli.main import Chosen
+from pilotage.gateway.tls import Tls
 from pilotage.web.console.app import create_app
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.supervisor import listener
@@ -25,6 +30,10 @@ def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int 
     settings = settings_of(chosen, host=host, console_port=console_port)
     watch_lifeline()
     installation = opened(chosen, create=True)
+    files = settings.tls
+    tls = Tls(replace(files, client_ca=None)) if files is not None else None
+    if tls is not None:
+        threading.Thread(target=_follow, args=(tls,), daemon=True, name="tls").start()
     config = uvicorn.Config(
         create_app(installation, stopping=lambda: server.should_exit),
         log_config=None,
@@ -34,7 +43,14 @@ def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int 
         ws="none",
         proxy_headers=False,
         timeout_graceful_shutdown=3,
+        ssl_context_factory=(lambda _config, _default: tls.context) if tls is not None else None,
     )
     server = uvicorn.Server(config)
     server.run(sockets=[listener(fd, settings.host, settings.console_port)])
     installation.close()
+
+
+def _follow(tls: Tls) -> None:
+    while True:
+        time.sleep(1.0)
+        tls.reload()

@@ -15,6 +15,7 @@ from pilotage.errors import Unavailable
 from pilotage.gateway.idempotency import Idempotency
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.peers import Peers
+from pilotage.gateway.tls import Tls
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.worker import serve
 from pilotage.wiring.gateway_check import check_gateway
@@ -46,6 +47,7 @@ def gateway(context: click.Context, worker: int, fd: int | None, host: str | Non
             sockets=[listener(fd, settings.host, settings.gateway_port)],
             database_url=settings.database_url,
             limits=Limits(body_bytes=settings.max_body_mib << 20),
+            tls=Tls(settings.tls) if settings.tls is not None else None,
             peers=Peers(settings.trusted_proxies),
             idempotency=Idempotency(
                 settings.home.idempotency,

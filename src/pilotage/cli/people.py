@@ -95,7 +95,7 @@ def sign_in(chosen: Chosen, person: str, json_: bool) -> None:
     try:
         console = endpoints(installation.home.run)["console"]
     except Unavailable:
-        console = f"http://{installation.settings.host}:{installation.settings.console_port}"
+        console = f"{installation.settings.scheme}://{installation.settings.host}:{installation.settings.console_port}"
     link = one_time_link(installation.control, whom, by=by)
     url = f"{console}/sign-in/link?code={link.text}"
     if json_:

@@ -15,7 +15,8 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console
 from pilotage.wiring.installation import open_installation
 from pilotage.wiring.pulls import check_own_name, node_settings
-from pilotage.wiring.supervisor import Supervisor
+from pilotage.wiring.supervisor import Supervisor, own_context
+from pilotage.wiring.workers import await_workers
 
 __all__ = ["up"]
 
@@ -73,7 +74,11 @@ def up(
     found = supervisor.start(gateway_only=role == "gateway")
 
     def announce() -> None:
-        ready = [f"{found[name]}/ready" for name in ("gateway", "console") if name in found]
+        # Whoever asks for client certificates does not let this process in either: the workers' own word must do.
+        asked = ("console",) if settings.tls_client_ca is not None else ("gateway", "console")
+        ready = [f"{found[name]}/ready" for name in asked if name in found]
+        if "gateway" not in asked:
+            await_workers(settings.home, lambda each: each.state == "ready", _READY_S, least=settings.workers)
         if not _wait_ready(ready, supervisor):
             screen.print(f"[red]not ready after {_READY_S:.0f} s[/]: see the logs in {settings.home.run}")
             return
@@ -105,7 +110,7 @@ def _wait_ready(urls: list[str], supervisor: Supervisor) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own address
+        with urllib.request.urlopen(url, timeout=2, context=own_context(url)) as response:  # noqa: S310 - our own address
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -30,6 +30,7 @@ from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
 from pilotage.gateway.stops import StopFile, StopHere, stopped_here
 from pilotage.gateway.store import StoredPlan
+from pilotage.gateway.tls import Tls
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.watch import PlanSource, watch
 from pilotage.kernel.clock import now_us
@@ -45,6 +46,7 @@ RESTART = 75
 _RETRY_S = 5.0
 _DENIALS_S = 5.0
 _STOPS_S = 0.05
+_TLS_S = 1.0
 _FAREWELL_S = 0.5
 _LAST_ANSWERS_S = 0.2
 _FIRST_PLAN_S = 10.0
@@ -78,6 +80,7 @@ def serve(
     peers: Peers | None = None,
     idempotency: Idempotency | None = None,
     tracing: Tracing | None = None,
+    tls: Tls | None = None,
 ) -> int:
     """Run one worker on listening sockets until it is told to stop; the exit code to end the process with.
 
@@ -85,7 +88,7 @@ def serve(
     """
     idempotency = idempotency or Idempotency(home.idempotency)
     gateway = Gateway(node=node, worker=worker, limits=limits, peers=peers, idempotency=idempotency, tracing=tracing)
-    this = _Worker(home, node, worker, database_url, gateway, drain_s)
+    this = _Worker(home, node, worker, database_url, gateway, drain_s, tls)
     try:
         return uvloop.run(this.run(list(sockets)))
     finally:
@@ -96,11 +99,18 @@ def serve(
 
 class _Worker:
     def __init__(
-        self, home: Home, node: str, worker: int, database_url: str | None, gateway: Gateway, drain_s: float
+        self,
+        home: Home,
+        node: str,
+        worker: int,
+        database_url: str | None,
+        gateway: Gateway,
+        drain_s: float,
+        tls: Tls | None,
     ) -> None:
         self._home, self._node, self._worker, self._drain_s = home, node, worker, drain_s
         self._engine = open_engine(url_of(home, "control", database_url))
-        self._gateway = gateway
+        self._gateway, self._tls = gateway, tls
         source = LeaseSource(self._engine, f"{node}/{worker}")
         self._metering = gateway.metering = Metering(source, home.run / f"limits-{worker}.json")
         self._stops = StopFile(home.stops)
@@ -117,7 +127,7 @@ class _Worker:
         # Requests leave little for the collector: look for cycles less often than every 700 new objects.
         gc.set_threshold(20_000, 20, 50)
         loop = asyncio.get_running_loop()
-        server = _server(self._gateway, self._drain_s)
+        server = _server(self._gateway, self._drain_s, self._tls)
         self._tell("starting")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -126,6 +136,7 @@ class _Worker:
         work = (
             self._follow(),
             self._follow_stops(),
+            self._follow_tls(),
             self._metering.run(),
             self._write_denials(),
             self._look_for_failure(),
@@ -201,6 +212,12 @@ class _Worker:
                 self._record_stops(before)
                 self._tell(self._state)
             await asyncio.sleep(_STOPS_S)
+
+    async def _follow_tls(self) -> None:
+        while True:
+            await asyncio.sleep(_TLS_S)
+            if self._tls is not None:
+                self._tls.reload()
 
     def _record_stops(self, before: Mapping[str, StopHere]) -> None:
         """Put what this node's stop file changed on record; who and why is encrypted."""
@@ -289,7 +306,7 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-def _server(app: Gateway, drain_s: float) -> _Server:
+def _server(app: Gateway, drain_s: float, tls: Tls | None) -> _Server:
     config = uvicorn.Config(
         app,
         http=BoundedHttp,
@@ -304,6 +321,7 @@ def _server(app: Gateway, drain_s: float) -> _Server:
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(drain_s)),
+        ssl_context_factory=(lambda _config, _default: tls.context) if tls is not None else None,
     )
     return _Server(config)
 

@@ -25,7 +25,7 @@ from pilotage.releases.load import open_release
 from pilotage.storage.database import open_engine, reading, url_of
 from pilotage.storage.home import Home
 from pilotage.wiring.settings import Settings
-from pilotage.wiring.supervisor import endpoints
+from pilotage.wiring.supervisor import endpoints, own_context
 from pilotage.wiring.workers import workers_of
 
 __all__ = ["Finding", "check_gateway"]
@@ -91,7 +91,7 @@ def _systems(home: Home, plan: ServingPlan, system: str) -> Iterator[Finding]:
         yield Finding(
             name="route",
             fine=False,
-            what=f"{system or 'no system'} is not live; live are: {live}",
+            what=f"{system} is not live; live are: {live}" if system else "nothing is live",
             mend="promote a release of it",
             next=f"pilotage promote --system {system or 'NAME'} --to internal",
         )
@@ -189,12 +189,13 @@ def _running(settings: Settings, version: int) -> Iterator[Finding]:
             yield Finding(name="workers", fine=False, what=what, mend="restart them", next="pilotage gateway restart")
         else:
             yield Finding(name="workers", fine=True, what=what)
-    yield _reachable(address)
+    if settings.tls_client_ca is None:
+        yield _reachable(address)
 
 
 def _reachable(address: str) -> Finding:
     try:
-        with urllib.request.urlopen(f"{address}/ready", timeout=3) as reply:  # noqa: S310 - our own address
+        with urllib.request.urlopen(f"{address}/ready", timeout=3, context=own_context(address)) as reply:  # noqa: S310 - our own address
             return Finding(name="address", fine=reply.status == 200, what=f"{address} answers {reply.status}")
     except urllib.error.HTTPError as error:
         what, mend = (

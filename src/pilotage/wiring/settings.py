@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pilotage.errors import InputError
+from pilotage.gateway.tls import TlsFiles
 from pilotage.kernel.networks import Network, parse_networks
 from pilotage.storage.home import Home
 
@@ -27,6 +28,9 @@ class Settings:
     machine's name in journal paths. `keyring_command`: prints the keyring, or the secret that opens its file.
 
     `max_body_mib`: the largest body of a request to decide.
+
+    `tls_cert`, `tls_key`: PEM files with which gateway and console speak TLS; `tls_client_ca`: whose client
+    certificates the gateway lets in.
 
     `trusted_proxies`: networks whose `X-Forwarded-For` says who asks the gateway.
 
@@ -52,12 +56,33 @@ class Settings:
     pull_lag_mib: int = 256
     pull_mib_s: int = 64
     max_body_mib: int = 1
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
     idempotency_hours: int = 24
     idempotency_mib: int = 1_024
     otlp_endpoint: str = ""
     keyring_command: str = field(default="", repr=False)
     witnesses: str = ""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The gateway's TLS files; None without TLS. Raises InputError when only a part of them is named."""
+        if self.tls_cert is None and self.tls_key is None and self.tls_client_ca is None:
+            return None
+        if self.tls_cert is None or self.tls_key is None:
+            raise InputError(
+                "TLS needs a certificate and its key",
+                expected="PILOTAGE_TLS_CERT and PILOTAGE_TLS_KEY",
+                mend="set both, or none and no PILOTAGE_TLS_CLIENT_CA",
+            )
+        return TlsFiles(certificate=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
+
+    @property
+    def scheme(self) -> str:
+        """https with TLS files, else http."""
+        return "http" if self.tls is None else "https"
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **options: object) -> Settings:
@@ -81,6 +106,9 @@ class Settings:
             pull_lag_mib=_whole(value("pull_lag_mib", cls.pull_lag_mib), "pull_lag_mib", 1, 1 << 30),
             pull_mib_s=_whole(value("pull_mib_s", cls.pull_mib_s), "pull_mib_s", 1, 1 << 20),
             max_body_mib=_whole(value("max_body_mib", cls.max_body_mib), "max_body_mib", 1, _MOST_BODY_MIB),
+            tls_cert=_file(str(value("tls_cert", ""))),
+            tls_key=_file(str(value("tls_key", ""))),
+            tls_client_ca=_file(str(value("tls_client_ca", ""))),
             trusted_proxies=_networks(str(value("trusted_proxies", "")), "trusted_proxies"),
             idempotency_hours=_whole(value("idempotency_hours", cls.idempotency_hours), "idempotency_hours", 1, 8_760),
             idempotency_mib=_whole(value("idempotency_mib", cls.idempotency_mib), "idempotency_mib", 1, 1 << 20),
@@ -102,6 +130,10 @@ def _whole(value: object, name: str, least: int, most: int) -> int:
             mend=f"mend --{name.replace('_', '-')} or PILOTAGE_{name.upper()}",
         )
     return number
+
+
+def _file(value: str) -> Path | None:
+    return Path(value).resolve() if value else None
 
 
 def _networks(value: str, name: str) -> tuple[Network, ...]:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from pilotage.storage.objects import write_durably
 from pilotage.wiring.settings import Settings
 from pilotage.wiring.workers import workers_of
 
-__all__ = ["LIFELINE", "Child", "Supervisor", "bind", "endpoints", "listener"]
+__all__ = ["LIFELINE", "Child", "Supervisor", "bind", "endpoints", "listener", "own_context"]
 
 LIFELINE = "PILOTAGE_LIFELINE"
 """Environment variable with the number of the pipe whose end tells a child that its supervisor is gone."""
@@ -80,6 +81,15 @@ def listener(fd: int | None, host: str, port: int) -> socket.socket:
     return bind(host, port) if fd is None else socket.socket(fileno=fd)
 
 
+def own_context(url: str) -> ssl.SSLContext | None:
+    """For a look at our own address on this machine, whose certificate names another."""
+    if not url.startswith("https:"):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def endpoints(run: Path) -> dict[str, str]:
     """Where the running installation answers: {gateway, console, pid}. Raises Unavailable when nothing runs."""
     try:
@@ -126,7 +136,10 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
         gateway = self._bound(self.settings.host, self.settings.gateway_port)
-        found = {"gateway": f"http://{self.settings.host}:{gateway.getsockname()[1]}", "pid": str(os.getpid())}
+        found = {
+            "gateway": f"{self.settings.scheme}://{self.settings.host}:{gateway.getsockname()[1]}",
+            "pid": str(os.getpid()),
+        }
         if gateway_only:
             journal = self._bound(self.settings.journal_host, self.settings.journal_port)
             found["journal"] = f"https://{self.settings.journal_host}:{journal.getsockname()[1]}"
@@ -136,7 +149,7 @@ class Supervisor:
             self._add(f"gateway-{worker}", arguments, (gateway.fileno(),))
         if not gateway_only:
             console = self._bound(self.settings.host, self.settings.console_port)
-            found["console"] = f"http://{self.settings.host}:{console.getsockname()[1]}"
+            found["console"] = f"{self.settings.scheme}://{self.settings.host}:{console.getsockname()[1]}"
             self._add("steward", ["steward"], ())
             self._add("console", ["console", "--fd", str(console.fileno())], (console.fileno(),))
         write_durably(self.settings.home.run / "endpoints.json", json.dumps(found).encode())

@@ -42,6 +42,7 @@ import json, resource, socket, sys
 from pathlib import Path
 from pilotage.gateway.limit import Limits
 from pilotage.gateway.protocol import BoundedHttp
+from pilotage.gateway.tls import Tls, TlsFiles
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.worker import serve
 from pilotage.storage.home import Home
@@ -51,7 +52,9 @@ if "file_bytes" in options:
 BoundedHttp.request_s = options.get("request_s", 10.0)
 limits, listener = Limits(**options.get("limits", {})), socket.socket(fileno=descriptor)
 tracing = Tracing(options["otlp"], node="n1", worker=worker) if "otlp" in options else None
-sys.exit(serve(home=Home(root=root), node="n1", worker=worker, sockets=[listener], limits=limits, tracing=tracing))
+files = TlsFiles(**{name: Path(path) for name, path in options["tls"].items()}) if "tls" in options else None
+beside = {"tracing": tracing, "tls": Tls(files) if files else None}
+sys.exit(serve(home=Home(root=root), node="n1", worker=worker, sockets=[listener], limits=limits, **beside))
 """
 
 

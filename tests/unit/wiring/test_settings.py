@@ -61,3 +61,12 @@ def test_a_node_name_is_safe_in_a_path(given: str, kept: str) -> None:
 
 def test_a_database_url_with_its_password_is_not_shown() -> None:
     assert "secret" not in repr(Settings.read({}, database_url="postgresql://u:secret@h/d"))
+
+
+def test_tls_needs_a_certificate_and_its_key() -> None:
+    whole = {"PILOTAGE_TLS_CERT": "/x/crt", "PILOTAGE_TLS_KEY": "/x/key"}
+    assert Settings.read({}).tls is None and Settings.read({}).scheme == "http"
+    assert Settings.read(whole).scheme == "https"
+    for part in ({"PILOTAGE_TLS_CERT": "/x"}, {"PILOTAGE_TLS_KEY": "/x"}, {"PILOTAGE_TLS_CLIENT_CA": "/x"}):
+        with pytest.raises(InputError):
+            _ = Settings.read(part).tls
