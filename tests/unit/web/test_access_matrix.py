@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from pilotage.access.model import PERMISSIONS, ROLES
 from pilotage.web.console.app import create_app
 from tests.console.client import TestClient
-from tests.console.world import ConsoleWorld
+from tests.console.world import ConsoleWorld, make_console_world
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "api.md"
 OPEN = {
@@ -82,6 +82,14 @@ def ask(client: TestClient, method: str, path: str, token: str = "") -> int:
     headers = {"authorization": f"Bearer {token}"} if token else {}
     content = b"{}" if method == "POST" and path.startswith(("/api/", "/log/")) else b""
     return int(client.request(method, address, headers=headers, content=content).status_code)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleWorld]:
+    """One of its own: who may is let do it, such as enforce retention, which takes the steward's lease."""
+    made = make_console_world(tmp_path_factory.mktemp("matrix"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
