@@ -148,8 +148,11 @@ class FrameSealer:
                 mend="send fewer or smaller inputs",
             )
         covered = _COVERED.pack(length, kind, len(plain), counter)
-        sealed = self._aead.encrypt(_NONCE.pack(counter), secret, b"".join((self.chain, covered, plain)))
-        chain = hashlib.sha256(b"".join((self.chain, covered, plain, sealed))).digest()
+        before = b"".join((self.chain, covered, plain))
+        sealed = self._aead.encrypt(_NONCE.pack(counter), secret, before)
+        chained = hashlib.sha256(before)
+        chained.update(sealed)
+        chain = chained.digest()
         body = b"".join((covered[4:], plain, sealed, chain))
         self.chain = chain
         self.counter = counter + 1
