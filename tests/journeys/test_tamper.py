@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from pilotage.access.limits import Limit
 from pilotage.gates.service import ATTESTED
 from pilotage.ledger import tables as ledger_tables
 from pilotage.ledger.faults import LedgerFault
@@ -123,7 +124,9 @@ def make_history(live: LiveHome, up: Up) -> None:
     rollout.rollback(people["operator"], "example", "worse")
     rollout.stop(people["operator"], "example", "a complaint")
     rollout.start(people["operator"], "example")
-    issued = rollout.issue_key(people["operator"], name="second", scopes=["decide:example"])
+    rollout.set_limit(people["operator"], Limit(scope="installation", unit="rows", per="day", amount=10_000_000))
+    bound = {"networks": ["127.0.0.0/8"]}
+    issued = rollout.issue_key(people["operator"], name="second", scopes=["decide:example"], **bound)
     rollout.revoke_key(people["operator"], issued.id)
     live.call("people", "add", "another auditor", "--role", "auditor", token=live.token("admin"))
     live.call("people", "remove", "another auditor", token=live.token("admin"), fine=(0, 1))
@@ -283,7 +286,7 @@ def other(value: Any, chance: random.Random) -> Any:
 
 def names_row(faults: Sequence[LedgerFault], table: str, row: Row) -> bool:
     """A fault's place is the table and row, or the record that the row is of."""
-    marks = [table, *(str(row[name]) for name in ("id", "path", "batch", "key_id", "name") if row.get(name))]
+    marks = [table, *(str(row[name]) for name in ("id", "path", "batch", "key_id", "key", "name") if row.get(name))]
     if "leaf" in row:
         marks.append(f"leaf {row['leaf']}")
     return any(mark in fault.place for fault in faults for mark in marks)
@@ -325,7 +328,7 @@ def added(rows: list[Row], table: str, kept: Kept) -> Row:
     for name in ("leaf", "size", "version", "plan"):
         if isinstance(row.get(name), int):
             row[name] = max(each[name] for each in rows) + 1
-    for name in ("id", "batch", "path", "key_id", "lookup", "name", "digest", "sha256"):
+    for name in ("id", "batch", "path", "key_id", "key", "lookup", "name", "digest", "sha256"):
         if isinstance(row.get(name), str):
             row[name] += "9"
     if table == "decision_sums":

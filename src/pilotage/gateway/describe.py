@@ -49,7 +49,8 @@ def _middle(column: Column) -> float:
         bound = low if low is not None else min(0.0, high or 0.0)
         return _whole(column, bound, up=low is not None)
     # Halved before they are added: the sum of two bounds may be too large.
-    middle = low / 2 + high / 2
+    # Held to them: half of the smallest number there is is nothing.
+    middle = min(high, max(low, low / 2 + high / 2))
     whole = float(math.floor(middle))
     return whole if low <= whole <= high else _whole(column, middle, up=True)
 
