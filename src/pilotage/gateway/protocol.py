@@ -179,6 +179,12 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._rest()
 
+    def shutdown(self) -> None:
+        """The server is stopping: what has arrived, or is arriving, is still answered; then the connection ends."""
+        if self._waiting:
+            self._begin()
+        super().shutdown()
+
     def _rest(self) -> None:
         self._idle_since = self.loop.time()
         if self._idle_timer is None:

@@ -41,19 +41,22 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": content})
 
 
+async def listening(kind: type[Quick], app: App = echo, idle_s: int = 75) -> asyncio.Server:
+    """A server of such connections on a free port."""
+    config = uvicorn.Config(app, http=kind, lifespan="off", ws="none", timeout_keep_alive=idle_s, log_config=None)
+    config.load()
+    state = uvicorn.Server(config).server_state
+    return await asyncio.get_running_loop().create_server(
+        lambda: kind(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+
+
 def spoken(*pieces: bytes, app: App = echo, idle_s: int = 75, pause: float = 0.0) -> bytes:
     """All that a server says to these bytes on one connection, until it or half a second ends it."""
 
     async def talk() -> bytes:
-        config = uvicorn.Config(app, http=Quick, lifespan="off", ws="none", timeout_keep_alive=idle_s, log_config=None)
-        server = uvicorn.Server(config)
-        config.load()
-        server.lifespan = config.lifespan_class(config)
-        loop = asyncio.get_running_loop()
-        listening = await loop.create_server(
-            lambda: Quick(config=config, server_state=server.server_state, app_state={}), "127.0.0.1", 0
-        )
-        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        server = await listening(Quick, app, idle_s)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         said = b""
         try:
             for piece in pieces:
@@ -68,7 +71,7 @@ def spoken(*pieces: bytes, app: App = echo, idle_s: int = 75, pause: float = 0.0
             said += b"<open>"
         finally:
             writer.close()
-            listening.close()
+            server.close()
         return said
 
     return asyncio.run(talk())
@@ -100,6 +103,34 @@ def test_a_body_that_comes_in_pieces_and_chunks_is_whole() -> None:
     )
     assert b"POST /a abcde" in spoken(*pieces, pause=0.02)
     assert b"POST /a " + b"x" * 300_000 in spoken(request("/a", b"x" * 300_000))
+
+
+def test_a_request_whose_body_is_on_its_way_is_answered_when_the_server_stops() -> None:
+    """Many clients send head and body apart: a stop in between must not cost them their answer."""
+    connections: list[BoundedHttp] = []
+
+    class Known(Quick):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            connections.append(self)
+
+    async def talk() -> bytes:
+        server = await listening(Known)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        head, _, body = request("/a", b"hello").partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        while not connections or not connections[0]._waiting:
+            await asyncio.sleep(0.005)
+        connections[0].shutdown()
+        writer.write(body)
+        said = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        server.close()
+        return said
+
+    said = asyncio.run(talk())
+    assert said.endswith(b"POST /a hello")
+    assert b"connection: close" in said
 
 
 def test_a_head_asked_for_has_no_body() -> None:
