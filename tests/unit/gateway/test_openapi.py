@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -94,6 +94,8 @@ VALUES = st.one_of(
 )
 def test_the_row_is_what_the_contract_takes(changes, missing):
     row = {name: value for name, value in (FITS | changes).items() if name not in missing}
+    # To JSON Schema 2.0 is an integer, and no schema tells it from 2; to the contract it names nobody.
+    assume(not isinstance(row.get("who"), float))
     (checked,) = compile_contract(CONTRACT).check(json.dumps({"inputs": row}).encode()).rows
     assert Draft202012Validator(row_schema(CONTRACT)).is_valid(row) is (not checked.faults), (row, checked.faults)
 
