@@ -16,9 +16,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
+from socket import socket, socketpair
 from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -86,15 +85,17 @@ class ReadAhead:
             cabinet=CabinetSecrets.of(keyring),
         )
         self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection | None = None
+        self._pipe: socket | None = None
         self._asked: Asked | None = None
 
     def ask(self, asked: Asked, now: int) -> None:
         """Let it read on from there while the caller does something else. `now` is when keys it makes are made."""
         try:
+            if self._asked is not None:
+                self.close()  # its answer was never taken, and would be read as the next one
             if self._pipe is None:
                 self._pipe = self._begin()
-            self._pipe.send((asked, now))
+            _send(self._pipe, pickle.dumps((asked, now), 5))
             self._asked = asked
         except OSError:
             self.close()
@@ -105,7 +106,7 @@ class ReadAhead:
         if asked is None or self._pipe is None:
             return None
         try:
-            taken = _unpacked(self._pipe.recv_bytes()) if self._pipe.poll(_WAIT_S) else None
+            taken = _unpacked(_receive(self._pipe))
         except (OSError, EOFError, pickle.UnpicklingError):
             taken = None
         if taken is None:
@@ -121,15 +122,16 @@ class ReadAhead:
             self._process.wait()
         self._pipe = self._process = self._asked = None
 
-    def _begin(self) -> Connection:
-        ours, theirs = Pipe()
+    def _begin(self) -> socket:
+        ours, theirs = socketpair()
+        ours.settimeout(_WAIT_S)
         with theirs:
             number = theirs.fileno()
             command = [sys.executable, "-c", f"from pilotage.ledger.ahead import serve; serve({number})"]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
             )
-        ours.send(self._start)
+        _send(ours, pickle.dumps(self._start, 5))
         return ours
 
 
@@ -144,11 +146,32 @@ def _same(one: Position | None, other: Position | None) -> bool:
 # What goes through the pipe: rows of plain values, as thousands of our objects would take several times longer to read.
 
 
+def _send(pipe: socket, content: bytes) -> None:
+    pipe.sendall(len(content).to_bytes(8))
+    pipe.sendall(content)
+
+
+def _receive(pipe: socket) -> bytearray:
+    return _exactly(pipe, int.from_bytes(_exactly(pipe, 8)))
+
+
+def _exactly(pipe: socket, size: int) -> bytearray:
+    """So many bytes, into one buffer: an answer is some ten megabytes. Raises EOFError when the other end is gone."""
+    content = bytearray(size)
+    rest = memoryview(content)
+    while rest:
+        got = pipe.recv_into(rest)
+        if not got:
+            raise EOFError
+        rest = rest[got:]
+    return content
+
+
 def _packed(taken: Taken) -> bytes:
     return pickle.dumps(([*map(_row, taken.items)], replace(taken, items=[])), 5)
 
 
-def _unpacked(content: bytes) -> Taken:
+def _unpacked(content: bytearray) -> Taken:
     rows, taken = pickle.loads(content)  # noqa: S301 - written by the process that this one started
     return cast("Taken", replace(taken, items=[*map(_item, rows)]))
 
@@ -185,19 +208,19 @@ def serve(number: int) -> None:
     """The process: answers on the pipe of this descriptor until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # what is decoded has no cycles, and goes with each answer
-    with suppress(EOFError, OSError), Connection(number) as pipe:
-        start: _Start = pipe.recv()
+    with suppress(EOFError, OSError), socket(fileno=number) as pipe:
+        start: _Start = pickle.loads(_receive(pipe))  # noqa: S301 - written by the process that started this one
         stewards = [*map(X25519PrivateKey.from_private_bytes, start.stewards)]
         box, cabinet, ledger = StreamBox(*start.box), KeyCabinet(start.cabinet), open_engine(start.ledger)
         made: dict[str, KeyRow] = {}
         while True:
-            asked, now = pipe.recv()
+            asked, now = pickle.loads(_receive(pipe))  # noqa: S301 - as above
             intake = JournalIntake(stewards, box, asked.positions, asked.streams)
             taken = intake.take(journal_files(start.journal), asked.limit)
             with suppress(SQLAlchemyError, PilotageError):
                 taken = _made_ready(taken, ledger, cabinet, now, made)
             made = taken.portion.made
-            pipe.send_bytes(_packed(taken))
+            _send(pipe, _packed(taken))
 
 
 def _made_ready(taken: Taken, ledger: Engine, cabinet: KeyCabinet, now: int, made: Mapping[str, KeyRow]) -> Taken:

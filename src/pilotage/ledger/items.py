@@ -35,6 +35,7 @@ SALT = 32
 Kind = Literal["decision", "interrupted", "event"]
 _Written = TypeVar("_Written", Plain, Event)
 _COUNTED = frozenset({"answered", "fallback", "abstained", "review"})
+_FLOATS = {float}
 _MAX_ENTRY = 65_535
 _MAX_ID = 64
 _plain = msgspec.json.Decoder(Plain).decode
@@ -235,12 +236,9 @@ def _counted(payload: Payload) -> Counted | None:
     features = payload.features
     if not features:
         return None
-    floats = set(map(type, features)) == {float}
-    return Counted(
-        names=_same_names(tuple(payload.names)),
-        values=array("d", cast("list[float]", features)).tobytes() if floats else features,
-        score=payload.score,
-    )
+    floats = set(map(type, features)) == _FLOATS
+    values = array("d", cast("list[float]", features)).tobytes() if floats else features
+    return Counted(_same_names(tuple(payload.names)), values, payload.score)
 
 
 @lru_cache(maxsize=256)

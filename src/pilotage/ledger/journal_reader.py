@@ -209,10 +209,10 @@ class FrameScan:
         """The whole frame at the present offset, past any group mark; None at the end."""
         retried = -1
         while not self.clean:
-            if self._passed_mark():
+            length = frame_length(*self._window.at(self.offset, 4))
+            if length == MARK_LENGTH and self._passed_mark():
                 continue
-            data, at = self._window.at(self.offset, frame_length(*self._window.at(self.offset, 4)))
-            frame = parse_frame(data, at)
+            frame = parse_frame(*self._window.at(self.offset, length))
             if frame is not None:
                 return frame
             if not self._durable_behind():
@@ -225,8 +225,6 @@ class FrameScan:
 
     def _passed_mark(self) -> bool:
         data, at = self._window.at(self.offset, END_BYTES)
-        if frame_length(data, at) != MARK_LENGTH:
-            return False
         if parse_group(data, at, self.offset) is not None:
             self.offset += GROUP_BYTES
             return True

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Row, Table
@@ -24,6 +25,8 @@ from pilotage.ledger.tables import day_keys, subject_keys
 
 __all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds", "KeyRow"]
 
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+
 
 class KeyRow(NamedTuple):
     """A row of `subject_keys` or `day_keys`."""
@@ -34,14 +37,19 @@ class KeyRow(NamedTuple):
     created: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataKey:
-    """An opened data key. `pseudonym` is empty for a system-day key; `row` is what to insert if it is new."""
+class DataKey(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An opened data key. `lookup` is that of its row, `pseudonym` empty for a system-day key; `row` is what to insert
+    if it is new.
+    """
 
     key_id: str
-    aead: AESGCM = field(repr=False)
+    aead: AESGCM
+    lookup: str = ""
     pseudonym: str = ""
-    row: KeyRow | None = field(default=None, repr=False)
+    row: KeyRow | None = None
+
+    def __repr__(self) -> str:
+        return f"DataKey({self.key_id})"
 
     def seal(self, id_: str, origin: str, secret: bytes, nonce: bytes) -> SealedPayload:
         """Encrypt `salt ‖ payload` under a nonce of 12 fresh random bytes, bound to the leaf's id."""
@@ -172,24 +180,25 @@ class KeyCabinet:
 
     def _make(self, lookup: str, now: int, *, named: bool) -> DataKey:
         # Ids grow with time, so that new keys go to the end of every index, not all over it.
-        key, key_id = os.urandom(32), (now // 1_000).to_bytes(6).hex() + os.urandom(10).hex()
-        wrapped = self._wrap(key, key_id, lookup)
-        row = KeyRow(key_id, lookup, wrapped, now)
-        return DataKey(key_id=key_id, aead=AESGCM(key), pseudonym=_pseudonym(key, lookup) if named else "", row=row)
+        random = os.urandom(_KEY_BYTES + 10 + _NONCE_BYTES)
+        key, nonce = random[:_KEY_BYTES], random[-_NONCE_BYTES:]
+        key_id = (now // 1_000).to_bytes(6).hex() + random[_KEY_BYTES:-_NONCE_BYTES].hex()
+        row = KeyRow(key_id, lookup, self._wrap(key, key_id, lookup, nonce), now)
+        pseudonym = _pseudonym(key, lookup) if named else ""
+        return DataKey(key_id=key_id, aead=AESGCM(key), lookup=lookup, pseudonym=pseudonym, row=row)
 
     def rewrap(self, row: Row[tuple[object, ...]]) -> bytes | None:
         """The row's key wrapped by the newest master; None when it is already. Raises IntegrityError."""
         key, newest = self._open(row)
-        return None if newest else self._wrap(key, str(row.key_id), str(row.lookup))
+        return None if newest else self._wrap(key, str(row.key_id), str(row.lookup), os.urandom(_NONCE_BYTES))
 
-    def _wrap(self, key: bytes, key_id: str, lookup: str) -> bytes:
-        nonce = os.urandom(12)
+    def _wrap(self, key: bytes, key_id: str, lookup: str, nonce: bytes) -> bytes:
         return nonce + self._wrapping[0].encrypt(nonce, key, (key_id + lookup).encode())
 
     def _unwrap(self, row: Row[tuple[object, ...]] | KeyRow, *, named: bool) -> DataKey:
         key_id, lookup = str(row.key_id), str(row.lookup)
         aead, pseudonym = self.unwrap(key_id, lookup, bytes(row.wrapped), named=named)
-        return DataKey(key_id=key_id, aead=aead, pseudonym=pseudonym)
+        return DataKey(key_id=key_id, aead=aead, lookup=lookup, pseudonym=pseudonym)
 
     def unwrap(self, key_id: str, lookup: str, wrapped: bytes, *, named: bool) -> tuple[AESGCM, str]:
         """(the key, the pseudonym it gives when `named`, else empty) of a row's columns. Raises IntegrityError."""

@@ -40,12 +40,24 @@ class Keys:
     made: list[KeyRow] = field(default_factory=list)
 
     @classmethod
-    def of(cls, keys: Mapping[str, DataKey]) -> Keys:
-        """What is taken for granted by using these keys, given by their lookups."""
-        return cls(
-            found={lookup: key.key_id for lookup, key in keys.items() if key.row is None},
-            made=[key.row for key in keys.values() if key.row is not None],
-        )
+    def of(cls, keys: Iterable[DataKey]) -> Keys:
+        """What is taken for granted by using these keys."""
+        found: dict[str, str] = {}
+        made: list[KeyRow] = []
+        for key in keys:
+            if key.row is None:
+                found[key.lookup] = key.key_id
+            else:
+                made.append(key.row)
+        return cls(found=found, made=made)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Plain tuples go through a pipe in a third of the time that named ones take."""
+        return _keys, (self.found, [*map(tuple, self.made)])
+
+
+def _keys(found: dict[str, str], made: list[tuple[str, str, bytes, int]]) -> Keys:
+    return Keys(found=found, made=[*map(KeyRow._make, made)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +123,8 @@ def prepare(
         entries=[item.entry for item in items],
         hashes=[leaf_hash(item.entry) for item in items],
         bodies=segments.bodies(),
-        subjects=Keys.of({cabinet.subject_lookup(subject): key for subject, key in of_subjects.items()}),
-        days=Keys.of({cabinet.day_lookup(*day): key for day, key in of_days.items()}),
+        subjects=Keys.of(of_subjects.values()),
+        days=Keys.of(of_days.values()),
         counted=counted_in(items),
         sums=sums_of_values(values),
     )

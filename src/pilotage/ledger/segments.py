@@ -42,6 +42,8 @@ __all__ = [
 
 MAGIC = b"PLTSEG1\n"
 _LENGTH = struct.Struct(">I")
+_HEAD_BYTES = 1 + 1 + 16 + 12
+"""Of a record behind its length, but for the texts and the secret: two lengths, the masked key id, the nonce."""
 
 SegmentRecord = tuple[int, int, str, str, str, bytes, bytes]
 """Offset and length in the file, then the id, origin, key id, nonce and ciphertext of a `SealedPayload`."""
@@ -82,15 +84,15 @@ class SegmentBuilder:
 
     def add(self, payload: SealedPayload) -> tuple[int, int]:
         """Take a payload; its (offset, length) in the file."""
-        id_, origin = payload.id.encode(), payload.origin.encode()
-        masked = mask(payload.key_id, payload.nonce, self._mask_key)
-        body = b"%c%b%c%b%b%b%b" % (len(id_), id_, len(origin), origin, masked, payload.nonce, payload.ciphertext)
-        record = _LENGTH.pack(len(body)) + body
-        offset = self._size
-        self._pieces.append(record)
-        self._size += len(record)
+        id_, origin, nonce, ciphertext = payload.id.encode(), payload.origin.encode(), payload.nonce, payload.ciphertext
+        masked = mask(payload.key_id, nonce, self._mask_key)
+        rest = _HEAD_BYTES + len(id_) + len(origin) + len(ciphertext)
+        head = b"%b%c%b%c%b%b%b" % (_LENGTH.pack(rest), len(id_), id_, len(origin), origin, masked, nonce)
+        offset, length = self._size, _LENGTH.size + rest
+        self._pieces += (head, ciphertext)
+        self._size += length
         self.records += 1
-        return offset, len(record)
+        return offset, length
 
     def write(self, folder: Path) -> Segment:
         """Write the file under the ledger folder, synced with every folder on its way; for the batch leaf."""

@@ -14,13 +14,14 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 from sqlalchemy import BigInteger, Boolean, Column, Engine, Float, Integer, LargeBinary, Table, Text, select
 from sqlalchemy.exc import IntegrityError as NotUnique
 
