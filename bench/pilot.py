@@ -21,8 +21,9 @@ from pilotage.kernel.clock import now_us
 from pilotage.ledger.keyring import Keyring
 from pilotage.releases.load import LoadedRelease
 from pilotage.releases.model import folder_name
-from pilotage.storage.database import control, open_engine, url_of, writing
+from pilotage.storage.database import open_engine, url_of, writing
 from pilotage.storage.home import Home
+from pilotage.storage.migrate import migrate
 from pilotage.testing.releases import make_release, make_rows
 
 __all__ = ["make_home", "row_body"]
@@ -47,7 +48,7 @@ def make_home(root: Path) -> Home:
         version=1, created=now_us(), steward_key=keyring.steward_public.hex(), routes=[route], keys=[key]
     )
     engine = open_engine(url_of(home, "control"))
-    control.create_all(engine)
+    migrate(engine, "control")
     with writing(engine) as connection:
         add_plan(connection, plan)
     engine.dispose()

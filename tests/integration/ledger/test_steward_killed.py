@@ -9,13 +9,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from pilotage.errors import NotFound
 from pilotage.kernel.ids import uuid7
-from pilotage.ledger import tiles
+from pilotage.ledger import collecting, tiles
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from pilotage.ledger.notes import parse_checkpoint
+from pilotage.ledger.portions import Portion, holds
 from pilotage.ledger.record import Batch
 from pilotage.ledger.verify import verify_ledger
 from pilotage.storage import outbox
@@ -69,10 +71,24 @@ def leaf_frames(files: list[list[Frame]]) -> list[Frame]:
     return [frame for file in files for frame in file if frame[0] not in (FrameKind.opened, FrameKind.chunk)]
 
 
-def seal_until(world: World, step: Callable[[str], None]) -> None:
+def seal_until(world: World, step: Callable[[str], None], limit: int = LIMIT) -> None:
     steward = world.steward("doomed", step=step)
-    while steward.seal(limit=LIMIT).more:
+    while steward.seal(limit=limit).more:
         pass
+
+
+def seal_what_was_made_ready(world: World, step: Callable[[str], None]) -> None:
+    """In a child: seal by portions of the process that reads ahead, of which there must have been some."""
+    held: list[bool] = []
+
+    def noted(portion: Portion, connection: Connection) -> bool:
+        held.append(holds(portion, connection))
+        return held[-1]
+
+    setattr(collecting, "_BACKLOG", 1)  # noqa: B010 - a name of another module, and of this child only
+    setattr(collecting, "holds", noted)  # noqa: B010
+    seal_until(world, step, limit=2)
+    assert held.count(True) >= 3, held
 
 
 def stepping(stop_at: int, names: list[str]) -> Callable[[str], None]:
@@ -132,6 +148,15 @@ STRIDES = [pytest.param(11, id="sampled"), pytest.param(1, id="all", marks=pytes
 
 @pytest.mark.parametrize("stride", STRIDES)
 def test_killed_at_write_points(tmp_path: Path, stride: int) -> None:
+    killed_at_write_points(tmp_path, stride, seal_until)
+
+
+@pytest.mark.parametrize("stride", [pytest.param(53, id="sampled"), pytest.param(7, id="more", marks=pytest.mark.slow)])
+def test_killed_at_write_points_of_batches_that_were_made_ready(tmp_path: Path, stride: int) -> None:
+    killed_at_write_points(tmp_path, stride, seal_what_was_made_ready)
+
+
+def killed_at_write_points(tmp_path: Path, stride: int, seal: Callable[[World, Callable[[str], None]], None]) -> None:
     files = frames_of_all_kinds()
     origin = make_world(tmp_path / "origin")
     emitted = fill(origin, files)
@@ -144,7 +169,7 @@ def test_killed_at_write_points(tmp_path: Path, stride: int) -> None:
         def doomed(home: Home = home, kill: int = kill) -> None:
             step = stepping(kill, [])
             sync_steps(step)
-            seal_until(World(home=home), step)
+            seal(World(home=home), step)
 
         status = in_killed_process(doomed)
         world = World(home=home)
