@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Row, Table
+from sqlalchemy import Connection, Row
 
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.ledger import store
@@ -23,7 +23,7 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.segments import SealedPayload
 from pilotage.ledger.tables import day_keys, subject_keys
 
-__all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds", "KeyRow"]
+__all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds", "KeyRow", "KeysFound"]
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 
@@ -76,6 +76,15 @@ class KeyNeeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeysFound:
+    """What is needed, by lookup, and the rows that the database has of it."""
+
+    subjects: dict[str, str]
+    days: dict[str, tuple[str, str]]
+    rows: Mapping[str, Row[tuple[object, ...]] | KeyRow] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CabinetSecrets:
     """The secrets of a keyring that open and find data keys: what another process needs, and no more."""
 
@@ -124,14 +133,31 @@ class KeyCabinet:
 
         `made` are rows by lookup that are not committed yet, but will be before what these keys encrypt.
         """
-        made = made or {}
+        return self.open_or_make(self.look_up(connection, needs), now, made or {})
+
+    def look_up(self, connection: Connection, needs: KeyNeeds) -> KeysFound:
+        """What the database has of the keys that are needed: all that must be read for them."""
         subjects = {self.subject_lookup(subject): subject for subject in needs.subjects}
         days = {self.day_lookup(*day): day for day in needs.days}
-        of_subjects = self._find_or_make(connection, subject_keys, subjects, now, made, named=True)
-        of_days = self._find_or_make(connection, day_keys, days, now, made, named=False)
+        rows = {
+            **store.find_keys(connection, subject_keys, subjects),
+            **store.find_keys(connection, day_keys, days),
+        }
+        return KeysFound(subjects=subjects, days=days, rows=rows)
+
+    def open_or_make(
+        self, found: KeysFound, now: int, made: Mapping[str, KeyRow]
+    ) -> tuple[dict[str, DataKey], dict[tuple[str, str], DataKey]]:
+        """As `gather`, of what was looked up."""
+        rows = {**made, **found.rows}
+
+        def key(lookup: str, *, named: bool) -> DataKey:
+            row = rows.get(lookup)
+            return self._make(lookup, now, named=named) if row is None else self._unwrap(row, named=named)
+
         return (
-            {subjects[lookup]: key for lookup, key in of_subjects.items()},
-            {days[lookup]: key for lookup, key in of_days.items()},
+            {subject: key(lookup, named=True) for lookup, subject in found.subjects.items()},
+            {day: key(lookup, named=False) for lookup, day in found.days.items()},
         )
 
     def find_subject(self, connection: Connection, subject: str) -> DataKey | None:
@@ -159,24 +185,6 @@ class KeyCabinet:
     def open_row(self, row: Row[tuple[object, ...]] | KeyRow) -> DataKey:
         """The key in a row of `subject_keys` or `day_keys`, with the pseudonym it would give a subject."""
         return self._unwrap(row, named=True)
-
-    def _find_or_make(
-        self,
-        connection: Connection,
-        table: Table,
-        lookups: Iterable[str],
-        now: int,
-        made: Mapping[str, KeyRow],
-        *,
-        named: bool,
-    ) -> dict[str, DataKey]:
-        lookups = list(lookups)
-        rows = store.find_keys(connection, table, lookups)
-        found: dict[str, DataKey] = {}
-        for lookup in lookups:
-            row = rows.get(lookup) or made.get(lookup)
-            found[lookup] = self._make(lookup, now, named=named) if row is None else self._unwrap(row, named=named)
-        return found
 
     def _make(self, lookup: str, now: int, *, named: bool) -> DataKey:
         # Ids grow with time, so that new keys go to the end of every index, not all over it.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from pilotage.ledger import store
 from pilotage.ledger.counting import CountedGroups, counted_in
@@ -24,6 +24,7 @@ from pilotage.ledger.rows import DECISION_COLUMNS, DecisionDraft, place_day, sea
 from pilotage.ledger.segment_set import Body, Group, SegmentSet, nonces
 from pilotage.ledger.sums import SUMMED, SumKey, sums_of
 from pilotage.ledger.tables import day_keys, subject_keys
+from pilotage.storage.database import reading
 
 __all__ = ["Keys", "Portion", "holds", "prepare", "sums_of_values"]
 
@@ -96,7 +97,7 @@ class Portion:
 
 
 def prepare(
-    items: Sequence[Item], connection: Connection, cabinet: KeyCabinet, now: int, made: Mapping[str, KeyRow]
+    items: Sequence[Item], ledger: Engine, cabinet: KeyCabinet, now: int, made: Mapping[str, KeyRow]
 ) -> Portion:
     """A portion of these decisions, all sound and of different ids, in this order. Reads keys, writes nothing.
 
@@ -107,7 +108,9 @@ def prepare(
         subjects=frozenset(item.subject for item in items if item.subject),
         days=frozenset(day for item, day in zip(items, days, strict=True) if not item.subject),
     )
-    of_subjects, of_days = cabinet.gather(connection, needs, now, made)
+    with reading(ledger) as connection:  # not for longer: SQLite's log grows while anyone reads an older state
+        found = cabinet.look_up(connection, needs)
+    of_subjects, of_days = cabinet.open_or_make(found, now, made)
     segments = SegmentSet(cabinet.mask_key)
     values: list[tuple[Any, ...]] = []
     groups: list[Group] = []

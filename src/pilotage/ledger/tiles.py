@@ -15,7 +15,9 @@ import hashlib
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pilotage.errors import Gone, InputError, IntegrityError, NotFound
@@ -49,6 +51,7 @@ ENTRY_BYTES = 65_535
 """The longest entry a bundle can hold."""
 
 _HASH_BYTES = 32
+_SYNCS = 8
 _HEIGHT = 8
 _TILE = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?!x000)(?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _sha256 = hashlib.sha256
@@ -337,23 +340,38 @@ def _find(folder: Path, level: int | str, number: int, width: int) -> Path:
 
 
 def _write_all(files: Mapping[Path, bytes]) -> None:
-    """Like `write_durably` for many files, with one sync for each folder instead of each file."""
+    """Like `write_durably` for many files: their syncs wait for each other's, not one after the other, and there is
+    one for each folder instead of each file. No file has its name before it is synced.
+    """
     folders: set[Path] = set()
-    for path, content in files.items():
+    for path in files:
         folders |= _make_folders(path.parent)
-        fresh = path.with_name(f".new-{path.name}")
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o600)
-            os.fsync(file.fileno())
-        fresh.replace(path)
+    if len(files) > _SYNCS:
+        with ThreadPoolExecutor(_SYNCS, "tiles") as pool:
+            deque(pool.map(_write_new, files, files.values()), maxlen=0)
+    else:
+        for path, content in files.items():
+            _write_new(path, content)
+    for path in files:
+        _new(path).replace(path)
     for folder in folders:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with _new(path).open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(file.fileno(), 0o600)
+        os.fsync(file.fileno())
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(f".new-{path.name}")
 
 
 def _make_folders(folder: Path) -> set[Path]:

@@ -127,8 +127,7 @@ def test_a_portion_holds_only_in_the_ledger_it_was_made_for(tmp_path: Path) -> N
     ann, bob, again = (decision_item(frame[1], frame[2], "n1/0-1") for frame in map(decision, ("ann", "bob", "ann")))
 
     def portion(*items: Item, made: Mapping[str, KeyRow] | None = None) -> Portion:
-        with reading(world.ledger) as connection:
-            return prepare(items, connection, cabinet, START, made or {})
+        return prepare(items, world.ledger, cabinet, START, made or {})
 
     def good(made: Portion) -> bool:
         with reading(world.ledger) as connection:
