@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,12 +70,17 @@ def send(up: Up, body: bytes) -> tuple[int, dict[str, Any]]:
             return error.code, json.loads(error.read())
 
 
+def peak_kb(pid: int) -> int:
+    """The most memory a process held until now."""
+    [kb] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(kb)
+
+
 def peak_mb(up: Up) -> dict[str, float]:
     """The most memory that each process ever held, in MB."""
     found = {}
     for name, pid in up.children().items():
-        [kb] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        found[name] = int(kb) / 1_000
+        found[name] = peak_kb(pid) / 1_000
     return found
 
 
@@ -117,7 +123,8 @@ def test_32_mb_are_recorded_sealed_shown_exported_proven_and_erased(
         assert up.end() == 0, up.logs()
     print({name: (round(before[name]), round(after[name]), round(shown[name])) for name in after})
     # A worker may get all that are sent at once; each is held some times over: received, as a row, in its record.
-    times = {"gateway": 5 * TOGETHER + 1, "steward": 12, "console": 1}
+    # A batch of the steward has two of them at most, each up to seven times: read, opened, sealed again, laid down.
+    times = {"gateway": 5 * TOGETHER + 1, "steward": 14, "console": 1}
     for name, most in after.items():
         assert most - before[name] < times[name.partition("-")[0]] * SIZE / 1e6, name
     assert shown["console"] - before["console"] < 12 * SIZE / 1e6
@@ -152,10 +159,14 @@ def exported(live: LiveHome, folder: Path, ids: list[str]) -> None:
     out = folder / "out.jsonl"
     words = ("decisions", "export", "--subject", "large", "--payload", "-o", str(out))
     process = subprocess.Popen(live.command(*words), env={**os.environ, "PILOTAGE_TOKEN": auditor})
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0 and used.ru_maxrss < 600_000, f"{used.ru_maxrss / 1_000:.0f} MB to export"
-    print(f"export: {used.ru_maxrss / 1_000:.0f} MB at most")
+    # Not by its resource usage: that begins with the memory of the process that started it.
+    most = 0.0
+    while process.poll() is None:
+        with suppress(OSError, ValueError):
+            most = max(most, peak_kb(process.pid) / 1_000)
+        time.sleep(0.02)
+    assert process.returncode == 0 and 0 < most < 600, f"{most:.0f} MB to export"
+    print(f"export: {most:.0f} MB at most")
     with out.open("rb") as file:
         lengths = [len(json.loads(line)["request"]) for line in file]
     assert len(lengths) == len(ids) and all(SIZE - 100 < length < SIZE for length in lengths)

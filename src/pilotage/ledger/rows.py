@@ -206,11 +206,13 @@ def about(event: Event) -> str:
 
 @lru_cache(maxsize=512)
 def split_origin(origin: str) -> tuple[str, int, int]:
-    """(node, worker, n) of `node/worker-n`; (origin, -1, -1) of what came from no journal."""
+    """(node, worker, n) of `node/worker-n`; (origin, -1, -1) of what names no journal file."""
     node, slash, name = origin.rpartition("/")
     if not slash:
         return origin, -1, -1
     worker, _, number = name.rpartition("-")
+    if not (worker.isdecimal() and number.isdecimal()):
+        return origin, -1, -1
     return node, int(worker), int(number)
 
 
