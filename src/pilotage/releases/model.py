@@ -36,7 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     format: Literal["pilotage-release/1"] = "pilotage-release/1"
     system: str
-    runtime: Literal["onnx", "process"]
+    runtime: Literal["onnx", "process", "remote"]
     contract: str
     policy: str
     origin: Origin

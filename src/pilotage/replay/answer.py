@@ -117,6 +117,9 @@ async def _close(opened: _Opened | str) -> None:
 async def _open(releases: Path, name: str) -> _Opened | str:
     try:
         release = open_release(releases, name)
+        if release.serving.runtime == "remote":
+            # It may answer otherwise by now, and a replay must send nobody's data out again.
+            return "release cannot be opened: a remote model answers for it, which is not of the release"
         runtime = open_runtime(release.folder, release.serving)
         await runtime.start()
     except PilotageError as error:

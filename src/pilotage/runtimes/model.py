@@ -7,11 +7,25 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Kind", "ServingSpec", "Value", "row_encoder"]
+__all__ = ["Kind", "Remote", "ServingSpec", "Value", "row_encoder"]
 
 Kind = Literal["number", "integer", "string", "boolean"]
 Value = float | str | bool | None
 """A feature value as the contract hands it on: float64, text, a boolean, or None."""
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model that answers at another address, by the Open Inference Protocol v2 over HTTP.
+
+    `url` is the server's address up to `/v2`; `output` the tensor that holds the probability of the positive class.
+    `version` may pin the model's. `token` names a bearer token that each node has, and never is one.
+    """
+
+    url: str
+    model: str
+    output: str
+    version: str = ""
+    token: str = ""
 
 
 class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,10 +35,11 @@ class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
     contract order. `texts` gives the known values of each string feature: a tensor carries a value's position in it.
     `numbers` is the precision that the artefact computes in; the tensor is float64 either way. `positive` is the
     class that the score is the probability of. At or above `threshold` the label is `adverse`, below it `favourable`.
-    `tolerance` is the largest difference of scores that replay calls `within_tolerance`.
+    `tolerance` is the largest difference of scores that replay calls `within_tolerance`. `remote` says who answers
+    where `runtime` is `remote`, which has no artefact.
     """
 
-    runtime: Literal["onnx", "process"]
+    runtime: Literal["onnx", "process", "remote"]
     artefact: str
     names: list[str]
     kinds: list[Kind]
@@ -35,6 +50,8 @@ class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
     adverse: str
     favourable: str
     tolerance: float
+    # Left out where there is none, so that the digests of all other releases stay what they are.
+    remote: Remote | msgspec.UnsetType = msgspec.UNSET
 
     def label(self, score: float) -> str:
         """The answer's label for a score."""

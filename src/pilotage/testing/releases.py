@@ -30,7 +30,7 @@ from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Manifest, Origin
 from pilotage.releases.sealed_rows import rows_key
 from pilotage.runtimes.environment import installed_distributions, serving_environment
-from pilotage.runtimes.model import ServingSpec
+from pilotage.runtimes.model import Remote, ServingSpec
 from pilotage.runtimes.rules import RULES
 from pilotage.storage.home import Home
 from pilotage.systems.model import AISystem, Answer, Owners, Pilot, Reason
@@ -100,12 +100,14 @@ def make_release(
     sampling: bool = False,
     answers: ServingRules | None = None,
     rules: bytes = b"",
+    remote: Remote | None = None,
 ) -> LoadedRelease:
     """Make a release folder under the home and open it. `shift` moves the log-odds, so that releases differ.
 
     With `sampling` its reasons are sampled, as if nobody could follow the model, and its reference rows are encrypted
     under the home's keyring; else they lie there as in releases that were built before rows were encrypted.
-    `answers` is its `serving:` section, `rules` its rules file.
+    `answers` is its `serving:` section, `rules` its rules file. With `remote` that model answers,
+    and it has no artefact.
 
     Nothing is registered in a database: see `releases.store.register`.
     """
@@ -116,6 +118,8 @@ def make_release(
     names = [column.name for column in contract.features]
     sample = make_rows(columns, rows)
     serving = _serving(contract, threshold)
+    if remote is not None:
+        serving = msgspec.structs.replace(serving, runtime="remote", artefact="", remote=remote)
     declared = _system(system, serving, list(_REASONS if reasons is None and columns is COLUMNS else reasons or ()))
     declared = msgspec.structs.replace(declared, serving=answers or ServingRules())
     background = [list(row) for row in sample[:100]]
@@ -125,7 +129,7 @@ def make_release(
     environment = serving_environment()
     scores = [float(score) for score in score_linear(form, names, sample)]
     files = {
-        "model.onnx": linear_graph(form, names, serving.texts),
+        **({} if remote else {"model.onnx": linear_graph(form, names, serving.texts)}),
         "contract.odcs.yaml": to_odcs(contract).encode(),
         "profile.json": build_profile(contract.kinds, sample, scores).encode(),
         "evaluation.json": canonical_json({"made_for_tests": True}),
@@ -139,7 +143,7 @@ def make_release(
     }
     manifest = Manifest(
         system=system,
-        runtime="onnx",
+        runtime=serving.runtime,
         contract=contract.digest(),
         policy=digest(policy),
         origin=Origin(artefact=digest(b""), data=digest(b""), environment=environment, builder="pilotage.testing"),

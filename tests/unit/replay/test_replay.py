@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pilotage.releases.sealed_rows import rows_key
 from pilotage.replay.reasons import explain_recorded
 from pilotage.replay.service import replay, replay_many
 from pilotage.runtimes.environment import environment_digest
+from pilotage.runtimes.model import Remote
 from pilotage.runtimes.open import open_runtime
 from pilotage.storage.home import Home
 from pilotage.testing.releases import COLUMNS, make_release, make_rows
@@ -140,6 +142,20 @@ def test_a_damaged_release_is_named_and_not_used(tmp_path: Path, home: Home, rel
     verdict = replay(decision, tmp_path / "releases")
     assert verdict.verdict == "unreplayable"
     assert "model.onnx" in verdict.reason
+
+
+def test_what_a_remote_model_answered_is_asked_of_nobody_again(home: Home, release: LoadedRelease) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        remote = make_release(home, remote=Remote(url=url, model="late", output="score"))
+        payload = _answered(release, make_rows(COLUMNS, 1)[0])
+        verdict = replay(_recorded(remote, payload), home.releases)
+        assert verdict.verdict == "unreplayable" and "remote model" in verdict.reason
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_recorded_decision_is_explained_by_its_release(home: Home, release: LoadedRelease) -> None:

@@ -1,0 +1,237 @@
+"""Answers from a model at another address: the Open Inference Protocol v2, HTTP and JSON, one row a call.
+
+Nothing that the other side does is trusted: time, size and form of a reply are bounded, and what it says is never
+repeated in an error or a log, because it may hold the row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from pilotage import __version__
+from pilotage.errors import InputError, Unavailable
+from pilotage.runtimes.model import Kind, Remote, ServingSpec, Value
+from pilotage.runtimes.ports import CannotAnswer
+from pilotage.runtimes.remote_address import checked_remote, path_of
+
+__all__ = ["MOST_BYTES", "TOKEN", "RemoteRuntime"]
+
+_log = logging.getLogger(__name__)
+
+ANSWER_S = 10.0
+READY_S = 2.0
+MOST_BYTES = 65_536
+"""The longest reply that is read: one score needs a few hundred bytes."""
+TOKEN = "PILOTAGE_REMOTE_TOKEN_"  # noqa: S105 - the beginning of a variable's name
+"""`{TOKEN}{NAME}` holds the bearer token that a release names, `{TOKEN}{NAME}_FILE` the file that does."""
+_IDLE = 16
+_ROW_FAULTS = (400, 413, 422)
+_DATATYPES: dict[Kind, str] = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    model_name: str
+    outputs: list[_Tensor]
+    id: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Reply)
+
+
+class RemoteRuntime:
+    """One client with its connections; any number of rows at once, as many as the caller lets through.
+
+    A call ends within `patience_s`, and sooner when its caller gives up: its connection is closed then. Raises
+    InputError when the release names an address that may not be asked, or a token that this node does not have.
+    """
+
+    inline = False
+    name = "remote"
+
+    def __init__(self, spec: ServingSpec, *, patience_s: float = 0.0, environ: Mapping[str, str] = os.environ) -> None:
+        # They log addresses, headers and the words of the other side, each call, at levels that an operator may choose.
+        for library in ("httpx", "httpcore"):
+            logging.getLogger(library).setLevel(logging.WARNING)
+        self._remote = checked_remote(spec.remote)
+        self._names, self._kinds = spec.names, spec.kinds
+        self._patience_s = patience_s or ANSWER_S
+        self._token = _Token(self._remote.token, environ)
+        if self._token.headers() is None:
+            variable = self._token.variable
+            raise InputError(
+                "this node has no token for the remote model",
+                expected=f"one line of ASCII in {variable}, or in a file that {variable}_FILE names",
+                mend="set one of the two where the gateway starts",
+            )
+        self._path = path_of(self._remote)
+        # Loading the authorities takes tens of milliseconds: here, where no event loop waits.
+        self._tls = _tls(self._remote.url)
+        self._client: httpx.AsyncClient | None = None
+        self._closed = False
+        self._asked = 0
+
+    async def start(self) -> None:
+        """Open the client, and look whether the model is ready: if not, that is logged, and rows are tried anyway."""
+        client = self._opened()
+        try:
+            async with asyncio.timeout(min(READY_S, self._patience_s)):
+                status, _ = await self._exchange(client, "GET", f"{self._path}/ready", b"")
+        except (TimeoutError, Unavailable) as error:
+            _log.warning("the remote model is not ready: %s", type(error).__name__)
+        else:
+            if status != httpx.codes.OK:
+                _log.warning("the remote model is not ready: status %d", status)
+
+    def score(self, values: Sequence[Value]) -> float:
+        """Not possible: another machine answers."""
+        raise Unavailable("this runtime does not answer inline", mend="await score_async", code="not_inline")
+
+    async def score_async(self, values: Sequence[Value]) -> float:
+        """The score of one row. Raises CannotAnswer when the model refuses the row, Unavailable for all else."""
+        client = self._opened()
+        self._asked += 1
+        asked = str(self._asked)
+        if len(values) != len(self._names):
+            raise CannotAnswer("the row does not fit the model", got=len(values), mend="give every feature")
+        body = self._body(asked, values)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                status, reply = await self._exchange(client, "POST", f"{self._path}/infer", body)
+        except TimeoutError:
+            raise _failed("the remote model gave no answer in time") from None
+        if status in _ROW_FAULTS:
+            raise CannotAnswer("the remote model refused this row", got=status, mend="look at the row's features")
+        if status != httpx.codes.OK:
+            raise _failed("the remote model answered with a failure", status)
+        return _score(reply, self._remote, asked)
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._closed:
+            raise Unavailable("the runtime was closed", mend="open it again", code="runtime_closed")
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                base_url=self._remote.url,
+                verify=self._tls,
+                timeout=self._patience_s,
+                # The caller's bulkhead bounds calls; a second queue here would only hide how many wait.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_IDLE),
+                follow_redirects=False,
+                # No proxy, no password file of the machine: rows go to the declared address and nowhere else.
+                trust_env=False,
+                headers={
+                    "user-agent": f"pilotage/{__version__}",
+                    "content-type": "application/json",
+                    "accept": "application/json",
+                    "accept-encoding": "identity",
+                },
+            )
+        return self._client
+
+    async def _exchange(self, client: httpx.AsyncClient, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of a reply; the body of a failure is not read. Raises Unavailable, which says no detail."""
+        headers = self._token.headers()
+        if headers is None:
+            raise _failed("this node's token for the remote model is gone")
+        try:
+            async with client.stream(method, path, content=body, headers=headers) as response:
+                if response.status_code != httpx.codes.OK:
+                    return response.status_code, b""
+                return response.status_code, await _bounded(response)
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+            # `from None`: an error of the library may quote what the other side sent.
+            raise _failed("the remote model cannot be reached", type(error).__name__) from None
+
+    def _body(self, asked: str, values: Sequence[Value]) -> bytes:
+        tensors = [
+            {"name": name, "shape": [1], "datatype": _DATATYPES[kind], "data": [_sent(kind, value)]}
+            for name, kind, value in zip(self._names, self._kinds, values, strict=True)
+        ]
+        return msgspec.json.encode({"id": asked, "inputs": tensors, "outputs": [{"name": self._remote.output}]})
+
+    async def close(self) -> None:
+        """Close every connection; rows under way fail with Unavailable."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+class _Token:
+    """A bearer token that the node has under the name that a release gives it; from a file it is read for each call."""
+
+    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+        self.variable = f"{TOKEN}{name.upper()}" if name else ""
+        self._value = environ.get(self.variable, "") if name else ""
+        self._file = environ.get(f"{self.variable}_FILE", "") if name else ""
+
+    def headers(self) -> dict[str, str] | None:
+        """The header of a call, none where no token is named; None when the node has no token of that name."""
+        if not self.variable:
+            return {}
+        value = self._value
+        if self._file:
+            try:
+                value = Path(self._file).read_text(encoding="ascii").strip()
+            except (OSError, UnicodeError):
+                return None
+        fits = value and value.isascii() and value.isprintable() and " " not in value
+        return {"authorization": f"Bearer {value}"} if fits else None
+
+
+def _tls(url: str) -> ssl.SSLContext:
+    """Verifies certificates and names by the machine's authorities; one that trusts nobody where there is no TLS."""
+    return ssl.create_default_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    """The body as it came, at most MOST_BYTES: never unpacked, so that a few bytes stay a few. Raises Unavailable."""
+    content = bytearray()
+    async for part in response.aiter_raw():
+        content += part
+        if len(content) > MOST_BYTES:
+            raise _failed("the remote model's reply is too long")
+    return bytes(content)
+
+
+def _sent(kind: Kind, value: Value) -> Value | int:
+    """A value as its datatype has it: whole numbers without a point. None stays null."""
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _score(reply: bytes, remote: Remote, asked: str) -> float:
+    """The one probability in a reply. Raises Unavailable for anything else."""
+    try:
+        content = _decoder.decode(reply)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _failed("the remote model's reply is none of the protocol") from None
+    if content.model_name != remote.model or content.id not in (None, "", asked):
+        raise _failed("the remote model's reply is to something else")
+    match [each for each in content.outputs if each.name == remote.output]:
+        case [_Tensor(datatype="FP32" | "FP64", shape=[1] | [1, 1], data=[float() | int() as score])] if (
+            # Neither a boolean, nor NaN, nor an infinity, all of which a comparison might let pass.
+            not isinstance(score, bool) and 0.0 <= score <= 1.0
+        ):
+            return float(score)
+    raise _failed("the remote model's reply holds no probability")
+
+
+def _failed(what: str, got: object = None) -> Unavailable:
+    return Unavailable(what, got=got, mend="look at the remote model", code="runtime_failed")
