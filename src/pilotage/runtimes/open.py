@@ -8,7 +8,6 @@ from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.onnx import OnnxRuntime
 from pilotage.runtimes.ports import Runtime
 from pilotage.runtimes.process import ProcessRuntime
-from pilotage.runtimes.remote import RemoteRuntime
 
 __all__ = ["open_runtime"]
 
@@ -23,5 +22,8 @@ def open_runtime(folder: Path, spec: ServingSpec, *, patience_s: float = 0.0) ->
     if spec.runtime == "onnx":
         return OnnxRuntime(folder / spec.artefact, spec)
     if spec.runtime == "remote":
+        # Its client costs 0.1 s of every start, and few releases need it.
+        from pilotage.runtimes.remote import RemoteRuntime
+
         return RemoteRuntime(spec, patience_s=patience_s)
     return ProcessRuntime(folder / spec.artefact, spec, patience_s=patience_s)

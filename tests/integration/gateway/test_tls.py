@@ -82,7 +82,8 @@ def start(stand, tls):
     stand.publish()
     worker = stand.start(wait=False, tls={name: str(path) for name, path in tls.items()})
     end = time.monotonic() + 15
-    while worker.process.poll() is None and (not stand.home.run.exists() or worker.told()["state"] != "ready"):
+    told = stand.home.run / f"gateway-{worker.number}.json"
+    while worker.process.poll() is None and (not told.exists() or worker.told()["state"] != "ready"):
         assert time.monotonic() < end, worker.log.read_text()
         time.sleep(0.02)
     return worker
