@@ -64,7 +64,7 @@ def private_server(folder: Path = Path("/tmp"), *, sync: bool = False) -> Iterat
             _wait(url, server, folder / "log")
             yield url
         finally:
-            server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGQUIT)  # at once, without a last checkpoint: its data go too
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(10)
             if server.poll() is None:

@@ -92,6 +92,7 @@ def test_the_demo_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_up_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
     """People, a release, approvals, promotion, decisions, sealing, erasure, verification and rollback."""
     live = LiveHome(root=tmp_path / "home", database_url=postgres_url)

@@ -21,7 +21,7 @@ MANY = int(os.environ.get("PILOTAGE_TEST_KILLS", "100"))
 
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(6, id="few"), pytest.param(MANY, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+    [pytest.param(3, id="few"), pytest.param(MANY, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
 def test_no_answered_decision_is_lost(tmp_path: Path, kills: int) -> None:
     live = LiveHome(root=tmp_path / "home")

@@ -93,6 +93,7 @@ def rewrite(live: LiveHome, more: int) -> int:
     return len(entries)
 
 
+@pytest.mark.slow
 def test_a_history_rewritten_by_who_holds_every_key_is_told_at_once(live: LiveHome, outsider: Outsider) -> None:
     with running(live) as up:
         up.wait_until_all_live()

@@ -22,6 +22,8 @@ __all__ = ["BoundedHttp"]
 _SMALL_DIGITS = len("99999")
 """A body whose declared length has more digits is not waited for: its size is judged before its first byte is read."""
 
+_FAREWELL_S = 0.5
+
 _TOO_LARGE = error_answer(
     b"431 Request Header Fields Too Large",
     code=b"headers_too_large",
@@ -184,6 +186,9 @@ class BoundedHttp(HttpToolsProtocol):
         if self._waiting:
             self._begin()
         super().shutdown()
+        if self.transport.is_closing():
+            # Over TLS a resting client need not answer the farewell, and no worker waits for that.
+            self.loop.call_later(_FAREWELL_S, self.transport.abort)
 
     def _rest(self) -> None:
         self._idle_since = self.loop.time()

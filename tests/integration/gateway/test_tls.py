@@ -112,7 +112,9 @@ def test_a_renewed_certificate_is_for_new_connections_and_the_open_ones_go_on(st
     assert ask(broken) == 200
     assert served(broken) == "CN=second"
     assert "the ones before stay" in worker.log.read_text()
+    since = time.monotonic()
     assert worker.end() == 0
+    assert time.monotonic() - since < 8, "it waited for clients that only rest"
     assert len(stand.decisions()) >= 4
 
 

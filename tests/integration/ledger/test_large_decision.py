@@ -66,7 +66,7 @@ def test_large_decisions_are_sealed_and_verified_in_memory_for_a_few_of_them(tmp
     assert report.ok
     assert report.readable == len(ids)
     assert batches > len(ids) // 2
-    assert sealing < 8 * LARGE
+    assert sealing < 12 * LARGE
     assert verifying < 10 * LARGE
 
 

@@ -19,7 +19,9 @@ from pilotage.contracts.personal import looks_personal
 from pilotage.errors import InputError
 
 EXAMPLE = Path(__file__).parents[3] / "examples/credit_default/data/credit_card_default.csv.gz"
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+patient = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 def write(path: Path, **columns: list[object]) -> Path:

@@ -91,7 +91,7 @@ def test_they_are_what_the_definition_says(form: TreeForm, rows: list[Any], back
 
 
 @given(_forests(), st.lists(_rows, min_size=1, max_size=8), st.lists(_rows, min_size=1, max_size=30))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_they_add_up_to_the_score(form: TreeForm, rows: list[Any], background: list[Any]) -> None:
     made = TreeShapley(form, NAMES, background)
     assert made.base == pytest.approx(_raw(form, background).mean(), abs=1e-12)

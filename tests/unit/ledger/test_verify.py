@@ -644,6 +644,7 @@ def test_a_ledger_that_grows_meanwhile_is_whole_at_every_moment(tmp_path: Path) 
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_a_ledger_on_postgresql_is_verified_alike(tmp_path: Path, postgres_url: str) -> None:
     world = build(tmp_path, 60, postgres_url)
     report = world.verify()
