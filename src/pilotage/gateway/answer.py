@@ -12,10 +12,11 @@ from pilotage.errors import Unavailable
 from pilotage.gateway.record import Settled
 from pilotage.gateway.reply import Denied
 from pilotage.gateway.state import LiveSystem, LoadedModel
-from pilotage.ledger.record import Attempt
+from pilotage.ledger.record import Attempt, Place
 from pilotage.runtimes.model import Value
+from pilotage.runtimes.together import filled
 
-__all__ = ["REFUSALS", "answer_beside", "answer_by_rules", "answer_inline", "refusal"]
+__all__ = ["REFUSALS", "answer_beside", "answer_by_rules", "answer_inline", "answer_together", "refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,47 @@ async def answer_beside(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> 
         return Settled("refused", row, attempts=found.attempts, answer_us=spent, reason=found.reason)
     answer = {"score": found.score, "label": model.spec.label(found.score)}
     if len(found.attempts) == 1:
-        return Settled("answered", row, found.score, answer, answer_us=spent, plain=True)
+        batch = found.attempts[0].batch or None
+        return Settled("answered", row, found.score, answer, answer_us=spent, plain=True, batch=batch)
     return Settled("answered", row, found.score, answer, found.attempts, spent)
+
+
+def answer_together(live: LiveSystem, rows: Sequence[tuple[CheckedRow | None, int]]) -> list[Settled]:
+    """Score rows, each with its deadline, by a runtime that answers at once, as many in one call as is proven safe.
+
+    A row that cannot be among others, or a call that fails, is answered alone.
+    """
+    model, now = live.model, perf_counter_ns()
+    ended: list[Settled | None] = [None] * len(rows)
+    fit = [
+        at for at, (row, deadline) in enumerate(rows) if row is not None and row.values is not None and now < deadline
+    ]
+    for first in range(0, len(fit), live.together):
+        if len(places := fit[first : first + live.together]) > 1 and model is not None:
+            _answer_in_one_call(model, rows, places, ended)
+    return [each or answer_inline(live, *rows[at]) for at, each in enumerate(ended)]
+
+
+def _answer_in_one_call(
+    model: LoadedModel,
+    rows: Sequence[tuple[CheckedRow | None, int]],
+    places: Sequence[int],
+    ended: list[Settled | None],
+) -> None:
+    started = perf_counter_ns()
+    given = filled([rows[at][0].values for at in places])  # type: ignore[union-attr, misc]  # the caller looked
+    try:
+        scores = model.runtime.score_together(given)
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; each row is asked alone, and says it again
+        _log.warning("%s failed on %d rows together: %s", model.target, len(places), type(error).__name__)
+        return
+    spent = (perf_counter_ns() - started) // 1_000
+    for place, at in enumerate(places):
+        score = scores[place]
+        if isfinite(score):
+            answer: dict[str, object] = {"score": score, "label": model.spec.label(score)}
+            batch = Place(size=len(given), at=place)
+            ended[at] = Settled("answered", rows[at][0], score, answer, answer_us=spent, plain=True, batch=batch)
 
 
 def answer_by_rules(live: LiveSystem, row: CheckedRow, values: Sequence[Value]) -> Settled:

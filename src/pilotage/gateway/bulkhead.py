@@ -9,12 +9,12 @@ __all__ = ["Bulkhead"]
 
 
 class Bulkhead:
-    """So many places; who comes when all are taken waits for one, first come first served. For one event loop."""
+    """So many `places`; who comes when all are taken waits for one, first come first served. For one event loop."""
 
-    __slots__ = ("_places", "_waiting", "in_use")
+    __slots__ = ("_waiting", "in_use", "places")
 
     def __init__(self, places: int) -> None:
-        self._places, self.in_use = places, 0
+        self.places, self.in_use = places, 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -24,7 +24,7 @@ class Bulkhead:
 
     async def enter(self, within_s: float) -> bool:
         """Take a place, waiting at most so long; whether one was got. Who got one must `leave`."""
-        if self.in_use < self._places:
+        if self.in_use < self.places:
             self.in_use += 1
             return True
         if within_s <= 0:

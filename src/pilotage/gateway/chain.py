@@ -30,15 +30,15 @@ class Ended(NamedTuple):
     settled: Settled
 
 
-async def settle(live: LiveSystem, row: CheckedRow, deadline_ns: int) -> Ended:
-    """The end of a row whose system is guarded, or that has faults."""
+async def settle(live: LiveSystem, row: CheckedRow, deadline_ns: int, scored: Settled | None = None) -> Ended:
+    """The end of a row whose system is guarded, or that has faults; `scored` is the live release's answer if known."""
     if row.faults and (live.falls_back or not live.route.stopped):
         # Where the live release cannot be loaded, it is the first of the chain whose contract read the row.
         return _at_fault(live if live.model is not None else live.chain[0], row, live)
     if live.route.stopped:
         first = Settled("refused", row, reason="system_stopped")
     else:
-        first = await _answered_by(live, row, _part(deadline_ns, last=not live.chain))
+        first = scored or await _answered_by(live, row, _part(deadline_ns, last=not live.chain))
         if first.outcome == "answered":
             return Ended(live, _sure(live, _with_repairs(live, first)))
     return await _fall_back(live, row, first, deadline_ns) if live.falls_back else Ended(live, first)
@@ -62,7 +62,7 @@ def _with_repairs(live: LiveSystem, settled: Settled) -> Settled:
     """An answer to a row that was repaired is no plain one: its record says what was mended."""
     if settled.row is None or not settled.row.repairs or live.model is None:
         return settled
-    attempts = settled.attempts or [Attempt(target=live.model.target, ms=settled.answer_us / 1_000, status="ok")]
+    attempts = settled.attempts or [_attempt(live, settled)]
     return msgspec.structs.replace(settled, attempts=attempts, plain=False)
 
 
@@ -88,12 +88,11 @@ def _sure(live: LiveSystem, settled: Settled) -> Settled:
     if probable >= floor:
         return settled
     below = live.route.below
-    ms = settled.answer_us / 1_000
     return msgspec.structs.replace(
         settled,
         outcome="review" if below == "review" else "abstained",
         answer={},
-        attempts=settled.attempts or [Attempt(target=model.target, ms=ms, status="ok")],
+        attempts=settled.attempts or [_attempt(live, settled)],
         reason="below_floor",
         action=below,
         plain=False,
@@ -110,7 +109,7 @@ async def _fall_back(live: LiveSystem, row: CheckedRow, first: Settled, deadline
             attempts.append(Attempt(target=f"{target.route.arm}@contract", ms=0.0, status="contract"))
             continue
         found = await _answered_by(target, again, _part(deadline_ns, last=target is live.chain[-1]))
-        attempts += found.attempts or [Attempt(target=_name(target), ms=found.answer_us / 1_000, status="ok")]
+        attempts += found.attempts or [_attempt(target, found)]
         spent += found.answer_us
         if found.outcome == "answered":
             changes = {"outcome": "fallback", "attempts": attempts, "answer_us": spent, "reason": first.reason}
@@ -118,8 +117,10 @@ async def _fall_back(live: LiveSystem, row: CheckedRow, first: Settled, deadline
     return Ended(live, msgspec.structs.replace(first, attempts=attempts, answer_us=spent))
 
 
-def _name(target: LiveSystem) -> str:
-    return target.model.target if target.model is not None else target.route.arm
+def _attempt(by: LiveSystem, settled: Settled) -> Attempt:
+    """The one attempt of a plain answer."""
+    name = by.model.target if by.model is not None else by.route.arm
+    return Attempt(target=name, ms=settled.answer_us / 1_000, status="ok", batch=settled.batch or msgspec.UNSET)
 
 
 def _read_again(target: LiveSystem, row: CheckedRow) -> CheckedRow:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.errors import InputError, PilotageError, Unavailable
-from pilotage.gateway.answer import refusal
-from pilotage.gateway.chain import settle
+from pilotage.gateway.answer import answer_together, refusal
+from pilotage.gateway.chain import Ended, settle
 from pilotage.gateway.deadline import asked_ms
 from pilotage.gateway.record import Asked, Chance, Settled
 from pilotage.gateway.reply import JSON, Reply, error_body, json_reply
@@ -22,7 +22,7 @@ __all__ = ["LARGE_BODY", "decide", "reply_to_one"]
 LARGE_BODY = 65_536
 """Bytes from which a body is checked in a thread."""
 
-_ROWS_A_TURN = 32
+_ROWS_A_TURN = 64
 _STATUS = {"answered": 200, "fallback": 200, "abstained": 202, "review": 202, "rejected": 422, "refused": 503}
 """The HTTP status of a reply to one row, by its outcome."""
 _WORST = ("answered", "fallback", "refused", "review", "abstained", "rejected")
@@ -85,13 +85,13 @@ async def _decide_many(
     live: LiveSystem, rows: Sequence[CheckedRow], asked: Asked, turn: Turn, chance: Chance, deadline: int
 ) -> Reply:
     done: list[Awaited] = []
-    for number, row in enumerate(rows, 1):
-        by, settled = (
-            await settle(live, row, deadline) if row.faults or row.repairs or live.guarded else (live, UNSETTLED)
-        )
-        done.append(turn.add(by, asked, chance.id(), row, deadline, settled))
-        if number % _ROWS_A_TURN == 0:
-            await asyncio.sleep(0)
+    inline = live.model is not None and live.model.runtime.inline
+    step = _ROWS_A_TURN if inline else live.at_once
+    for first in range(0, len(rows), step):
+        part = rows[first : first + step]
+        for row, (by, settled) in zip(part, await _settled(live, part, deadline, inline), strict=True):
+            done.append(turn.add(by, asked, chance.id(), row, deadline, settled))
+        await asyncio.sleep(0)
     try:
         for pending in done:
             await pending.durable
@@ -99,6 +99,22 @@ async def _decide_many(
         await asyncio.gather(*(pending.durable for pending in done), return_exceptions=True)
         raise
     return _reply_to_many(live, asked, done)
+
+
+async def _settled(live: LiveSystem, rows: Sequence[CheckedRow], deadline: int, inline: bool) -> Sequence[Ended]:
+    """How rows of one request end, worked on together; `UNSETTLED` where the end of the turn will tell."""
+    if not inline:
+        return await asyncio.gather(*(settle(live, row, deadline) for row in rows))
+    if not live.guarded:
+        return [
+            await settle(live, row, deadline) if row.faults or row.repairs else Ended(live, UNSETTLED) for row in rows
+        ]
+    scored: list[Settled | None] = [None] * len(rows)
+    if live.together and not live.route.stopped:
+        fit = [at for at, row in enumerate(rows) if row.values is not None]
+        for at, settled in zip(fit, answer_together(live, [(rows[at], deadline) for at in fit]), strict=True):
+            scored[at] = settled
+    return [await settle(live, row, deadline, known) for row, known in zip(rows, scored, strict=True)]
 
 
 def reply_to_one(pending: Pending) -> Reply:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from pilotage.ledger.record import Attempt, Plain, Times
+from pilotage.ledger.record import Attempt, Place, Plain, Times
 
 __all__ = ["AnsweredForms"]
 
@@ -21,7 +21,7 @@ _LABELS = 64
 class AnsweredForms:
     """The forms of one system under one plan. Ids, traces and hashes given to it must be plain ASCII without quotes."""
 
-    __slots__ = ("_labels", "_plain", "_reply", "head", "lineage")
+    __slots__ = ("_labels", "_plain", "_reply", "_together", "head", "lineage")
 
     def __init__(
         self,
@@ -37,7 +37,8 @@ class AnsweredForms:
         target: str,
     ) -> None:
         marks = [f"mark-{uuid4().hex}" for _ in range(4)]
-        numbers = [int(uuid4().hex[:12], 16) + 10**16 + place for place in range(4)]
+        numbers = [int(uuid4().hex[:12], 16) + 10**16 + place for place in range(6)]
+        attempt = Attempt(target=target, ms=numbers[0], status="ok")
         plain = Plain(
             id=marks[0],
             request_id=marks[1],
@@ -51,14 +52,17 @@ class AnsweredForms:
             stage=stage,
             arm=arm,
             outcome="answered",
-            attempts=[Attempt(target=target, ms=numbers[0], status="ok")],
+            attempts=[attempt],
             times=Times(received=numbers[1], contract=numbers[2], answer=numbers[3]),
             commitment=marks[3],
         )
         holes = (
-            dict.fromkeys(marks, "%s") | {str(number): "%d" for number in numbers[1:]} | {str(numbers[0]): "%d.%03d"}
+            dict.fromkeys(marks, "%s") | {str(number): "%d" for number in numbers[1:4]} | {str(numbers[0]): "%d.%03d"}
         )
         self._plain = _form(plain, holes)
+        batched = msgspec.structs.replace(attempt, batch=Place(size=numbers[4], at=numbers[5]))
+        holes |= {str(number): "%d" for number in numbers[4:]}
+        self._together = _form(msgspec.structs.replace(plain, attempts=[batched]), holes)
         reply = {
             "id": marks[0],
             "request_id": marks[1],
@@ -78,10 +82,24 @@ class AnsweredForms:
         self._labels: dict[object, str] = {}
 
     def plain(
-        self, id_: str, request_id: str, trace: str, received: int, contract_us: int, answer_us: int, commitment: str
+        self,
+        id_: str,
+        request_id: str,
+        trace: str,
+        received: int,
+        contract_us: int,
+        answer_us: int,
+        commitment: str,
+        batch: Place | None = None,
     ) -> bytes:
         """The plain part of an answered decision without findings."""
         ms, us = divmod(answer_us, 1_000)
+        if batch is not None:
+            place = (batch.size, batch.at)
+            filled = self._together % (
+                id_, request_id, trace, ms, us, *place, received, contract_us, answer_us, commitment,
+            )  # fmt: skip
+            return filled.encode()
         filled = self._plain % (id_, request_id, trace, ms, us, received, contract_us, answer_us, commitment)
         return filled.encode()
 

@@ -10,7 +10,7 @@ from pilotage.access.limits import Limit
 from pilotage.kernel.digests import digest
 from pilotage.systems.serving import Breaker, Bulkhead, Retry
 
-__all__ = ["Answering", "Key", "Route", "ServingPlan", "Target", "decode_plan", "encode_plan"]
+__all__ = ["Answering", "Key", "Route", "ServingPlan", "Target", "Together", "decode_plan", "encode_plan"]
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +40,21 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
 
 
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """Up to so many `rows` may be answered in one call (0: none), where the serving environment has this digest.
+
+    It is the one in which a build proved that a row gets the same answer alone and in any batch.
+    """
+
+    rows: int = 0
+    environment: str = ""
+
+
 class Answering(msgspec.Struct, frozen=True, kw_only=True):
     """How a route answers, compiled from the release's `serving:` section when it went live.
 
     `when_stopped` says what a stopped system does. An answer that is less probable than `floor` is not given.
+    `together` says of the release's own runtime how many rows share a call; targets of the chain answer row by row.
     """
 
     deadline_ms: int = 5_000
@@ -55,6 +66,7 @@ class Answering(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     bulkhead: Bulkhead = Bulkhead()
+    together: Together = Together()
 
 
 class Route(Answering, frozen=True, kw_only=True):

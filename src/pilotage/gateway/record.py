@@ -17,7 +17,7 @@ from pilotage.gateway.state import LiveSystem
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal import Acknowledged
-from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Plain, Times
+from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Place, Plain, Times
 
 __all__ = ["Asked", "Chance", "Journal", "Settled", "event_frame", "write"]
 
@@ -52,8 +52,9 @@ class Asked(msgspec.Struct, frozen=True):
 class Settled(msgspec.Struct, frozen=True):
     """How one row ended, before it is recorded. `answer` is what the client gets; `row` None when nothing was parsed.
 
-    `plain` marks the usual answer: one attempt, nothing found, nothing mended; its form holds all the rest. `reason`
-    is the code of why the live release's answer was not given; it becomes a finding with `action`.
+    `plain` marks the usual answer: one attempt, nothing found, nothing mended; its form holds all the rest, but the
+    `batch` that the row was answered in. `reason` is the code of why the live release's answer was not given; it
+    becomes a finding with `action`.
     """
 
     outcome: Outcome
@@ -65,6 +66,7 @@ class Settled(msgspec.Struct, frozen=True):
     reason: str = ""
     plain: bool = False
     action: str = "refuse"
+    batch: Place | None = None
 
 
 class Chance:
@@ -108,7 +110,14 @@ def write(
     commitment = _sha256(secret).hexdigest()
     if settled.plain:
         plain = live.forms.plain(
-            decision_id, asked.id, asked.trace, asked.received, asked.contract_us, settled.answer_us, commitment
+            decision_id,
+            asked.id,
+            asked.trace,
+            asked.received,
+            asked.contract_us,
+            settled.answer_us,
+            commitment,
+            settled.batch,
         )
     else:
         plain = _json(_plain(live, asked, settled, decision_id, commitment))

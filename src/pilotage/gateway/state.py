@@ -16,7 +16,7 @@ from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError, IntegrityError
 from pilotage.gateway.authenticate import Principals
 from pilotage.gateway.forms import AnsweredForms
-from pilotage.gateway.plan import Answering, Route, ServingPlan, Target, decode_plan
+from pilotage.gateway.plan import Answering, Route, ServingPlan, Target, Together, decode_plan
 from pilotage.gateway.store import StoredPlan
 from pilotage.gateway.upstream import Upstream
 from pilotage.kernel.digests import digest, short
@@ -54,7 +54,8 @@ class LiveSystem:
     """One system as a worker answers for it. `model` is None when its release cannot answer; `broken` says why.
 
     `chain` are the same system answered by something else, in order; `kind` says by what this one answers. A row that
-    fits a system that is not `guarded` is scored at the end of the turn, and its score is the answer.
+    fits a system that is not `guarded` is scored at the end of the turn, and its score is the answer. Up to `together`
+    rows may be scored in one call; 0: each alone.
     """
 
     route: Route
@@ -65,6 +66,18 @@ class LiveSystem:
     broken: str = ""
     kind: Literal["model", "rules"] = "model"
     chain: tuple[LiveSystem, ...] = ()
+    together: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """How many rows of one request are worked on at once where the runtime does not answer inline.
+
+        Half the bulkhead's places at most, so that others have some too. A process answers one call after the other.
+        """
+        model = self.model
+        if model is None or model.upstream is None or (model.runtime.name == "process" and not self.together):
+            return 1
+        return max(1, model.upstream.bulkhead.places // 2)
 
     @cached_property
     def guarded(self) -> bool:
@@ -188,6 +201,9 @@ async def start_serving(serving: Serving, previous: Serving | None = None) -> Se
             await model.runtime.close()
             failed[key] = str(error)
     systems = {name: _without(live, failed) for name, live in serving.systems.items()} if failed else serving.systems
+    for live in systems.values():
+        if live.model is not None and live.model.upstream is not None:
+            live.model.upstream.answer_together(live.model.runtime, live.together)
     return _serving(serving.plan, serving.digest, serving.environment, systems)
 
 
@@ -264,7 +280,7 @@ def _load(name: str, releases: Path, rules: Answering) -> LoadedModel:
 def _fallback(route: Route, target: Target, plan_digest: str, environment: str, model: LoadedModel) -> LiveSystem:
     """The system as one target of its chain answers for it: its decisions name the release that answered."""
     facts = {"release": target.release, "contract": target.contract, "policy": target.policy, "arm": target.kind}
-    answering = msgspec.structs.replace(route, fallback=[], floor=0.0, **facts)
+    answering = msgspec.structs.replace(route, fallback=[], floor=0.0, together=Together(), **facts)
     kind: Literal["model", "rules"] = "rules" if target.kind == "rules" else "model"
     return replace(_live(answering, plan_digest, environment, model), kind=kind)
 
@@ -292,6 +308,14 @@ def _live(route: Route, plan_digest: str, environment: str, model: LoadedModel |
         arm=route.arm,
         target=model.target if model is not None else "",
     )
+    # A proof is of the environment that it was made in.
+    together = route.together.rows if route.together.environment == environment else 0
     return LiveSystem(
-        route=route, plan_digest=plan_digest, environment=environment, forms=forms, model=model, broken=broken
+        route=route,
+        plan_digest=plan_digest,
+        environment=environment,
+        forms=forms,
+        model=model,
+        broken=broken,
+        together=together,
     )

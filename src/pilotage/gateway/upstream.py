@@ -11,13 +11,16 @@ from math import isfinite
 from time import perf_counter_ns
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from pilotage.errors import Unavailable
 from pilotage.gateway.breaker import STATES, CircuitBreaker
 from pilotage.gateway.bulkhead import Bulkhead
 from pilotage.gateway.metrics import UpstreamState
 from pilotage.gateway.plan import Answering
 from pilotage.gateway.retry import RetryBudget, pause_s
-from pilotage.ledger.record import Attempt
+from pilotage.gateway.together import Company
+from pilotage.ledger.record import Attempt, Place
 from pilotage.runtimes.model import Value
 from pilotage.runtimes.ports import CannotAnswer, Runtime
 
@@ -42,6 +45,7 @@ class _Tried(NamedTuple):
     reason: str = ""
     status: str = "ok"
     again: bool = False
+    batch: Place | None = None
 
 
 class Upstream:
@@ -61,8 +65,14 @@ class Upstream:
         self.target, self._rules, self._chance = target, rules, chance
         self.breaker = CircuitBreaker(rules.breaker, clock)
         self.bulkhead = Bulkhead(rules.bulkhead.calls)
+        self._company: Company | None = None
         self.calls: dict[str, int] = {}
         self._budget = RetryBudget(rules.retry.budget)
+
+    def answer_together(self, runtime: Runtime, rows: int) -> None:
+        """From now on up to so many rows of the runtime may share a call, and with it a place of the bulkhead."""
+        self._company = Company(runtime, rows) if rows > 1 else None
+        self.bulkhead.places = self._rules.bulkhead.calls * max(1, rows)
 
     @property
     def now(self) -> UpstreamState:
@@ -76,9 +86,13 @@ class Upstream:
         self._budget.called()
         while True:
             started = perf_counter_ns()
-            tried = await self._try(runtime, values, deadline_ns, started)
+            # Whoever failed together is tried again alone: it may be one of them that makes the call fail.
+            company = self._company if not attempts else None
+            tried = await self._try(runtime, values, deadline_ns, started, company)
             spent = (perf_counter_ns() - started) // 1_000
-            attempts.append(Attempt(target=self.target, ms=spent / 1_000, status=tried.status))
+            attempts.append(
+                Attempt(target=self.target, ms=spent / 1_000, status=tried.status, batch=tried.batch or UNSET)
+            )
             self.calls[tried.status] = self.calls.get(tried.status, 0) + 1
             if not tried.again or len(attempts) >= self._rules.retry.attempts:
                 return Scored(tried.score, tried.reason, attempts)
@@ -87,7 +101,9 @@ class Upstream:
                 return Scored(tried.score, tried.reason, attempts)
             await asyncio.sleep(pause)
 
-    async def _try(self, runtime: Runtime, values: Sequence[Value], deadline_ns: int, started: int) -> _Tried:
+    async def _try(
+        self, runtime: Runtime, values: Sequence[Value], deadline_ns: int, started: int, company: Company | None
+    ) -> _Tried:
         left = (deadline_ns - started) / 1e9
         if left <= 0:
             return _Tried(reason="deadline", status="timeout")
@@ -98,15 +114,20 @@ class Upstream:
         try:
             if not self.breaker.allow():
                 return _Tried(reason="breaker_open", status="breaker_open")
-            return await self._call(runtime, values, deadline_ns)
+            return await self._call(runtime, values, deadline_ns, company)
         finally:
             self.bulkhead.leave()
 
-    async def _call(self, runtime: Runtime, values: Sequence[Value], deadline_ns: int) -> _Tried:
+    async def _call(
+        self, runtime: Runtime, values: Sequence[Value], deadline_ns: int, company: Company | None
+    ) -> _Tried:
         given = (deadline_ns - perf_counter_ns()) / 1e9
         try:
             async with asyncio.timeout(max(given, _LEAST_S)):
-                score = await runtime.score_async(values)
+                if company is not None:
+                    score, batch = await company.score(values)
+                else:
+                    score, batch = await runtime.score_async(values), None
         except TimeoutError:
             # Who asks for an answer in a millisecond must not open the breaker for everybody else.
             patient = given >= self._rules.deadline_ms / 2_000
@@ -128,7 +149,7 @@ class Upstream:
             self.breaker.failed()
             return _Tried(reason="not_finite", status="not_finite")
         self.breaker.succeeded()
-        return _Tried(score=score)
+        return _Tried(score=score, batch=batch)
 
     def _told(self, error: Exception, tried: _Tried) -> _Tried:
         """The error's text may hold values of the row: only its kind and code are logged."""

@@ -22,6 +22,7 @@ __all__ = [
     "Leaf",
     "Outcome",
     "Payload",
+    "Place",
     "Plain",
     "Segment",
     "Source",
@@ -34,14 +35,25 @@ __all__ = [
 Outcome = Literal["answered", "fallback", "abstained", "review", "rejected", "refused", "opened"]
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a row stood among those that one call answered: `at`, from 0, of `size`."""
+
+    size: int
+    at: int
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try at an answer. `ms` is its duration; `usage` counts units (tokens, rows); `cost` is decimal text."""
+    """One try at an answer. `ms` is its duration; `usage` counts units (tokens, rows); `cost` is decimal text.
+
+    `batch` is there where the row was answered together with others.
+    """
 
     target: str
     ms: float
     status: str
     usage: dict[str, int] = {}
     cost: str = ""
+    batch: Place | msgspec.UnsetType = msgspec.UNSET
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

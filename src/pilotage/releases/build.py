@@ -40,6 +40,7 @@ from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
 from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.store import register
+from pilotage.releases.together import judge_together
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.rules import RULES, read_rules
@@ -74,6 +75,7 @@ class _Tried:
 
     followed: Followed
     conversion: Conversion
+    proof: ProofRows
     scores: Floats
     messy: list[dict[str, Any]]
     reasons: Reasons
@@ -127,12 +129,14 @@ def build_release(
         ),
         files=describe_files(files),
     )
-    name, _ = write_folder(home.releases, manifest, files, rows_key(keyring))
+    name, folder = write_folder(home.releases, manifest, files, rows_key(keyring))
+    tell("proving whether rows may be answered together", 0.93)
+    together = judge_together(folder, serving, tried.proof, system.pilot.seed)
     tell("registering", 0.97)
     with writing(control) as connection:
         declare_system(connection, declared.system, by=author)
         release = register(connection, name, manifest, author=author)
-        for finding in findings(name, declared.system, declared.contract, serving, explainer, evaluation):
+        for finding in findings(name, declared.system, declared.contract, serving, explainer, evaluation, together):
             record(connection, finding)
     tell("done", 1.0)
     return release
@@ -267,6 +271,7 @@ def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Pro
     return _Tried(
         followed=followed,
         conversion=conversion,
+        proof=proof,
         scores=scores["held_out"],
         messy=messy_block(messy, scores["messy"], scores["held_out"], serving.threshold),
         reasons=reasons,

@@ -10,6 +10,8 @@ from pilotage.evaluation.explainer import Explainer
 from pilotage.evidence.model import Evidence
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
+from pilotage.releases.together import CHECK as TOGETHER
+from pilotage.releases.together import Judged
 from pilotage.runtimes.environment import environment_digest, installed_distributions
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem
@@ -27,6 +29,7 @@ def findings(
     serving: ServingSpec,
     explainer: Explainer,
     evaluation: dict[str, Any],
+    together: Judged,
 ) -> list[Evidence]:
     """Evidence about a release, each passed or not, with the figures that decided it."""
     made = [
@@ -40,6 +43,8 @@ def findings(
         ("reasons.permitted", *_permitted(evaluation)),
         ("reasons.stable", *_stable(evaluation)),
         ("reasons.complete", *_complete(explainer, evaluation)),
+        # A finding either way: where rows may not go together each is answered alone, and nothing is amiss.
+        (TOGETHER, True, together.as_facts()),
     ]
     at = now_us()
     return [

@@ -22,7 +22,7 @@ from pilotage.storage.outbox import emit
 __all__ = ["REASON", "ReleaseCheck", "check_release"]
 
 REASON = "serving environment changed"
-_ABOUT_ANSWERS = ("backtest.", "conversion.", "environment.", "evaluation.", "explanation.", "reasons.")
+_ABOUT_ANSWERS = ("backtest.", "conversion.", "environment.", "evaluation.", "explanation.", "reasons.", "serving.")
 """Checks whose evidence was measured on answers, and so holds only where the answers do."""
 
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from pilotage.contracts.accepts import differences
 from pilotage.errors import Refused
-from pilotage.gateway.plan import Answering, Target
+from pilotage.evidence.model import Evidence
+from pilotage.gateway.plan import Answering, Target, Together
 from pilotage.releases.load import LoadedRelease
+from pilotage.releases.together import proven_rows
 from pilotage.runtimes.rules import RULES
 
 __all__ = ["answering_of", "refuse_unfit", "unfit"]
@@ -19,8 +21,11 @@ __all__ = ["answering_of", "refuse_unfit", "unfit"]
 Fault = dict[str, object]
 
 
-def answering_of(release: LoadedRelease, previous: LoadedRelease | None) -> Answering:
-    """How a release answers, with `previous` in its chain when that is declared and there is one."""
+def answering_of(release: LoadedRelease, previous: LoadedRelease | None, proof: Evidence | None) -> Answering:
+    """How a release answers, with `previous` in its chain when that is declared and there is one.
+
+    `proof` is the newest evidence of whether its rows may be answered together.
+    """
     rules = release.system().serving
     targets = []
     for kind in rules.fallback:
@@ -34,6 +39,8 @@ def answering_of(release: LoadedRelease, previous: LoadedRelease | None) -> Answ
             targets.append(
                 Target(kind="previous", release=previous.digest, contract=manifest.contract, policy=manifest.policy)
             )
+    most, environment = proven_rows(proof)
+    most = min(most, rules.together)
     return Answering(
         deadline_ms=max(1, round(rules.deadline * 1_000)),
         max_rows=rules.max_rows,
@@ -44,6 +51,7 @@ def answering_of(release: LoadedRelease, previous: LoadedRelease | None) -> Answ
         retry=rules.retry,
         breaker=rules.breaker,
         bulkhead=rules.bulkhead,
+        together=Together(rows=most, environment=environment) if most > 1 else Together(),
     )
 
 

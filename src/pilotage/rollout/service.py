@@ -12,6 +12,7 @@ from pilotage.access import keys, limits
 from pilotage.access.limits import Limit
 from pilotage.access.model import Person, Secret, require
 from pilotage.errors import Conflict, InputError, NotFound, Refused
+from pilotage.evidence.store import latest
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import ATTESTED, pass_gate
 from pilotage.gates.store import find_passage
@@ -22,6 +23,7 @@ from pilotage.kernel.ids import uuid7
 from pilotage.ledger.retention_rules import retention_rules
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.store import find_release
+from pilotage.releases.together import CHECK as TOGETHER
 from pilotage.rollout import store
 from pilotage.rollout.chains import answering_of, refuse_unfit, unfit
 from pilotage.rollout.model import Action, Deployment, Live, Published, RolledBack, live_after, previous_release
@@ -72,7 +74,7 @@ class Rollout:
             now = live_after(store.history(connection, system))
             _refuse_stage(now, found.digest, stage)
             before = previous_release([*store.history(connection, system), _placing(system, stage, found.digest)])
-            answering = self._answering(loaded, before, refuse=True)
+            answering = self._answering(connection, loaded, before, refuse=True)
             passage = pass_gate(connection, found, stage, at)
             act = self._act(
                 connection,
@@ -118,7 +120,7 @@ class Rollout:
                 passage=passage.id,
                 reason=reason,
                 at=at,
-                answering=self._answering(loaded, before, refuse=False),
+                answering=self._answering(connection, loaded, before, refuse=False),
             )
         committed = self.clock()
         refresh_plan_file(self.control, self.home)
@@ -312,18 +314,19 @@ class Rollout:
                 mend="install the keyring that the last rotation wrote, then start this process again",
             )
 
-    def _answering(self, release: LoadedRelease, before: str, *, refuse: bool) -> Answering:
+    def _answering(self, connection: Connection, release: LoadedRelease, before: str, *, refuse: bool) -> Answering:
         """How a release answers, with the release `before` it in its chain where that is declared.
 
         Where it does not fit: raises Refused, or leaves it out of the chain, since a rollback must always be possible.
         """
+        proof = latest(connection, release.digest, TOGETHER)
         if not before or "previous" not in release.system().serving.fallback:
-            return answering_of(release, None)
+            return answering_of(release, None, proof)
         previous = open_release(self.home.releases, before)
         faults = unfit(release, previous)
         if refuse:
             refuse_unfit(release, previous, faults)
-        return answering_of(release, None if faults else previous)
+        return answering_of(release, None if faults else previous, proof)
 
     def _published(self, act: Deployment, plan: StoredPlan, answering: Answering | None = None) -> Published:
         committed = self.clock()

@@ -20,7 +20,7 @@ from pilotage.errors import InputError, MissingExtra
 from pilotage.runtimes.model import Kind, Value
 from pilotage.sandbox.messages import read_message, take_pipes, write_message
 
-__all__ = ["Opening", "frame_of", "main", "open_model", "positive_column", "score_frame"]
+__all__ = ["Asking", "Opening", "frame_of", "main", "open_model", "positive_column", "score_frame"]
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,13 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     names: list[str]
     kinds: list[Kind]
     positive: str
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """Each further message: rows to score, each alone or all `together`."""
+
+    rows: list[Sequence[Value]]
+    together: bool = False
 
 
 def open_model(path: Path) -> Any:
@@ -108,9 +115,11 @@ def score_frame(model: Any, frame: Any, column: int) -> NDArray[np.float64]:
     return np.asarray(model.predict_proba(given)[:, column], dtype=np.float64)
 
 
-def _answer(model: Any, opening: Opening, column: int, rows: list[list[Value]]) -> list[float]:
-    """Each row alone: a batch moves the last bit of linear models."""
-    scores = [float(score_frame(model, frame_of(opening.names, opening.kinds, [row]), column)[0]) for row in rows]
+def _answer(model: Any, opening: Opening, column: int, asked: Asking) -> list[float]:
+    """Each row alone, since a batch moves the last bit of linear models, unless they are asked together."""
+    parts = [asked.rows] if asked.together else [[row] for row in asked.rows]
+    frames = [frame_of(opening.names, opening.kinds, part) for part in parts]
+    scores = [float(score) for frame in frames for score in score_frame(model, frame, column)]
     wrong = next((score for score in scores if not math.isfinite(score)), None)
     if wrong is not None:
         raise InputError("the model answered no finite number", got=wrong, mend="look at the row's features")
@@ -133,8 +142,8 @@ def main() -> None:
     write_message(writer, msgspec.json.encode({"ready": True}))
     while (message := read_message(reader)) is not None:
         try:
-            rows = msgspec.json.decode(message, type=list[list[Value]])
-            reply: dict[str, Any] = {"scores": _answer(model, opening, column, rows)}
+            asked = msgspec.json.decode(message, type=Asking)
+            reply: dict[str, Any] = {"scores": _answer(model, opening, column, asked)}
         except Exception as error:  # noqa: BLE001 - the row fails, the process answers the next one
             reply = {"error": {"message": f"{type(error).__name__}: {error}"[:500]}}
         write_message(writer, msgspec.json.encode(reply))

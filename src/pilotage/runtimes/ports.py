@@ -8,13 +8,18 @@ from typing import Protocol
 from pilotage.errors import Unavailable
 from pilotage.runtimes.model import Value
 
-__all__ = ["CannotAnswer", "Runtime"]
+__all__ = ["CannotAnswer", "Runtime", "not_together"]
 
 
 class CannotAnswer(Unavailable):
     """The runtime works, and has no answer for this row: trying again would not help, and others are not concerned."""
 
     code = "cannot_answer"
+
+
+def not_together() -> Unavailable:
+    """What a runtime raises that answers no two rows in one call."""
+    return Unavailable("this runtime answers one row a call", mend="ask row by row", code="not_together")
 
 
 class Runtime(Protocol):
@@ -25,6 +30,11 @@ class Runtime(Protocol):
     has no answer for this very row raises CannotAnswer.
     `inline` says whether `score` may be called: it answers in microseconds and never waits. Every runtime has
     `score_async`. `name` is what a decision's attempt records as its target.
+
+    `score_together` and `score_together_async` (the former only when `inline`) answer several rows in one call, as
+    many as one of `together.SIZES`. A row may get another score than alone, in its last bits: whether it does is for
+    a release to prove. When any row has no answer the call raises what `score_async` would. A runtime that answers
+    rows one by one only raises Unavailable (`not_together`).
     """
 
     @property
@@ -41,6 +51,12 @@ class Runtime(Protocol):
 
     async def score_async(self, values: Sequence[Value]) -> float:
         """The score of one row."""
+
+    def score_together(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """The scores of rows at once, in order; only when `inline`."""
+
+    async def score_together_async(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """The scores of rows, in order."""
 
     async def close(self) -> None:
         """Stop; answers under way fail with Unavailable."""

@@ -14,7 +14,7 @@ import msgspec
 from pilotage.errors import Unavailable
 from pilotage.runtimes.environment import kernel_variables
 from pilotage.runtimes.model import ServingSpec, Value
-from pilotage.runtimes.native import Opening
+from pilotage.runtimes.native import Asking, Opening
 from pilotage.runtimes.ports import CannotAnswer
 from pilotage.sandbox.box import Box, start_boxed
 
@@ -96,29 +96,40 @@ class ProcessRuntime:
         """Not possible: another process answers."""
         raise Unavailable("this runtime does not answer inline", mend="await score_async", code="not_inline")
 
+    def score_together(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """Not possible: another process answers."""
+        raise Unavailable("this runtime does not answer inline", mend="await score_together_async", code="not_inline")
+
     async def score_async(self, values: Sequence[Value]) -> float:
         """The score of one row. Raises Unavailable."""
+        return (await self._asking(Asking(rows=[values])))[0]
+
+    async def score_together_async(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """The scores of rows in one round trip. Raises Unavailable."""
+        return await self._asking(Asking(rows=list(rows), together=True))
+
+    async def _asking(self, asked: Asking) -> list[float]:
         await self._turn.acquire()
-        # From here on the row is the process's: a caller that gives up must not leave its answer to the next row.
-        asking = asyncio.ensure_future(self._ask(values))
+        # From here on the rows are the process's: a caller that gives up must not leave their answer to the next.
+        asking = asyncio.ensure_future(self._ask(asked))
         asking.add_done_callback(self._asked)
         return await asyncio.shield(asking)
 
-    def _asked(self, asking: asyncio.Future[float]) -> None:
+    def _asked(self, asking: asyncio.Future[list[float]]) -> None:
         self._turn.release()
         if not asking.cancelled():
             asking.exception()
 
-    async def _ask(self, values: Sequence[Value]) -> float:
+    async def _ask(self, asked: Asking) -> list[float]:
         box = await self._ready()
-        message = msgspec.json.encode([values])
+        message = msgspec.json.encode(asked)
         try:
             answer = _decoded(await self._asked_of(box, message))
             if "error" in answer:
                 raise CannotAnswer(
                     "the model process failed on this row", got=_told(answer), mend="look at the row's features"
                 )
-            score = _score(answer)
+            scores = _scores(answer, len(asked.rows))
         except CannotAnswer:
             self._failures = 0
             raise
@@ -128,7 +139,7 @@ class ProcessRuntime:
             await self._drop()
             raise
         self._failures = 0
-        return score
+        return scores
 
     async def _asked_of(self, box: Box, message: bytes) -> bytes:
         """The box's reply in time. A box that does not even end when told to is closed by force."""
@@ -157,12 +168,10 @@ def _decoded(reply: bytes) -> dict[str, Any]:
         raise _garbage() from error
 
 
-def _score(answer: dict[str, Any]) -> float:
+def _scores(answer: dict[str, Any], count: int) -> list[float]:
     match answer:
-        case {"scores": [float(score)]}:
-            return score
-        case {"scores": [int(score)]} if not isinstance(score, bool):
-            return float(score)
+        case {"scores": [*scores]} if len(scores) == count and all(type(score) in (float, int) for score in scores):
+            return [float(score) for score in scores]
     raise _garbage()
 
 

@@ -20,7 +20,7 @@ import msgspec
 from pilotage import __version__
 from pilotage.errors import InputError, Unavailable
 from pilotage.runtimes.model import Kind, Remote, ServingSpec, Value
-from pilotage.runtimes.ports import CannotAnswer
+from pilotage.runtimes.ports import CannotAnswer, not_together
 from pilotage.runtimes.remote_address import checked_remote, path_of
 
 __all__ = ["MOST_BYTES", "TOKEN", "RemoteRuntime"]
@@ -120,6 +120,14 @@ class RemoteRuntime:
         if status != httpx.codes.OK:
             raise _failed("the remote model answered with a failure", status)
         return _score(reply, self._remote, asked)
+
+    def score_together(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """Not possible: see `score_together_async`."""
+        raise not_together()
+
+    async def score_together_async(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """Not possible: that a batch changes no answer of another machine's cannot be proven."""
+        raise not_together()
 
     def _opened(self) -> httpx.AsyncClient:
         if self._closed:

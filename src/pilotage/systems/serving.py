@@ -51,7 +51,8 @@ class ServingRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `deadline` in seconds caps what a caller asks for. `fallback` lists what answers when the live release cannot, in
     order: the `previous` release of the stage, then the `rules` of the file that `rules` names. `stopped` says what a
     stopped system does. An answer that is less probable than `floor` is not given: `below` says whether a person
-    reviews it or nobody does.
+    reviews it or nobody does. Up to `together` rows share a call of the model, where the build proved that this
+    changes no answer and measured that it is faster; 1 never.
     """
 
     deadline: float = 5.0
@@ -64,6 +65,7 @@ class ServingRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     bulkhead: Bulkhead = Bulkhead()
+    together: int = 64
 
 
 def serving_faults(serving: ServingRules) -> Iterator[Fault]:
@@ -82,6 +84,7 @@ def serving_faults(serving: ServingRules) -> Iterator[Fault]:
         ("breaker.open", serving.breaker.open, 0.01, 3_600.0),
         ("bulkhead.calls", serving.bulkhead.calls, 1, 10_000),
         ("bulkhead.wait", serving.bulkhead.wait, 0.0, 60.0),
+        ("together", serving.together, 1, 64),
     ):
         if not math.isfinite(value) or not low <= value <= high:
             yield f"serving.{path}", "is out of range", value, f"a number from {low:g} to {high:g}"
