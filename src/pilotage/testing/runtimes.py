@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pilotage.errors import Unavailable
 from pilotage.runtimes.model import Value
 from pilotage.runtimes.ports import Runtime
+from pilotage.runtimes.together import filled
 
 __all__ = ["check_runtime"]
 
@@ -24,6 +25,7 @@ async def check_runtime(
     await runtime.start()
     try:
         await _answers(runtime, rows, scores)
+        await _answers_together(runtime, rows, scores)
         await _fails_cleanly(runtime, unanswerable)
         assert await runtime.score_async(rows[0]) == scores[0], "an unanswerable row must not spoil the next"  # noqa: S101
     finally:
@@ -45,6 +47,21 @@ async def _answers(runtime: Runtime, rows: Sequence[Sequence[Value]], scores: Se
         assert [score.hex() for score in found] == [score.hex() for score in scores]  # noqa: S101
     if runtime.inline:
         assert [runtime.score(row) for row in rows] == list(scores)  # noqa: S101
+
+
+async def _answers_together(runtime: Runtime, rows: Sequence[Sequence[Value]], scores: Sequence[float]) -> None:
+    """In one call: nearly the same scores, in order. Or it says that it answers row by row."""
+    given = filled(rows[:64])
+    expected = [*scores[:64], *[scores[min(len(scores), 64) - 1]] * (len(given) - min(len(rows), 64))]
+    try:
+        found = await runtime.score_together_async(given)
+    except Unavailable as error:
+        assert error.code == "not_together"  # noqa: S101
+        return
+    near = [abs(one - other) <= 1e-9 for one, other in zip(found, expected, strict=True)]
+    assert all(near)  # noqa: S101
+    if runtime.inline:
+        assert runtime.score_together(given) == found  # noqa: S101
 
 
 async def _fails_cleanly(runtime: Runtime, unanswerable: Sequence[Value]) -> None:

@@ -20,14 +20,17 @@ from sqlalchemy import Engine
 
 from pilotage.errors import InputError, NotFound
 from pilotage.evaluation.reasons import explain
-from pilotage.evidence.store import for_subject
+from pilotage.evidence.store import for_subject, latest
 from pilotage.kernel.canonical import canonical_json
 from pilotage.ledger.keyring import Keyring
 from pilotage.releases.build import build_release
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
 from pilotage.releases.sealed_rows import rows_key
+from pilotage.releases.together import proven_rows
+from pilotage.runtimes.environment import environment_digest
 from pilotage.runtimes.open import open_runtime
+from pilotage.runtimes.together import SIZES
 from pilotage.storage.database import control, open_engine, reading
 from pilotage.storage.home import Home
 
@@ -164,6 +167,8 @@ def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, 
         evidence = {each.check: each for each in for_subject(connection, release.digest)}
     assert {check for check, each in evidence.items() if not each.passed} == set()
     assert {"conversion.equal", "evaluation.baseline", "explanation.exact"} <= set(evidence)
+    judged = evidence["serving.together"]
+    assert judged.figures["moved"] > 0 and proven_rows(judged) == (0, ""), "a batch moves the last bits of a line"
     second = _build(path, Home(root=tmp_path / "elsewhere").create(), engine)
     assert second.digest == release.digest
 
@@ -242,6 +247,14 @@ def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home:
         == release.digest
     )
     assert [runtime.score(row) >= 0.41 for row in rows] == (own >= 0.41).tolist()
+    with reading(engine) as connection:
+        judged = latest(connection, release.digest, "serving.together")
+    assert judged is not None and judged.figures["sizes"] == list(SIZES) and judged.figures["gain"]["64"] > 4
+    assert proven_rows(judged) == (64, environment_digest())
+    assert judged.figures["rows"].keys() == {"held_out", "messy", "boundary"} and judged.figures["moved"] == 0
+    for size in (2, 64):
+        together = [runtime.score_together(rows[at : at + size]) for at in range(0, 640, size)]
+        assert [score.hex() for part in together for score in part] == [runtime.score(row).hex() for row in rows[:640]]
 
 
 def test_every_fault_of_the_code_map_is_told_before_anything_is_opened(
