@@ -30,6 +30,9 @@ class RemoteTwin:
         self.does, self.score, self._tls = does, 0.25, tls
         self.asked = Counter[str]()
         self.readiness = 200
+        self.metadata: dict[str, Any] | None = None
+        self.scores: Callable[[dict[str, Any]], float] | None = None
+        self.looked_at = 0
         self.seen: tuple[str, dict[str, Any]] = ("", {})
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -59,12 +62,21 @@ class RemoteTwin:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; whether the connection stays open."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        if head.startswith("GET") and "/ready " not in head.partition("\r\n")[0]:
+            self.looked_at += 1
+            if self.metadata is None:
+                _reply(writer, b"{}", 404)
+            else:
+                _reply(writer, json.dumps(self.metadata).encode())
+            return True
         if head.startswith("GET"):
             writer.write(f"HTTP/1.1 {self.readiness} x\r\nContent-Length: 0\r\n\r\n".encode())
             return True
         length = next(int(line[16:]) for line in head.lower().split("\r\n") if line.startswith("content-length: "))
         body = json.loads(await reader.readexactly(length))
         self.seen = head, body
+        if self.scores is not None:
+            self.score = self.scores({each["name"]: each["data"][0] for each in body["inputs"]})
         does = self.does()
         self.asked[does] += 1
         if does == "hang":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
@@ -24,6 +25,7 @@ from pilotage.releases.model import Release
 from pilotage.releases.sealed_rows import rows_key
 from pilotage.releases.store import find_release, list_releases
 from pilotage.storage.database import reading
+from pilotage.wiring.remotes import look_at_remote
 
 __all__ = ["release"]
 
@@ -142,6 +144,37 @@ def seal(chosen: Chosen, json_: bool) -> None:
         as_json({"sealed": sealed})
     else:
         click.echo(f"sealed: {', '.join(sealed) or 'none, all were'}")
+
+
+@release.command("remote")
+@click.argument("ref")
+@json_option
+@click.pass_obj
+def remote(chosen: Chosen, ref: str, json_: bool) -> None:
+    """Ask the remote model of release REF whether it still is the one that was released.
+
+    A steward does so every five minutes for what is live. A change is put on record and makes the evidence stale.
+    """
+    installation = opened(chosen)
+    require(acting(installation), "release.build")
+    with reading(installation.control) as connection:
+        found = find_release(connection, ref)
+    loaded = open_release(installation.releases, found.digest)
+    if loaded.serving.runtime != "remote":
+        raise NotFound("no remote model answers for this release", got=ref, mend="name one that has `pilot.remote`")
+    state = look_at_remote(installation.control, loaded)
+    if json_:
+        as_json(msgspec.to_builtins(state))
+        return
+    show_facts(
+        [
+            ("release", found.name),
+            ("state", state.state.replace("_", " ")),
+            ("pinned", state.pinned or "nothing"),
+            ("says now", state.found or "nothing"),
+            ("made stale", ", ".join(state.stale) or "nothing"),
+        ]
+    )
 
 
 @release.command("show")

@@ -38,6 +38,7 @@ from pilotage.releases.hard_rows import boundary_rows, messy_rows
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
+from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, declared_remote, not_converted, spread
 from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.store import register
 from pilotage.releases.together import judge_together
@@ -46,7 +47,7 @@ from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.rules import RULES, read_rules
 from pilotage.storage.database import writing
 from pilotage.storage.home import Home
-from pilotage.systems.model import AISystem
+from pilotage.systems.model import AISystem, Pilot
 from pilotage.systems.parse import load_system
 from pilotage.systems.store import declare_system
 
@@ -100,16 +101,13 @@ def build_release(
     rules = _rules(yaml_path.parent, system, contract)
     artefact = yaml_path.parent / system.pilot.artefact
     tell("reading the data, and opening the artefact in a box", 0.06)
-    with _opening(artefact, serving, system.pilot.prohibited) as opened:
+    with _opening(artefact, serving, system.pilot) as opened:
         declared = _declared(yaml_path.parent, system, contract, rules)
-        tried = _try(opened(), declared, serving, tell)
-    native = tried.conversion.model is None
-    serving = msgspec.structs.replace(
-        serving,
-        runtime="process" if native else "onnx",
-        artefact="model.joblib" if native else "model.onnx",
-        numbers=tried.conversion.numbers,
-    )
+        pilot = opened()
+        if isinstance(pilot, RemotePilot):
+            serving = pilot.serving
+        tried = _try(pilot, declared, serving, tell)
+    serving = _served(serving, tried.conversion)
     tell("evaluating", 0.75)
     explainer = tried.reasons.explainer
     evaluation = _evaluation(declared, serving, tried)
@@ -122,7 +120,7 @@ def build_release(
         contract=declared.contract.digest(),
         policy=digest(files["serving.json"]),
         origin=Origin(
-            artefact=file_digest(declared.artefact),
+            artefact=_origin(declared, serving),
             data=file_digest(declared.data),
             environment=serving_environment(),
             builder=f"pilotage {__version__}",
@@ -164,9 +162,39 @@ def _contract(folder: Path, system: AISystem) -> DataContract:
     return contract
 
 
+def _served(serving: ServingSpec, conversion: Conversion) -> ServingSpec:
+    """How the release answers: by the conversion, the pilot's own model, or the remote one that it was built with."""
+    if serving.runtime == "remote":
+        return serving
+    native = conversion.model is None
+    return msgspec.structs.replace(
+        serving,
+        runtime="process" if native else "onnx",
+        artefact="model.joblib" if native else "model.onnx",
+        numbers=conversion.numbers,
+    )
+
+
+def _origin(declared: _Declared, serving: ServingSpec) -> str:
+    """The digest of the artefact; of a remote model that of where it answers and what it says of itself."""
+    if serving.runtime == "remote":
+        return digest(canonical_json(msgspec.to_builtins(serving.remote)))
+    return file_digest(declared.artefact)
+
+
 @contextmanager
-def _opening(artefact: Path, serving: ServingSpec, prohibited: Sequence[str]) -> Iterator[Callable[[], PilotModel]]:
-    """Open the artefact in its box meanwhile: what is yielded waits for it. The box ends with the context."""
+def _opening(artefact: Path, serving: ServingSpec, declared: Pilot) -> Iterator[Callable[[], PilotModel | RemotePilot]]:
+    """Open the artefact in its box meanwhile: what is yielded waits for it. The box ends with the context.
+
+    A remote model is not opened but asked.
+    """
+    if declared.remote.url:
+        remote = RemotePilot(declared_remote(serving, declared.remote), declared.remote.calls)
+        try:
+            yield lambda: remote
+        finally:
+            remote.close()
+        return
     with ThreadPoolExecutor(1) as pool:
         model = pool.submit(
             PilotModel,
@@ -174,7 +202,7 @@ def _opening(artefact: Path, serving: ServingSpec, prohibited: Sequence[str]) ->
             names=serving.names,
             kinds=serving.kinds,
             positive=serving.positive,
-            prohibited=prohibited,
+            prohibited=declared.prohibited,
         )
         try:
             yield model.result
@@ -246,11 +274,13 @@ def _serving(system: AISystem, contract: DataContract) -> ServingSpec:
     )
 
 
-def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Progress) -> _Tried:
+def _try(pilot: PilotModel | RemotePilot, declared: _Declared, serving: ServingSpec, tell: Progress) -> _Tried:
     """Score, follow and convert the pilot's model, and prove what is served."""
     tell("scoring the held-out rows", 0.4)
     columns = declared.contract.features
     held_out, _ = declared.rows.part(held_out=True)
+    if isinstance(pilot, RemotePilot):
+        return _try_remote(pilot, declared, serving, held_out, tell)
     own = pilot.score(held_out)
     messy = messy_rows(columns, held_out)
     messy_own = _score_messy(pilot, [row.values for row in messy])
@@ -279,7 +309,51 @@ def _try(pilot: PilotModel, declared: _Declared, serving: ServingSpec, tell: Pro
     )
 
 
-def _score_messy(pilot: PilotModel, rows: Sequence[Sequence[Value]]) -> Floats:
+def _try_remote(
+    pilot: RemotePilot, declared: _Declared, serving: ServingSpec, held_out: Sequence[Sequence[Value]], tell: Progress
+) -> _Tried:
+    """The same of a remote model, within its calls: nothing is converted or followed, and no boundary is searched."""
+    rules = declared.system.explanation
+    pilot.must_suffice(len(held_out), len(serving.names), rules.background or BACKGROUND)
+    own = pilot.score(held_out)
+    repeated = pilot.repeated(held_out, own)
+    tell("asking about messy rows", 0.5)
+    # A third of what is left, so that most of it goes to judging reasons.
+    messy = spread(messy_rows(declared.contract.features, held_out), pilot.left // 3)
+    messy_own = _score_messy(pilot, [row.values for row in messy])
+    proof = ProofRows(
+        kinds={"held_out": held_out, "messy": [row.values for row in messy]},
+        scores={"held_out": own, "messy": messy_own},
+    )
+    followed = Followed(facts={"exact": False, "reason": "a model at another address cannot be looked into"})
+    tell("judging reasons", 0.7)
+    reasons = make_reasons(
+        declared.system, declared.contract, serving, declared.rows, followed, pilot.score, own, pilot
+    )
+    remote = declared.system.pilot.remote
+    return _Tried(
+        followed=followed,
+        conversion=not_converted(proof, serving.tolerance),
+        proof=proof,
+        scores=own,
+        messy=messy_block(messy, messy_own, own, serving.threshold),
+        reasons=reasons,
+        facts={
+            **pilot.facts,
+            "remote": {
+                "model": remote.model,
+                "version": remote.version,
+                "metadata": pilot.metadata,
+                "repeated": repeated,
+                "calls": remote.calls - pilot.left,
+                "calls_declared": remote.calls,
+                "explain_declared": remote.explain,
+            },
+        },
+    )
+
+
+def _score_messy(pilot: PilotModel | RemotePilot, rows: Sequence[Sequence[Value]]) -> Floats:
     """The scores of rows at the contract's edge. Raises InputError when the model cannot answer what it must."""
     try:
         scores = pilot.score(rows)
@@ -307,6 +381,8 @@ def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried) -> dic
     evaluation["conversion"] = tried.conversion.as_facts()
     evaluation["explanation"] = tried.reasons.facts
     evaluation["pilot"] = {name: tried.facts[name] for name in ("kind", "steps")}
+    if "remote" in tried.facts:
+        evaluation["remote"] = tried.facts["remote"]
     return evaluation
 
 
@@ -324,7 +400,10 @@ def _files(
     profile: ReferenceProfile,
 ) -> dict[str, bytes]:
     """Every file of the release but the manifest."""
-    model = declared.artefact.read_bytes() if tried.conversion.model is None else tried.conversion.model
+    answers: dict[str, bytes] = {}
+    if serving.runtime != "remote":
+        native = tried.conversion.model is None
+        answers[serving.artefact] = declared.artefact.read_bytes() if native else tried.conversion.model or b""
     card = model_card(declared.system, declared.contract, serving, explainer, evaluation)
     trees = tried.followed.trees
     # A linear explainer holds the means of its background: the rows of people stay where they are.
@@ -333,7 +412,7 @@ def _files(
         **rows,
         **({} if trees is None else {"trees.json": msgspec.json.encode(trees)}),
         **({RULES: declared.rules} if declared.rules else {}),
-        serving.artefact: model,
+        **answers,
         "contract.odcs.yaml": to_odcs(declared.contract).encode(),
         "profile.json": profile.encode(),
         "evaluation.json": canonical_json(evaluation),

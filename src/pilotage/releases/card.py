@@ -73,7 +73,12 @@ def _answer(system: AISystem, serving: ServingSpec, evaluation: dict[str, Any]) 
     proof = evaluation["conversion"]
     tested = ", ".join(f"{count} {kind.replace('_', '-')}" for kind, count in proof["rows"].items())
     served = next((each for each in proof["attempts"] if each["name"] == proof["served"]), None)
-    if served is None:
+    if serving.runtime == "remote":
+        how = (
+            "The model is not in this release: it answers at another address, and whoever runs it can change it. "
+            f"What is told here was measured on the day of the build, on {tested} rows, and no answer can be replayed."
+        )
+    elif served is None:
         how = "No conversion was proven equal to it, so the pilot's own model answers, in a process of its own."
     else:
         how = (

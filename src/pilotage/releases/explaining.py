@@ -131,11 +131,13 @@ def _proof(scores: Floats, odds: Floats | None, own: Floats) -> dict[str, float 
     return {"exact": exact, **found}
 
 
-def depends_on(followed: Followed, score: Score, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> list[str]:
+def depends_on(
+    followed: Followed, score: Score, names: Sequence[str], rows: Sequence[Sequence[Value]], most: int = 500
+) -> list[str]:
     """The features that scores depend on, in contract order.
 
     Told by the form where there is one. Else measured: a feature's values are passed on from row to row, and a score
-    moves.
+    moves. `most` rows are looked at.
     """
     if followed.trees is not None:
         return [name for name in names if name in followed.trees.used]
@@ -143,7 +145,7 @@ def depends_on(followed: Followed, score: Score, names: Sequence[str], rows: Seq
         reach = np.ptp(contributions(followed.form, names, rows), axis=0)
         weighty = {term.feature for term in followed.form.terms if getattr(term, "weight", 0.0)}
         return [name for name, span in zip(names, reach, strict=True) if span or name in weighty]
-    few = [list(row) for row in rows[: max(20, min(len(rows), _LOOKED_AT // max(1, len(names)), 500))]]
+    few = [list(row) for row in rows[: max(20, min(len(rows), _LOOKED_AT // max(1, len(names)), most))]]
     moved = [[*row[:at], few[turn - 1][at], *row[at + 1 :]] for at in range(len(names)) for turn, row in enumerate(few)]
     scores = score([*few, *moved]).reshape(len(names) + 1, len(few))
     apart = np.abs(scores[1:] - scores[0]).max(axis=1)

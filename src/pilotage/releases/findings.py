@@ -20,6 +20,7 @@ __all__ = ["MOST_REFUSED", "findings"]
 
 MOST_REFUSED = 0.01
 """The largest share of the pilot's own data that its contract may refuse."""
+_UNJUDGED = "no held-out row was answered adversely, or too few rows (or calls of a remote model) for two backgrounds"
 
 
 def findings(
@@ -45,6 +46,7 @@ def findings(
         ("reasons.complete", *_complete(explainer, evaluation)),
         # A finding either way: where rows may not go together each is answered alone, and nothing is amiss.
         (TOGETHER, True, together.as_facts()),
+        *([("remote.identity", *_identity(serving, evaluation))] if serving.runtime == "remote" else []),
     ]
     at = now_us()
     return [
@@ -130,10 +132,16 @@ def _permitted(evaluation: dict[str, Any]) -> _Verdict:
     return True, figures
 
 
+def _identity(serving: ServingSpec, evaluation: dict[str, Any]) -> _Verdict:
+    """What the other side says that its model is, pinned; and whether it answered twice alike."""
+    facts = evaluation["remote"]
+    return bool(facts["metadata"]) and facts["repeated"]["same"] == facts["repeated"]["rows"], facts
+
+
 def _stable(evaluation: dict[str, Any]) -> _Verdict:
     judged = evaluation["explanation"]["stability"]
     if judged is None:
-        return False, {"why": "no held-out row was answered adversely, or too few rows for two backgrounds"}
+        return False, {"why": _UNJUDGED}
     names = ("rows", "backgrounds", "background_rows", "same_reasons", "same_order", "same_first")
     return True, {name: judged[name] for name in names}
 
@@ -142,7 +150,7 @@ def _complete(explainer: Explainer, evaluation: dict[str, Any]) -> _Verdict:
     """Whether every factor among the strongest has a code that was declared, and texts fit the model's direction."""
     judged = evaluation["explanation"]["stability"]
     if judged is None:
-        return False, {"why": "no held-out row was answered adversely, or too few rows for two backgrounds"}
+        return False, {"why": _UNJUDGED}
     against = sorted(code for code, each in judged["directions"].items() if each["as_declared"] < 0.5)
     figures = {name: judged[name] for name in ("rows", "complete", "withheld")}
     figures |= {"generated": explainer.generated, "directions_contradicted": against}

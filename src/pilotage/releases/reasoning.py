@@ -28,6 +28,7 @@ from pilotage.releases.explaining import (
     without_idle_fills,
 )
 from pilotage.releases.pilot_model import PilotModel
+from pilotage.releases.remote_pilot import BACKGROUND, LOOKED_AT, RemotePilot
 from pilotage.releases.stability import judge_reasons
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem
@@ -76,20 +77,24 @@ def make_reasons(
     followed: Followed,
     score: Score,
     scores: NDArray[np.float64],
+    remote: RemotePilot | None = None,
 ) -> Reasons:
     """The explainer of a release and what it is worth on held-out rows, whose served `scores` are given.
 
-    Raises InputError when the model takes what it may not.
+    A `remote` model is asked as often as its calls allow, and what they do not allow is not judged. Raises InputError
+    when the model takes what it may not.
     """
     held_out, _ = rows.part(held_out=True)
     others, _ = rows.part(held_out=False)
-    used = depends_on(followed, score, serving.names, held_out)
+    used = depends_on(followed, score, serving.names, held_out, 500 if remote is None else LOOKED_AT)
     check_inputs(system, contract, used)
     columns, protected = _columns(system, contract, rows)
     proxies = proxies_of(system, columns, used, protected)
     code_map = make_code_map(system, contract, columns, used)
     seed = system.pilot.seed
     size = background_size(system.explanation, followed, len(others))
+    if remote is not None:
+        size = min(size, system.explanation.background or BACKGROUND)
     parts = [choose_background(others, seed, size, part) for part in range(min(MOST_BACKGROUNDS, len(others) // size))]
     explainer = make_explainer(
         followed=followed,
@@ -101,6 +106,8 @@ def make_reasons(
         seed=seed,
     )
     adverse = [row for row, own in zip(held_out, scores, strict=True) if own >= serving.threshold]
+    if remote is not None:
+        adverse = adverse[: remote.left // (len(parts) * 2 * size * (len(serving.names) + 1))]
     judged = judge_reasons(explainer, attributions(followed, score, serving.names, seed), parts, adverse)
     facts = {
         "method": explainer.method,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import Refused
-from pilotage.evaluation.explainer import ScoreRows, Value
+from pilotage.evaluation.explainer import Explainer, ScoreRows, Value
 from pilotage.evaluation.reasons import Explanation, explain
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.record import Payload
@@ -20,13 +20,18 @@ from pilotage.runtimes.open import open_runtime
 
 __all__ = ["check_explainable", "explain_recorded", "quick_to_explain"]
 
+_AT_ONCE = 8
+_MOVES = 256
+"""The most changes of one feature, alone or with its group, that are tried for one that would alter an answer."""
+
 
 def explain_recorded(recorded: RecordedDecision, releases: Path, rows_key: bytes | None = None) -> Explanation:
     """The explanation of one decision, by the release that made it. Must not be called on an event loop's thread.
 
     `rows_key` opens the release's reference rows (`sealed_rows.rows_key`). Raises Refused when there is nothing to
-    explain (no answer, or erased), NotFound and IntegrityError as `open_release` and `LoadedRelease.background`,
-    Unavailable when a model without a linear form cannot be asked.
+    explain (no answer, or erased), or a remote model would be asked more often than declared; NotFound and
+    IntegrityError as `open_release` and `LoadedRelease.background`; Unavailable when a model without a linear form
+    cannot be asked.
     """
     payload = check_explainable(recorded)
     release = open_release(releases, recorded.plain.release)
@@ -35,9 +40,41 @@ def explain_recorded(recorded: RecordedDecision, releases: Path, rows_key: bytes
     if explainer.method != "sampling":
         trees, background = release.trees(), release.background(rows_key)
         return explain(explainer, payload.features, trees=trees, background=background, adverse=adverse)
+    if release.serving.runtime == "remote":
+        _may_ask(release, explainer, payload.score is not None and payload.score >= explainer.threshold)
     with _asking(release) as score_rows:
+        if release.serving.runtime == "remote":
+            _answers_alike(release, score_rows, payload)
         background = release.background(rows_key)
         return explain(explainer, payload.features, score_rows=score_rows, background=background, adverse=adverse)
+
+
+def _may_ask(release: LoadedRelease, explainer: Explainer, adverse: bool) -> None:
+    """Raise Refused where reasons would ask a remote model more often than is declared."""
+    # Each of the pairs of walks asks for its start and every feature; the row itself is asked twice.
+    features = len(explainer.names)
+    needed = explainer.permutations * 2 * (features + 1) + 2 + (_MOVES * features if adverse else 0)
+    allowed = release.system().pilot.remote.explain
+    if needed > allowed:
+        raise Refused(
+            "reasons would send this row to the remote model too often",
+            got=f"{needed} calls",
+            expected=f"at most {allowed}, as `pilot.remote.explain` of its release says",
+            mend="declare as many calls, or a smaller `explanation.background`, and build the next release so",
+            code="remote_explanation",
+        )
+
+
+def _answers_alike(release: LoadedRelease, score_rows: ScoreRows, payload: Payload) -> None:
+    """Raise Refused where the remote model answers the row otherwise by now: reasons would be those of another one."""
+    now = float(score_rows([payload.features])[0])
+    if payload.score is None or abs(now - payload.score) > release.serving.tolerance:
+        raise Refused(
+            "the remote model answers this row otherwise by now, so its reasons cannot be told any more",
+            expected="the recorded score, within the release's tolerance",
+            mend="build a release with the model as it is now; ask for reasons soon after an answer",
+            code="remote_explanation",
+        )
 
 
 def check_explainable(recorded: RecordedDecision) -> Payload:
@@ -64,7 +101,11 @@ def _asking(release: LoadedRelease) -> Iterator[ScoreRows]:
         runtime = open_runtime(release.folder, release.serving)
 
         async def score(rows: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
-            return np.array([await runtime.score_async(row) for row in rows], dtype=np.float64)
+            scores: list[float] = []
+            for first in range(0, len(rows), _AT_ONCE):
+                part = (runtime.score_async(row) for row in rows[first : first + _AT_ONCE])
+                scores += await asyncio.gather(*part)
+            return np.array(scores, dtype=np.float64)
 
         runner.run(runtime.start())
         try:

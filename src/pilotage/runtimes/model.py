@@ -18,7 +18,8 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A model that answers at another address, by the Open Inference Protocol v2 over HTTP.
 
     `url` is the server's address up to `/v2`; `output` the tensor that holds the probability of the positive class.
-    `version` may pin the model's. `token` names a bearer token that each node has, and never is one.
+    `version` may pin the model's. `token` names a bearer token that each node has, and never is one. `metadata` is the
+    digest of what the server said of the model when the release was built; empty when it said nothing.
     """
 
     url: str
@@ -26,6 +27,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     output: str
     version: str = ""
     token: str = ""
+    metadata: str = ""
 
 
 class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ import msgspec
 
 from pilotage import __version__
 from pilotage.errors import InputError, Unavailable
+from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.digests import digest
 from pilotage.runtimes.model import Kind, Remote, ServingSpec, Value
 from pilotage.runtimes.ports import CannotAnswer, not_together
 from pilotage.runtimes.remote_address import checked_remote, path_of
@@ -68,10 +70,10 @@ class RemoteRuntime:
         # They log addresses, headers and the words of the other side, each call, at levels that an operator may choose.
         for library in ("httpx", "httpcore"):
             logging.getLogger(library).setLevel(logging.WARNING)
-        self._remote = checked_remote(spec.remote)
+        self.remote = checked_remote(spec.remote)
         self._names, self._kinds = spec.names, spec.kinds
         self._patience_s = patience_s or ANSWER_S
-        self._token = _Token(self._remote.token, environ)
+        self._token = _Token(self.remote.token, environ)
         if self._token.headers() is None:
             variable = self._token.variable
             raise InputError(
@@ -79,15 +81,18 @@ class RemoteRuntime:
                 expected=f"one line of ASCII in {variable}, or in a file that {variable}_FILE names",
                 mend="set one of the two where the gateway starts",
             )
-        self._path = path_of(self._remote)
+        self._path = path_of(self.remote)
         # Loading the authorities takes tens of milliseconds: here, where no event loop waits.
-        self._tls = _tls(self._remote.url)
+        self._tls = _tls(self.remote.url)
         self._client: httpx.AsyncClient | None = None
         self._closed = False
         self._asked = 0
 
     async def start(self) -> None:
-        """Open the client, and look whether the model is ready: if not, that is logged, and rows are tried anyway."""
+        """Open the client, and look whether the model is ready and the one of the release.
+
+        If not that is logged, and rows are tried anyway.
+        """
         client = self._opened()
         try:
             async with asyncio.timeout(min(READY_S, self._patience_s)):
@@ -97,6 +102,42 @@ class RemoteRuntime:
         else:
             if status != httpx.codes.OK:
                 _log.warning("the remote model is not ready: status %d", status)
+            await self._look_whether_the_same()
+
+    async def _look_whether_the_same(self) -> None:
+        if not self.remote.metadata:
+            return
+        try:
+            async with asyncio.timeout(READY_S):
+                found = await self.metadata()
+        except (TimeoutError, Unavailable) as error:
+            _log.warning("the remote model does not say what it is: %s", type(error).__name__)
+        else:
+            if found != self.remote.metadata:
+                _log.warning("the remote model says that it is another than the release was built with")
+
+    async def metadata(self) -> str:
+        """The digest of what the server says that the model is; empty when it says nothing. Raises Unavailable.
+
+        Of the protocol's metadata name, platform, inputs, outputs and parameters count; the versions that there are
+        only where the release pins none.
+        """
+        client = self._opened()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                status, reply = await self._exchange(client, "GET", self._path, b"")
+        except TimeoutError:
+            raise _failed("the remote model gave no answer in time") from None
+        if status != httpx.codes.OK:
+            return ""
+        try:
+            document = msgspec.json.decode(reply, type=dict[str, Any])
+            told = {name: document.get(name) for name in ("name", "platform", "inputs", "outputs", "parameters")}
+            if not self.remote.version:
+                told["versions"] = document.get("versions")
+            return digest(canonical_json(told))
+        except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
+            raise _failed("the remote model's metadata is none of the protocol") from None
 
     def score(self, values: Sequence[Value]) -> float:
         """Not possible: another machine answers."""
@@ -119,7 +160,7 @@ class RemoteRuntime:
             raise CannotAnswer("the remote model refused this row", got=status, mend="look at the row's features")
         if status != httpx.codes.OK:
             raise _failed("the remote model answered with a failure", status)
-        return _score(reply, self._remote, asked)
+        return _score(reply, self.remote, asked)
 
     def score_together(self, rows: Sequence[Sequence[Value]]) -> list[float]:
         """Not possible: see `score_together_async`."""
@@ -134,7 +175,7 @@ class RemoteRuntime:
             raise Unavailable("the runtime was closed", mend="open it again", code="runtime_closed")
         if self._client is None:
             self._client = httpx.AsyncClient(
-                base_url=self._remote.url,
+                base_url=self.remote.url,
                 verify=self._tls,
                 timeout=self._patience_s,
                 # The caller's bulkhead bounds calls; a second queue here would only hide how many wait.
@@ -170,7 +211,7 @@ class RemoteRuntime:
             {"name": name, "shape": [1], "datatype": _DATATYPES[kind], "data": [_sent(kind, value)]}
             for name, kind, value in zip(self._names, self._kinds, values, strict=True)
         ]
-        return msgspec.json.encode({"id": asked, "inputs": tensors, "outputs": [{"name": self._remote.output}]})
+        return msgspec.json.encode({"id": asked, "inputs": tensors, "outputs": [{"name": self.remote.output}]})
 
     async def close(self) -> None:
         """Close every connection; rows under way fail with Unavailable."""

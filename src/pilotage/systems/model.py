@@ -9,7 +9,18 @@ import msgspec
 from pilotage.ledger.retention import Floor
 from pilotage.systems.serving import ServingRules
 
-__all__ = ["STAGES", "AISystem", "Answer", "ExplanationRules", "Owners", "Pilot", "Reason", "Retention", "Stage"]
+__all__ = [
+    "STAGES",
+    "AISystem",
+    "Answer",
+    "ExplanationRules",
+    "Owners",
+    "Pilot",
+    "Reason",
+    "RemoteModel",
+    "Retention",
+    "Stage",
+]
 
 Stage = Literal["pilot", "internal", "limited", "general", "retired"]
 STAGES: tuple[Stage, ...] = ("pilot", "internal", "limited", "general", "retired")
@@ -24,8 +35,25 @@ class Owners(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     risk: str
 
 
+class RemoteModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model that answers at another address, in the place of an artefact; declared by its `url`.
+
+    It speaks the Open Inference Protocol v2 over HTTP; `output` names the tensor that holds the probability, `version`
+    may pin the model's, `token` names a bearer token that each node has. A build asks it at most `calls` times, and
+    reasons for one answer at most `explain` times; 0: no reasons are made of its answers.
+    """
+
+    url: str = ""
+    model: str = ""
+    output: str = ""
+    version: str = ""
+    token: str = ""
+    calls: int = 5_000
+    explain: int = 0
+
+
 class Pilot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The pilot's files, relative to `pilotage.yaml`, and what its data means.
+    """The pilot's files, relative to `pilotage.yaml`, and what its data means. Its model is an `artefact` or `remote`.
 
     `target` is the label column and `positive` its value that the score is the probability of. `subject` names the
     column that identifies a person. `ignore` are columns that are neither subject, target nor feature. `protected`
@@ -33,8 +61,9 @@ class Pilot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     column that the model takes all the same needs an entry in `protected_inputs`, which says why it may.
     """
 
-    artefact: str
     data: str
+    artefact: str = ""
+    remote: RemoteModel = RemoteModel()
     target: str
     positive: str
     subject: str = ""

@@ -17,6 +17,8 @@ __all__ = ["MOST_BACKGROUND", "load_system", "parse_system"]
 
 MOST_BACKGROUND = 10_000
 _FEWEST_BACKGROUND = 20
+_MOST_REMOTE_BACKGROUND = 500
+_MOST_CALLS = 1_000_000
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _TEXTS = ("id", "name", "purpose", "owners.business", "owners.model", "owners.operations", "owners.risk")
 _FILES = ("pilot.artefact", "pilot.data", "contract", "serving.rules")
@@ -84,7 +86,25 @@ def _meaning(system: AISystem) -> list[Fault]:
         mend = f"{_FEWEST_BACKGROUND} to {MOST_BACKGROUND} rows, or 0 to let the build choose"
         faults.append(fault("explanation.background", "is out of range", got=rows, mend=mend))
     faults += [fault(path, what, got=got, mend=mend) for path, what, got, mend in serving_faults(system.serving)]
-    return faults + _columns(system) + _protected(system)
+    return faults + _model(system) + _columns(system) + _protected(system)
+
+
+def _model(system: AISystem) -> list[Fault]:
+    """Either a file, or an address."""
+    artefact, remote = system.pilot.artefact, system.pilot.remote
+    if bool(artefact) == bool(remote.url):
+        mend = "name the model's file as `pilot.artefact`, or where it answers as `pilot.remote`, not both"
+        return [fault("pilot", "names no model" if not artefact else "names two models", mend=mend)]
+    faults = []
+    if remote.url:
+        for name, low in (("calls", 100), ("explain", 0)):
+            if not low <= (value := getattr(remote, name)) <= _MOST_CALLS:
+                mend = f"a whole number from {low} to {_MOST_CALLS}"
+                faults.append(fault(f"pilot.remote.{name}", "is out of range", got=value, mend=mend))
+        if system.explanation.background > _MOST_REMOTE_BACKGROUND:
+            mend = f"at most {_MOST_REMOTE_BACKGROUND} rows, each of which costs two calls a feature"
+            faults.append(fault("explanation.background", "is too much for a remote model", mend=mend))
+    return faults
 
 
 def _protected(system: AISystem) -> list[Fault]:

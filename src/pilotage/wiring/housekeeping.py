@@ -1,9 +1,14 @@
-"""What the active steward does by itself beside sealing: erasures that have come due, and once a day retention."""
+"""What the active steward does by itself beside sealing: erasures that have come due, and once a day retention.
+
+Every few minutes it asks the remote models of live releases whether they still are those that were released.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,17 +18,19 @@ from pilotage.ledger.erasure import erase_due
 from pilotage.ledger.sealing import Steward
 from pilotage.wiring.erasing import clear_journals, floors_of
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.remotes import look_at_remotes
 from pilotage.wiring.retention import enforce_now
 
 __all__ = ["keep_house"]
 
 _EVERY_S = 10.0
+_REMOTES_S = 300.0
 _log = logging.getLogger(__name__)
 
 
 def keep_house(installation: Installation, steward: Steward, stop: threading.Event, every_s: float = _EVERY_S) -> None:
     """Look every few seconds, while this steward is the active one, until told to stop. Troubles are logged."""
-    complaint, enforced = "", ""
+    complaint, enforced, looked = "", "", -math.inf
     while not stop.wait(every_s):
         if not steward.active:
             continue
@@ -34,11 +41,22 @@ def keep_house(installation: Installation, steward: Steward, stop: threading.Eve
                 enforced = today
                 if done.segments or done.bundles:
                     _log.info("retention deleted %d payloads and %d entries", done.records, done.entries)
+            if time.monotonic() - looked >= _REMOTES_S:
+                looked = time.monotonic()
+                _look_at_remotes(installation)
             complaint = ""
         except (PilotageError, SQLAlchemyError, OSError) as error:
             if str(error) != complaint:
                 _log.error("housekeeping stopped for now: %s", error)
             complaint = str(error)
+
+
+def _look_at_remotes(installation: Installation) -> None:
+    for found in look_at_remotes(installation.control, installation.home):
+        if found.stale:
+            _log.warning("the remote model of release %s says that it is another: its evidence is stale", found.release)
+        elif found.state == "unreachable":
+            _log.warning("the remote model of release %s gives no answer", found.release)
 
 
 def _tend(installation: Installation, steward: Steward) -> None:
