@@ -148,6 +148,7 @@ def parse_segment(file: Path, content: bytes, mask_key: bytes) -> Iterator[Segme
         raise _broken(file, 0, "no segment header")
     keyed, number = hashlib.blake2b(digest_size=16, key=mask_key), int.from_bytes
     offset, size = len(MAGIC), len(content)
+    written, origin = b"", ""
     while offset < size:
         if offset + _LENGTH.size > size:
             raise _broken(file, offset, "a cut record")
@@ -162,8 +163,10 @@ def parse_segment(file: Path, content: bytes, mask_key: bytes) -> Iterator[Segme
             nonce = content[place + 16 : place + 28]
             stream = keyed.copy()
             stream.update(nonce)
-            key_id = f"{number(content[place : place + 16], 'big') ^ number(stream.digest(), 'big'):032x}"
-            id_, origin = content[start + 1 : middle].decode(), content[middle + 1 : place].decode()
+            masked = number(content[place : place + 16], "big") ^ number(stream.digest(), "big")
+            key_id, id_ = masked.to_bytes(16, "big").hex(), content[start + 1 : middle].decode()
+            if (raw := content[middle + 1 : place]) != written:
+                written, origin = raw, raw.decode()  # one object for those that are alike
         except (IndexError, ValueError) as error:
             raise _broken(file, offset, "a broken record") from error
         yield offset, end - offset, id_, origin, key_id, nonce, content[place + 28 : end]

@@ -87,10 +87,12 @@ def parse_tile_name(name: str) -> tuple[int | str, int, int] | None:
 
 def tile_root(hashes: Sequence[bytes]) -> bytes:
     """The root over 2^k hashes, k from 0 to 8."""
-    row = list(hashes)
-    while len(row) > 1:
-        row = [_sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)]
-    return row[0]
+    if len(hashes).bit_count() != 1:
+        raise ValueError(f"{len(hashes)} hashes are not those of a whole subtree")
+    row = b"".join(hashes)
+    while len(row) > _HASH_BYTES:
+        row = b"".join([_sha256(b"\x01" + row[at : at + 64]).digest() for at in range(0, len(row), 64)])
+    return row
 
 
 def pack_entries(entries: Sequence[bytes]) -> bytes:
@@ -103,8 +105,8 @@ def unpack_entries(content: bytes, place: Path) -> list[bytes]:
     entries, at, end = [], 0, len(content)
     while at < end:
         start = at + 2
-        at = start + int.from_bytes(content[at:start], "big")
-        if at > end or start > end:
+        at = start + (content[at] << 8 | content[at + 1]) if start <= end else end + 1
+        if at > end:
             raise _changed(place, "an entry that runs past the end of the file", "whole entries")
         entries.append(content[start:at])
     return entries

@@ -167,7 +167,7 @@ class BatchAudit:
             if seen.key_id not in self._used:
                 what = "not the time of the first batch that used this key"
                 self.faults.add(f"{seen.table} created of {seen.key_id}", what, seen.created, seen.expected)
-        self._used.update(found.keys)
+        self._used.update([found.keys[at : at + 32] for at in range(0, len(found.keys), 32)])
         self.faults.absorb(found.faults)
         self.figures += found.figures
         self._batch_ids.update(found.batch_ids)

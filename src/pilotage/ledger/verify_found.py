@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.record import Batch, Event
@@ -50,8 +50,7 @@ class ReadableEvent:
     private: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeySeen:
+class KeySeen(NamedTuple):
     """A key whose `created` is not the time of the part's first batch that used it: unless it was used before."""
 
     table: str
@@ -82,7 +81,7 @@ class Gone:
 @dataclass(kw_only=True)
 class Findings:
     """What the check of one part found. `figures` count what was read; `keys` are the ids of data keys that were
-    there; `gaps` are journal files of which events say that something is missing.
+    there, 32 digits each; `gaps` are journal files of which events say that something is missing.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -90,7 +89,7 @@ class Findings:
     batch_ids: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
+    keys: str = ""
     keys_seen: list[KeySeen] = field(default_factory=list)
     gone: Gone = field(default_factory=Gone)
     sums: dict[SumKey, dict[str, Any]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ import msgspec
 
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.keys import KeyCabinet
-from pilotage.ledger.record import Batch, Event, Payload, Plain, decode_leaf
+from pilotage.ledger.record import Batch, Event, Payload, decode_leaf
 from pilotage.ledger.rows import DECISION_COLUMNS, Place, counts_digest, index_row
 from pilotage.ledger.said import SAID, said_row
 from pilotage.ledger.said_tables import outcome_counts
@@ -28,13 +28,12 @@ from pilotage.ledger.verify_erasures import lost, tell
 from pilotage.ledger.verify_found import BatchLeaves, Findings, Part, ReadableEvent
 from pilotage.ledger.verify_kept import GoneLeaf
 from pilotage.ledger.verify_payloads import Key, PayloadAudit, Payloads, Recorded, SealedLeaf
-from pilotage.ledger.verify_quick import QuickCheck
+from pilotage.ledger.verify_quick import QuickPass
 from pilotage.ledger.verify_rows import Row, Snapshot, Values
 
 __all__ = ["PartTools", "check_part"]
 
 _summed = itemgetter(*SUMMED)
-_summed_values = itemgetter(*map(DECISION_COLUMNS.index, SUMMED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,9 @@ class PartTools:
 
 
 def check_part(part: Part, tools: PartTools) -> Findings:
-    """Check some batches in a row."""
-    return _PartAudit(part, tools).check()
+    """Check some batches in a row: in one quick pass, and from the beginning where anything is wrong."""
+    found = _PartAudit(part, tools).check_quickly()
+    return found if found is not None and not found.faults.count else _PartAudit(part, tools).check_closely()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +99,31 @@ class _PartAudit:
         )
         self._summed: list[Summed] = []
 
-    def check(self) -> Findings:
+    def check_quickly(self) -> Findings | None:
+        """Look closely only at what a quick pass did not prove; None when the part is out of the ordinary."""
+        quick = QuickPass(payloads=self.payloads, rows=self.rows, found=self.found, summed=self._summed)
+        left = quick.over(self._part.batches)
+        return None if left is None else self._check(left.leaves, left.payloads, left.decisions)
+
+    def check_closely(self) -> Findings:
+        """Look closely at every leaf, so that all that is wrong is named in the order of the leaves."""
         batches = self._part.batches
-        payloads = [self.payloads.read(one.batch) for one in batches]
-        rows = self._fetch(batches, payloads)
-        leaves = [self._decode(one) for one in batches]
+        payloads = self.payloads.read_all([one.batch for one in batches])
+        rows = self.rows.values_between(DECISION_COLUMNS, decisions.c.leaf, batches[0].first, batches[-1].end)
+        at = DECISION_COLUMNS.index("leaf")
+        return self._check([*map(self._decode, batches)], payloads, {values[at]: values for values in rows})
+
+    def _check(
+        self,
+        leaves: Sequence[Sequence[tuple[int, Recorded]]],
+        payloads: Sequence[Payloads],
+        decided: dict[int, Values],
+    ) -> Findings:
+        batches = self._part.batches
+        rows = self._fetch(batches, decided)
         self._about.meet(leaf for some in leaves for _, leaf in some if isinstance(leaf, Event))
-        quick = QuickCheck(self._cabinet, rows.keys, rows.decisions, self._summed_quickly)
         for one, found, some in zip(batches, payloads, leaves, strict=True):
-            self._check_batch(one, some, found, rows, quick)
+            self._check_batch(one, some, found, rows)
         for name, left in (
             (decisions.name, list(rows.decisions)),
             *((n, list(kept)) for n, kept in rows.index.items()),
@@ -116,9 +132,6 @@ class _PartAudit:
                 self.faults.add(f"{name} row of leaf {index}", "this leaf has no such row")
         self.found.sums = sums_of(self._summed)
         return self.found
-
-    def _summed_quickly(self, values: Values) -> None:
-        self._summed.append(_summed_values(values))
 
     def _decode(self, one: BatchLeaves) -> list[tuple[int, Recorded]]:
         """The leaves of a batch with their tree indexes."""
@@ -136,24 +149,20 @@ class _PartAudit:
             found.append((index, leaf))
         return found
 
-    def _fetch(self, batches: Sequence[BatchLeaves], payloads: Sequence[Payloads]) -> _Rows:
+    def _fetch(self, batches: Sequence[BatchLeaves], decided: dict[int, Values]) -> _Rows:
         first, end, ids = batches[0].first, batches[-1].end, [one.batch.id for one in batches]
         by_batch: dict[str, dict[str, list[Row]]] = {}
         for table in (segments, profile_counts, outcome_counts):
             groups = by_batch[table.name] = {}
             for row in self.rows.among(table, table.c.batch, ids):
                 groups.setdefault(row["batch"], []).append(row)
-        at = DECISION_COLUMNS.index("leaf")
         return _Rows(
-            decisions={
-                values[at]: values
-                for values in self.rows.values_between(DECISION_COLUMNS, decisions.c.leaf, first, end)
-            },
+            decisions=decided,
             index={
                 table.name: {row["leaf"]: row for row in self.rows.between(table, table.c.leaf, first, end)}
                 for table in (events, *SAID.values())
             },
-            keys=self.payloads.open_keys(payloads),
+            keys=self.payloads.keys,
             segments=by_batch[segments.name],
             counts=by_batch[profile_counts.name],
             outcome_counts=by_batch[outcome_counts.name],
@@ -165,7 +174,6 @@ class _PartAudit:
         leaves: Sequence[tuple[int, Recorded]],
         payloads: Payloads,
         rows: _Rows,
-        quick: QuickCheck,
     ) -> None:
         batch, figures = one.batch, self.found.figures
         figures["batches"] += 1
@@ -177,18 +185,12 @@ class _PartAudit:
         told = [leaf for _, leaf in leaves if isinstance(leaf, Event)]
         self.found.gaps += [str(event.facts.get("file")) for event in told if event.kind == "journal.gap"]
         unsound = {str(event.facts.get("id")) for event in told if event.kind == "record.unsound"}
-        sound = 0
         for index, leaf in leaves:
-            if type(leaf) is Plain and quick.holds(index, leaf, payloads.records):
-                sound += 1
-                continue
             try:
                 sealed = SealedLeaf(index=index, leaf=leaf)
                 self._check_leaf(sealed, one.end, payloads, rows, unsound=leaf.id in unsound)
             except (msgspec.MsgspecError, ValueError, TypeError, LookupError) as error:
                 self.faults.add(f"leaf {index}", f"what it says cannot be read: {error}")
-        figures["decisions"] += sound
-        figures["readable"] += sound
         for gone in one.entries:
             if type(gone) is GoneLeaf:
                 self._check_gone(gone, payloads, rows)

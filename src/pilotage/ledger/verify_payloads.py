@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -18,7 +19,7 @@ from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger.items import SALT, InterruptedPayload
 from pilotage.ledger.keys import KeyCabinet
-from pilotage.ledger.record import Batch, Event, Interrupted, Payload, Plain
+from pilotage.ledger.record import Batch, Event, Interrupted, Payload, Plain, Segment
 from pilotage.ledger.rows import WITHHELD, about, place_day
 from pilotage.ledger.segments import SealedPayload, parse_segment
 from pilotage.ledger.tables import day_keys, erased_keys, subject_keys
@@ -28,8 +29,8 @@ from pilotage.ledger.verify_rows import Snapshot, Values
 __all__ = ["Key", "PayloadAudit", "Payloads", "Record", "Recorded", "SealedLeaf"]
 
 _KEY_COLUMNS = ("key_id", "lookup", "wrapped", "created")
-_MANY = 200
-"""A batch of so many payloads has its new keys read as one range."""
+_MANY, _TIME_DIGITS = 200, 12
+"""So many keys of a batch that were made at one time are read as one range."""
 
 Recorded = Plain | Interrupted | Event
 _plain = msgspec.json.Decoder(Plain).decode
@@ -92,35 +93,56 @@ class PayloadAudit:
 
     def __post_init__(self) -> None:
         self.faults = self.found.faults
+        self.keys: dict[str, Key | None] = {}
 
-    def read(self, batch: Batch) -> Payloads:
+    def read_all(self, batches: Sequence[Batch]) -> list[Payloads]:
+        """The records of some batches, in order, with their keys opened in `keys`: None where one does not unwrap.
+        Destroyed ones are left out.
+        """
+        found = [self._read(batch) for batch in batches]
+        self._open_keys(found)
+        return found
+
+    def _read(self, batch: Batch) -> Payloads:
         """The records in the segments of a batch, whose every byte the batch leaf commits to."""
         records: dict[str, Record] = {}
         complete, retired = True, dict[str, int]()
         for segment in batch.segments:
-            self.found.figures["segments"] += 1
-            self.found.paths.append(segment.path)
-            path = self.folder / segment.path
-            if self.retired.get(segment.path) == segment.digest:
-                retired[segment.path] = segment.records
+            content = self._content(segment, retired)
+            if content is None:
+                complete = complete and segment.path in retired
                 continue
+            path = self.folder / segment.path
             try:
-                content = path.read_bytes()
-                if (got := digest(content)) != segment.digest:
-                    self.faults.add(path, "its bytes are not those that the batch leaf commits to", got, segment.digest)
                 found = self._records(segment.path, content)
-            except (IntegrityError, OSError) as error:
-                what = error.what if isinstance(error, IntegrityError) else str(error.strerror)
-                self.faults.add(path, what, getattr(error, "got", ""))
+            except IntegrityError as error:
+                self.faults.add(path, error.what, error.got)
                 complete = False
                 continue
             if len(found) != segment.records:
                 self.faults.add(path, "the number of records differs", len(found), segment.records)
-            before = len(records)
-            records |= {record.id: record for record in found}
-            if len(records) != before + len(found):
-                self._name_doubles(path, found)
+            for record in found:
+                if record.id in records:
+                    self.faults.add(f"{path} at byte {record.offset}", "a second payload of one leaf", record.id)
+                records[record.id] = record
         return Payloads(batch=batch, records=records, complete=complete, retired=retired)
+
+    def _content(self, segment: Segment, retired: dict[str, int]) -> bytes | None:
+        """The bytes of a segment that should be there; None, too, for one that `retired` is told of."""
+        self.found.figures["segments"] += 1
+        self.found.paths.append(segment.path)
+        path = self.folder / segment.path
+        if self.retired.get(segment.path) == segment.digest:
+            retired[segment.path] = segment.records
+            return None
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            self.faults.add(path, str(error.strerror), "")
+            return None
+        if (got := digest(content)) != segment.digest:
+            self.faults.add(path, "its bytes are not those that the batch leaf commits to", got, segment.digest)
+        return content
 
     def _records(self, name: str, content: bytes) -> list[Record]:
         return [
@@ -132,39 +154,34 @@ class PayloadAudit:
             )
         ]
 
-    def open_keys(self, batches: Sequence[Payloads]) -> dict[str, Key | None]:
-        """The keys of some batches, in order, by id; None where one does not unwrap. Destroyed ones are left out."""
+    def _open_keys(self, batches: Sequence[Payloads]) -> None:
         first_used = {
             record.key_id: payloads.batch.at for payloads in reversed(batches) for record in payloads.records.values()
         }
-        fresh = [payloads.batch.at for payloads in batches if len(payloads.records) >= _MANY]
-        keys: dict[str, Key | None] = {}
+        fresh = [time for payloads in batches for time in _made_together(payloads.records.values())]
         for table in (subject_keys, day_keys):
-            for row in self._key_rows(table, first_used.keys() - keys.keys(), fresh):
-                key_id, _, _, created = row
-                keys[key_id] = self._unwrap(row, table)
+            personal = table is subject_keys
+            for key_id, lookup, wrapped, created in self._key_rows(table, first_used.keys() - self.keys.keys(), fresh):
+                self.keys[key_id] = self._unwrap(key_id, lookup, wrapped, personal=personal)
                 expected = first_used[key_id]
                 if created == expected:
                     continue
                 before = self.after and isinstance(created, int) and created <= self.after
                 if self._made_otherwise(created, expected) and not before:
-                    seen = KeySeen(table=table.name, key_id=key_id, created=created, expected=expected)
-                    self.found.keys_seen.append(seen)
-        self.found.keys += keys
-        gone = sorted(first_used.keys() - keys.keys())
+                    self.found.keys_seen.append(KeySeen(table.name, key_id, created, expected))
+        self.found.keys = "".join(self.keys)
+        gone = sorted(first_used.keys() - self.keys.keys())
         known = {key_id for (key_id,) in self.rows.values_among(("key_id",), erased_keys.c.key_id, gone)}
         for key_id in gone:
             if key_id not in known and key_id != WITHHELD:
                 place = f"subject_keys or day_keys row {key_id}"
                 self.faults.add(place, "the key is missing, and no erasure destroyed it")
-        return keys
 
-    def _key_rows(self, table: Table, ids: Set[str], fresh: Sequence[int]) -> list[Values]:
-        """The rows of some keys. Those made for a batch lie together, for their ids begin with its time."""
+    def _key_rows(self, table: Table, ids: Set[str], fresh: Sequence[str]) -> list[Values]:
+        """The rows of some keys. Those made at a `fresh` time lie together: they are read at once."""
         found: list[Values] = []
-        for at in fresh:
-            begin = (at // 1_000).to_bytes(6, "big").hex()
-            rows = self.rows.values_between(_KEY_COLUMNS, table.c.key_id, begin, begin + "g")
+        for time in fresh:
+            rows = self.rows.values_between(_KEY_COLUMNS, table.c.key_id, time, time + "g")
             found += [row for row in rows if row[0] in ids]
         others = sorted(ids - {row[0] for row in found})
         found += self.rows.values_among(_KEY_COLUMNS, table.c.key_id, others)
@@ -224,19 +241,17 @@ class PayloadAudit:
         """The place of a record."""
         return f"{self.folder / record.path} at byte {record.offset}"
 
-    def _unwrap(self, row: Values, table: Table) -> Key | None:
-        key_id, lookup, wrapped, _ = row
-        personal = table is subject_keys
+    def _unwrap(self, key_id: str, lookup: str, wrapped: bytes, *, personal: bool) -> Key | None:
         try:
             aead, pseudonym = self.cabinet.unwrap(key_id, lookup, wrapped, named=personal)
         except (IntegrityError, TypeError, ValueError, AttributeError):
+            table = subject_keys if personal else day_keys
             self.faults.add(f"{table.name} wrapped of {key_id}", "the key does not unwrap under this keyring")
             return None
         return Key(key_id=key_id, lookup=lookup, aead=aead, personal=personal, pseudonym=pseudonym)
 
-    def _name_doubles(self, path: Path, found: Sequence[Record]) -> None:
-        seen: set[str] = set()
-        for record in found:
-            if record.id in seen:
-                self.faults.add(f"{path} at byte {record.offset}", "a second payload of one leaf", record.id)
-            seen.add(record.id)
+
+def _made_together(records: Iterable[Record]) -> list[str]:
+    """The time, as key ids begin with it, at which most keys of a batch were made, where these are many."""
+    times = Counter([record.key_id[:_TIME_DIGITS] for record in records])
+    return [time for time, count in times.most_common(1) if count >= _MANY]

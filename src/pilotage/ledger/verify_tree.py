@@ -5,13 +5,14 @@ Where an entry bundle and its hash tile disagree, the next signed head tells whi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pilotage.errors import IntegrityError
 from pilotage.ledger.faults import Faults
-from pilotage.ledger.merkle import Frontier, leaf_hash
+from pilotage.ledger.merkle import Frontier
 from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.tiles import TILE_WIDTH, pack_entries, partial_widths, tile_path, tile_root, unpack_entries
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
@@ -19,6 +20,7 @@ from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 __all__ = ["SignedHead", "TreeWalk", "tree_files"]
 
 _HASH_BYTES, _TILE_LEVELS = 32, 8
+_sha256 = hashlib.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,9 @@ class TreeWalk:
         first = number * TILE_WIDTH
         hashes = self._read_hashes(number, min(len(entries), max(0, self._published - first)))
         ours = [
-            leaf_hash(entry) if isinstance(entry, bytes) else (hashes[at] if at < len(hashes) else bytes(_HASH_BYTES))
+            _sha256(b"\x00" + entry).digest()
+            if type(entry) is bytes
+            else (hashes[at] if at < len(hashes) else bytes(_HASH_BYTES))
             for at, entry in enumerate(entries)
         ]
         theirs = hashes + ours[len(hashes) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
@@ -15,7 +16,7 @@ from pilotage.ledger.record import Payload, Plain, Times
 from pilotage.ledger.rows import Place, decision_draft, decision_values
 from pilotage.ledger.verify import verify_ledger
 from pilotage.ledger.verify_payloads import Key, Record
-from pilotage.ledger.verify_quick import expected_values
+from pilotage.ledger.verify_quick import expected_values, is_usual
 from tests.ledger_world import decision, make_world, rejected
 
 TEXT = st.text(max_size=8)
@@ -55,18 +56,26 @@ def test_the_row_is_the_one_that_sealing_makes(leaf: Plain, payload: Payload, ps
     record = Record(id=leaf.id, origin=origin, nonce=b"", ciphertext=b"", path="segments/s", **where)
     key = Key(key_id="0f" * 16, lookup="", aead=AESGCM(bytes(32)), personal=bool(pseudonym), pseudonym=pseudonym)
     place = Place(leaf=5, segment="segments/s", origin=origin, **where)
-    made = expected_values(5, leaf, payload, record, key)
+    made = expected_values(5, leaf, payload, record, key) if is_usual(msgspec.json.encode(leaf), leaf) else None
     assert made is None or made == decision_values(decision_draft(leaf, payload), pseudonym, place)
 
 
 @given(PLAIN, st.sampled_from(["request_id", "system", "release", "stage", "arm", "trace", "parent"]))
 def test_a_text_that_the_index_writes_otherwise_is_left_to_the_close_look(leaf: Plain, name: str) -> None:
     changed = Plain(**{field: getattr(leaf, field) for field in Plain.__struct_fields__} | {name: "a\0b"})
-    record = Record(
-        id=leaf.id, origin="n/0-1", nonce=b"", ciphertext=b"", path="s", offset=0, length=1, key_id="0f" * 16
-    )
+    assert not is_usual(msgspec.json.encode(changed), changed)
+    texts = [value for value in map(leaf.__getattribute__, Plain.__struct_fields__) if isinstance(value, str)]
+    assert is_usual(msgspec.json.encode(leaf), leaf) == (not any("\0" in t or "\\u0000" in t for t in texts))
+
+
+def test_a_label_that_the_index_writes_otherwise_is_left_to_the_close_look() -> None:
+    leaf = Plain(
+        id="a", request_id="", system="s", release="", environment="", contract="", policy="", plan="", stage="",
+        outcome="answered", times=Times(received=1), commitment="",
+    )  # fmt: skip
+    record = Record(id="a", origin="n/0-1", nonce=b"", ciphertext=b"", path="s", offset=0, length=1, key_id="0f" * 16)
     key = Key(key_id="0f" * 16, lookup="", aead=AESGCM(bytes(32)), personal=False, pseudonym="")
-    assert expected_values(5, changed, Payload(), record, key) is None
+    assert expected_values(5, leaf, Payload(answer={"label": "a\0b"}), record, key) is None
 
 
 def test_what_is_sound_needs_no_close_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
