@@ -7,7 +7,7 @@ need the whole (`verify_ledger`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from pilotage.errors import IntegrityError, NotFound, PilotageError
 from pilotage.ledger import store, tiles
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.keyring import Keyring
-from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.keys import CabinetSecrets, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash, subtree_root
 from pilotage.ledger.record import BATCH_LEAF, decode_batch
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
@@ -26,10 +26,11 @@ from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.signing import key_periods, verify_checkpoint
 from pilotage.ledger.tables import events, heads, pending_entries
 from pilotage.ledger.verify import LedgerReport, Progress
-from pilotage.ledger.verify_batches import BatchAudit, InProcess
+from pilotage.ledger.verify_batches import BatchAudit
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_part import PartTools
-from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
+from pilotage.ledger.verify_rows import Row
+from pilotage.ledger.verify_workers import View, one_view
 from pilotage.storage.database import reading
 from pilotage.storage.home import Home
 
@@ -48,25 +49,39 @@ def head_before(ledger: Engine, *, size: int, at: int | None = None) -> int:
 
 
 def verify_since(
-    home: Home, ledger: Engine, keyring: Keyring, since: int, progress: Progress = lambda done, total: None
+    home: Home,
+    ledger: Engine,
+    keyring: Keyring,
+    since: int,
+    progress: Progress = lambda done, total: None,
+    *,
+    processes: int = 1,
 ) -> LedgerReport:
     """Verify what was sealed after the head of `since` entries. Never raises for what is wrong: it reports.
 
-    Counts are of that part; `size`, `published` and `root` are the tree's.
+    Counts are of that part; `size`, `published` and `root` are the tree's. `processes` as for `verify_ledger`.
     """
-    faults = Faults()
+    storage, faults, walk = Faults(), Faults(), Faults()
     part: _Part | None = None
     try:
-        with snapshot(ledger, faults) as rows:
-            rows.check_storage()
-            part = _Part(home.ledger, ledger, keyring, rows, faults, since)
-            part.run(progress)
+        with one_view(
+            ledger, faults, home.ledger, lambda: CabinetSecrets.of(keyring), processes=processes, since=since
+        ) as view:
+            stored = view.check_storage()
+            try:
+                part = _Part(home.ledger, ledger, keyring, view, faults, walk, since)
+                part.run(progress)
+            finally:
+                storage.absorb(stored())
+                faults.absorb(walk)
     except DatabaseError as error:
         faults.add("ledger.db", "the database cannot be read", error.orig)
     except PilotageError as error:
         faults.add(home.ledger, error.what, error.got, error.expected)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         faults.add("ledger.db", f"what it says cannot be read: {error}")
+    storage.absorb(faults)
+    faults = storage
     known: dict[str, int] = {}
     if part is not None:
         known = {
@@ -90,9 +105,10 @@ class _Part:
     """One verification of a part."""
 
     def __init__(
-        self, folder: Path, ledger: Engine, keyring: Keyring, rows: Snapshot, faults: Faults, since: int
+        self, folder: Path, ledger: Engine, keyring: Keyring, view: View, faults: Faults, walk: Faults, since: int
     ) -> None:
-        self._folder, self._rows, self._faults, self._since = folder, rows, faults, since
+        rows, self._faults = view.rows, walk
+        self._folder, self._rows, self._since = folder, rows, since
         self._heads = {int(row["size"]): row for row in rows.between(heads, heads.c.size, since, 2**62)}
         self.size = max(self._heads, default=since)
         with reading(ledger) as connection:
@@ -106,29 +122,27 @@ class _Part:
         retired = named_by(rows.among(events, events.c.kind, [RETIRED]))
         tools = PartTools(folder=folder, cabinet=KeyCabinet(keyring), rows=rows, retired=retired, after=after)
         named = bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES]))
-        self._kept = KeptAudit(folder=folder, named=named, faults=faults)
+        self._kept = KeptAudit(folder=folder, named=named, faults=self._faults)
         self.batches = BatchAudit(
             folder=folder,
             rows=rows,
             heads=self._heads,
             faults=faults,
-            walk=Faults(),
-            checker=InProcess(tools),
+            walk=self._faults,
+            checker=view.checker(tools),
             retired=retired,
         )
 
     def run(self, progress: Progress) -> None:
+        try:
+            self._walk(progress)
+        finally:
+            self.batches.finish_part()  # also of what was begun before the walk had to end
+
+    def _walk(self, progress: Progress) -> None:
         self._check_head(self._since, self._heads.get(self._since))
         first, entries = self._since, list[bytes | GoneLeaf | None]()
-        for index, entry in enumerate(self._entries(), self._since):
-            if index % tiles.TILE_WIDTH == 0:
-                progress(index - self._since, self.size - self._since)
-            own = leaf_hash(entry) if isinstance(entry, bytes) else self._reader.read(0, index)
-            self.frontier = self.frontier.append([own])
-            if index < self.published and self._reader.read(0, index) != own:
-                self._unlike.append(index)
-            if index + 1 in self._heads:
-                self._check_head(index + 1, self._heads[index + 1])
+        for index, entry in enumerate(self._entries(progress), self._since):
             if not isinstance(entry, bytes) or not entry.startswith(BATCH_LEAF):
                 entries.append(entry)
                 continue
@@ -142,9 +156,7 @@ class _Part:
             first, entries = index + 1, []
         if first != self.size:
             self._faults.add(f"leaf {self.size - 1}", "the tree does not end with a batch leaf")
-        self.batches.finish_part()
         self._check_tiles()
-        progress(self.size - self._since, self.size - self._since)
 
     def _published(self) -> int:
         path, waiting = self._folder / "checkpoint", self._rows.all(pending_entries)
@@ -173,22 +185,42 @@ class _Part:
                 at += 1 << level
         return Frontier(size=size, edge=tuple(edge))
 
-    def _entries(self) -> Iterator[bytes | GoneLeaf | None]:
-        """From `since` on: those that were published, then those that wait to be; None for what cannot be read."""
+    def _entries(self, progress: Progress) -> Iterator[bytes | GoneLeaf | None]:
+        """From `since` on, held to the tree: those that were published, then those that wait to be; None for what
+        cannot be read.
+        """
         beyond = max(self._since, self.published)
         at = self._since
         while at < beyond:
             number, offset = divmod(at, tiles.TILE_WIDTH)
             end = min(beyond, at - offset + tiles.TILE_WIDTH)
             left = self._kept.entries(number, end - at + offset)
-            yield from tiles.read_entries(self._folder, at, end) if left is None else left[offset:]
+            some = list(tiles.read_entries(self._folder, at, end)) if left is None else left[offset:]
+            self._grow(at, some, self._reader.tile(0, number)[offset:])
+            yield from some
             at = end
+            progress(at - self._since, self.size - self._since)
         waiting = {int(row["leaf"]): row["entry"] for row in self._rows.all(pending_entries)}
         for index in range(beyond, self.size):
             if not isinstance(waiting.get(index), bytes):
                 self._faults.add(f"pending_entries entry of leaf {index}", "the entry is missing")
                 return
+            self._grow(index, [waiting[index]], [])
             yield waiting[index]
+
+    def _grow(self, at: int, entries: Sequence[bytes | GoneLeaf | None], hashes: Sequence[bytes]) -> None:
+        """Append the leaves from tree index `at` on, stopping at every head; `hashes` are those that were published."""
+        own = [leaf_hash(entry) if isinstance(entry, bytes) else hashes[place] for place, entry in enumerate(entries)]
+        for index, (our, their) in enumerate(zip(own, hashes, strict=False), at):
+            if our != their:
+                self._unlike.append(index)
+        end = at + len(own)
+        stops = [size for size in range(at + 1, end + 1) if size in self._heads]
+        for stop in [*stops, *([] if end in stops else [end])]:
+            self.frontier = self.frontier.append(own[: stop - at])
+            own, at = own[stop - at :], stop
+            if stop in self._heads:
+                self._check_head(stop, self._heads[stop])
 
     def _settle(self, entries_are_true: bool) -> None:
         """Leaves where bundle and tile disagree: the head has told which of them was changed."""

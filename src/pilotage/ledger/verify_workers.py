@@ -58,6 +58,7 @@ class _Tools:
     """What a worker is told before the first part."""
 
     retired: dict[str, str]
+    after: int
     keep_events: bool
 
 
@@ -133,7 +134,7 @@ class View:
         here, threads = InProcess(tools), self._threads
         if threads is None:
             return here
-        told = _Tools(retired=dict(tools.retired), keep_events=tools.keep_events)
+        told = _Tools(retired=dict(tools.retired), after=tools.after, keep_events=tools.keep_events)
         return _Abroad(here, lambda part: threads.submit(self._ask, (told, part)), 2 * len(self._workers))
 
     def close(self) -> None:
@@ -170,10 +171,18 @@ class _Abroad:
 
 @contextmanager
 def one_view(
-    ledger: Engine, faults: Faults, folder: Path, secrets: Callable[[], CabinetSecrets], *, processes: int
+    ledger: Engine,
+    faults: Faults,
+    folder: Path,
+    secrets: Callable[[], CabinetSecrets],
+    *,
+    processes: int,
+    since: int = 0,
 ) -> Iterator[View]:
-    """A view of all tables at one moment; checked by up to `processes` workers where the ledger is worth it."""
-    count = min(processes, _size(ledger) // _WORTH) if processes > 1 else 0
+    """A view of all tables at one moment; checked by up to `processes` workers where what came after `since` leaves is
+    worth it.
+    """
+    count = min(processes, (_size(ledger) - since) // _WORTH) if processes > 1 else 0
     with ExitStack() as opened:
         workers: list[_Worker] = []
         if count > 1:
@@ -271,7 +280,14 @@ def _answered(question: Any, rows: Snapshot, folder: Path, cabinet: KeyCabinet) 
             rows.reporting(faults).check_storage()
             return "found", faults
         told, part = question
-        tools = PartTools(folder=folder, cabinet=cabinet, rows=rows, retired=told.retired, keep_events=told.keep_events)
+        tools = PartTools(
+            folder=folder,
+            cabinet=cabinet,
+            rows=rows,
+            retired=told.retired,
+            after=told.after,
+            keep_events=told.keep_events,
+        )
         return "found", check_part(part, tools)
     except DatabaseError as error:
         return "database", str(error.orig)

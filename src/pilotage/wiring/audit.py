@@ -46,7 +46,8 @@ def verify(
         return audit.faults()
 
     if since:
-        part, found = verify_since(home, ledger, keyring, since, progress), list(audit.faults())
+        part = verify_since(home, ledger, keyring, since, progress, processes=processes)
+        found = list(audit.faults())
         return replace(
             part,
             ok=part.ok and not found,

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError as NotUnique
 
-from pilotage.ledger import verify_batches, verify_workers
+from pilotage.ledger import store, verify_batches, verify_workers
 from pilotage.ledger.verify import LedgerReport
 from pilotage.ledger.verify_found import ReadableEvent
+from pilotage.ledger.verify_since import verify_since
+from pilotage.storage.database import reading
 from tests.unit.ledger.test_verify import Mutator, Restorer, World, build, emit
 
 
@@ -87,6 +89,27 @@ def test_many_changes_at_once_are_named_alike_and_in_the_same_order(
 ) -> None:
     assert check_alike(world, restorer, 7, 30) > 20
     assert len(answered) > 5 and all(answered)
+
+
+def test_what_came_after_a_head_is_verified_alike(world: World, restorer: Restorer, answered: list[object]) -> None:
+    with reading(world.ledger) as connection:
+        sizes = [int(head.size) for head in store.all_heads(connection)]
+    half = next(size for size in sizes if size > sizes[-1] // 2)
+
+    def since(size: int, processes: int) -> LedgerReport:
+        try:
+            return verify_since(world.home, world.ledger, world.keyring, size, processes=processes)
+        finally:
+            world.ledger.dispose()
+
+    for size in (0, half):
+        one, two = since(size, 1), since(size, 2)
+        assert one.ok and one == two
+    assert len(answered) > 5 and all(answered)
+    change_many(Mutator(world, 17), 30)
+    one, two = since(0, 1), since(0, 2)
+    restorer.restore()
+    assert not one.ok and one == two
 
 
 @pytest.mark.slow
