@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ class PlainSealer:
     def __init__(self, chain: bytes) -> None:
         self.chain, self.counter = chain, 0
 
-    def frame(self, _kind: int, _plain: bytes, secret: bytes) -> bytes:
+    def group(self, _count: int, records: Iterable[bytes]) -> bytes:
         self.counter += 1
-        return secret
+        return b"".join(records)
 
 
 class SyncedLog(JournalWriter):
@@ -74,7 +74,12 @@ class Waiting:
 
     def __init__(self, connection: Any, content: bytes, keep_alive: bool) -> None:
         self.connection, self.content, self.keep_alive = connection, content, keep_alive
-        self.response_complete, self.message_event = False, self
+        self.response_complete = False
+
+    @property
+    def message_event(self) -> "Waiting":
+        """What is told that the connection was lost."""
+        return self
 
     def set(self) -> None:
         """The connection was lost."""
@@ -85,7 +90,7 @@ class Waiting:
 
     def set_result(self, _: None) -> None:
         """Answer."""
-        self.response_complete, self.message_event = True, None
+        self.response_complete = True
         self.connection.transport.write(_HEAD % (len(self.content), self.content))
         self.connection.on_response_complete()
 

@@ -27,7 +27,8 @@ from load import drive
 from pilot import make_home, row_body
 
 from pilotage.ledger.frames import FrameKind
-from pilotage.ledger.journal_reader import FrameScan, journal_files
+from pilotage.ledger.journal_reader import journal_files, read_frames
+from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.record import Plain, decode_leaf
 from pilotage.storage.home import Home
 
@@ -36,9 +37,10 @@ BENCH = Path(__file__).resolve().parent
 
 def take_finished(home: Path, *, everything: bool = False) -> int:
     """Count the decisions of the journal files that have ended, and remove these files."""
-    files, taken = journal_files(Home(root=home).journal), 0
+    place = Home(root=home)
+    steward, files, taken = Keyring.create_or_open(place.keyring).steward, journal_files(place.journal), 0
     for file in files if everything else files[:-1]:
-        for _, _, frame in FrameScan(file):
+        for frame in read_frames(file, steward):
             if frame.kind == FrameKind.decision:
                 leaf = decode_leaf(frame.plain)
                 taken += isinstance(leaf, Plain) and leaf.outcome == "answered"

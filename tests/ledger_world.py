@@ -159,15 +159,20 @@ class World:
     def vkey(self) -> str:
         return Signer(self.keyring.origin, self.keyring.signing).vkey()
 
-    def write(self, frames: Sequence[Frame], *, worker: int = 0, close: bool = True, max_age_s: float = 600) -> None:
-        """Journal frames with the real writer in a file of their own; not closed, it is as after a kill."""
+    def write(
+        self, frames: Sequence[Frame], *, worker: int = 0, close: bool = True, max_age_s: float = 600, group: int = 1
+    ) -> None:
+        """Journal frames with the real writer in a file of their own, `group` of them synced together; not closed, it
+        is as after a kill.
+        """
 
         async def journal() -> None:
             writer = JournalWriter(
                 self.home.journal / "n1", worker=worker, steward_key=self.keyring.steward_public, max_age_s=max_age_s
             )
             await writer.open()
-            await asyncio.gather(*[writer.submit(*frame) for frame in frames])
+            for first in range(0, len(frames), group):
+                await asyncio.gather(*[writer.submit(*frame) for frame in frames[first : first + group]])
             if close:
                 await writer.close()
 

@@ -12,12 +12,20 @@ The crc covers the whole frame. A length of zero ends the frames.
 
 A group is written only after the one before it was synced. So a group mark vouches for all before it: a bad frame
 with a group mark behind it was changed or lost, a bad frame without one is a write that a crash tore.
+
+The records of a group are one frame of kind `GROUPED`, encrypted and chained once for all of them: its plain part is
+their number, u32, its secret are the records, one behind the other.
+
+    record   kind u8 · plain length u32 · secret length u32 · plain · secret
+
+Files of version 1 have a frame for each record instead: its kind, its plain part in clear, its secret.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
 from zlib import crc32
 
@@ -31,9 +39,12 @@ from pilotage.kernel.sealedbox import key_id, open_box, seal
 
 __all__ = [
     "END_BYTES",
+    "GROUPED",
+    "GROUPING_BYTES",
     "GROUP_BYTES",
     "MARK_LENGTH",
     "MAX_FRAME_BYTES",
+    "NEWEST",
     "NO_CHAIN",
     "FrameKind",
     "FrameSealer",
@@ -51,6 +62,8 @@ __all__ = [
     "parse_frame",
     "parse_group",
     "parse_header",
+    "record_head",
+    "records_in",
 ]
 
 NO_CHAIN = bytes(32)
@@ -62,16 +75,25 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 MARK_LENGTH = 0xFFFF_FFFF
 """A mark starts where a frame has its length, with this value."""
 
+GROUPED = 6
+"""The kind of a frame that holds the records of a whole group."""
+
+NEWEST = 2
+"""The version of the files that are written; older ones are read too."""
+
 _MAGIC = b"PILJRNL1"
 _GROUP_MAGIC = b"\xff\xff\xff\xffGRP\n"
 _END_MAGIC = b"\xff\xff\xff\xffEND\n"
 _MARK = b"\xff\xff\xff\xff"
 _LENGTH = struct.Struct("<I")
 _HEAD = struct.Struct("<IIBIQ")
+_RECORD = struct.Struct("<BII")
+_COUNT = struct.Struct("<I")
 _COVERED = struct.Struct("<IBIQ")
 _GROUP = struct.Struct("<8sQQ")
 _END = struct.Struct("<8sQQ32s")
 _NONCE = struct.Struct(">4xQ")
+_sha256 = hashlib.sha256
 _CHAIN_BYTES = 32
 _TAG_BYTES = 16
 _CRC_FROM = 8
@@ -80,9 +102,15 @@ _MIN_FRAME_BYTES = _HEAD.size + _TAG_BYTES + _CHAIN_BYTES
 GROUP_BYTES = _GROUP.size + _LENGTH.size
 END_BYTES = _END.size + _LENGTH.size
 
+MOST_RECORD_BYTES = MAX_FRAME_BYTES - _MIN_FRAME_BYTES - _COUNT.size
+"""How long one record may be, its head included."""
+
+GROUPING_BYTES = GROUP_BYTES + _MIN_FRAME_BYTES + _COUNT.size
+"""What a group adds to its records."""
+
 
 class FrameKind(IntEnum):
-    """What a frame holds. A stream is `opened`, its `chunk`s, `closed`. Decision, closed and event make leaves."""
+    """What a record is. A stream is `opened`, its `chunk`s, `closed`. Decision, closed and event make leaves."""
 
     decision = 1
     opened = 2
@@ -96,7 +124,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     this worker's file before it; `steward` the id of the key that `sealed` (hex) is sealed to: the file's own key.
     """
 
-    version: int = 1
+    version: int = NEWEST
     node: str
     worker: int
     n: int
@@ -115,6 +143,11 @@ class RawFrame(msgspec.Struct, frozen=True, gc=False):
     sealed: bytes
     chain: bytes
     length: int
+
+    @property
+    def records(self) -> int:
+        """How many records it holds."""
+        return int(_COUNT.unpack(self.plain)[0]) if self.kind == GROUPED and len(self.plain) == _COUNT.size else 1
 
     def chain_after(self, chain: bytes) -> bytes:
         """The chain value that this frame must carry when it follows `chain`."""
@@ -135,28 +168,55 @@ class FrameSealer:
         self.chain = chain
         self.counter = 0
 
+    def group(self, count: int, records: Iterable[bytes]) -> bytes:
+        """The next frame, with all records of a group: `count` of them, each a `record_head`, its plain and secret."""
+        return self.frame(GROUPED, _COUNT.pack(count), b"".join(records))
+
     def frame(self, kind: int, plain: bytes, secret: bytes) -> bytes:
         """The bytes of the next frame. Raises InputError when it is longer than a frame may be."""
         counter = self.counter
         length = _MIN_FRAME_BYTES + len(plain) + len(secret)
         if length > MAX_FRAME_BYTES:
-            raise InputError(
-                "the record is too long for the journal",
-                code="record_too_long",
-                got=f"{length} bytes",
-                expected=f"at most {MAX_FRAME_BYTES}",
-                mend="send fewer or smaller inputs",
-            )
+            raise _too_long(length)
         covered = _COVERED.pack(length, kind, len(plain), counter)
         before = b"".join((self.chain, covered, plain))
         sealed = self._aead.encrypt(_NONCE.pack(counter), secret, before)
-        chained = hashlib.sha256(before)
+        chained = _sha256(before)
         chained.update(sealed)
-        chain = chained.digest()
-        body = b"".join((covered[4:], plain, sealed, chain))
-        self.chain = chain
+        self.chain = chain = chained.digest()
         self.counter = counter + 1
-        return b"".join((covered[:4], _LENGTH.pack(crc32(body, length)), body))
+        head = covered[4:] + plain
+        crc = crc32(chain, crc32(sealed, crc32(head, length)))
+        return b"".join((covered[:4], _LENGTH.pack(crc), head, sealed, chain))
+
+
+def record_head(kind: int, plain: bytes, secret: bytes) -> bytes:
+    """What stands before a record's plain part and secret in a group. Raises InputError when it is too long."""
+    size = _RECORD.size + len(plain) + len(secret)
+    if size > MOST_RECORD_BYTES:
+        raise _too_long(size)
+    return _RECORD.pack(kind, len(plain), len(secret))
+
+
+def records_in(frame: RawFrame, secret: bytes) -> list[tuple[int, bytes, bytes]]:
+    """(kind, plain part, secret) of each record of a frame. Raises IntegrityError when it holds others than it says."""
+    if frame.kind != GROUPED:
+        return [(frame.kind, frame.plain, secret)]
+    found, at = [], 0
+    while at + _RECORD.size <= len(secret):
+        kind, plain_length, secret_length = _RECORD.unpack_from(secret, at)
+        start = at + _RECORD.size
+        middle = start + plain_length
+        at = middle + secret_length
+        found.append((kind, secret[start:middle], secret[middle:at]))
+    if at != len(secret) or len(found) != frame.records:
+        raise IntegrityError(
+            "a group does not hold the records that it says",
+            got=f"{len(found)} records in {at} bytes",
+            expected=f"{frame.records} in {len(secret)}",
+            mend="keep the file: the gateway that wrote it has a fault",
+        )
+    return found
 
 
 def make_header(
@@ -196,7 +256,10 @@ def parse_header(content: bytes) -> tuple[Header, int, bytes]:
     chain = content[end : end + _CHAIN_BYTES]
     if hashlib.sha256(content[:end]).digest() != chain:
         raise ValueError("its header was changed or cut off")
-    return _header_decoder.decode(content[start:end]), end + _CHAIN_BYTES, chain
+    header = _header_decoder.decode(content[start:end])
+    if header.version > NEWEST:
+        raise ValueError(f"it is of version {header.version}; this Pilotage reads up to {NEWEST}: upgrade it first")
+    return header, end + _CHAIN_BYTES, chain
 
 
 def file_key(header: Header, private: X25519PrivateKey) -> bytes:
@@ -289,6 +352,16 @@ def _marked(data: bytes, at: int, layout: struct.Struct, magic: bytes) -> bool:
 
 def _chained(chain: bytes, covered: bytes, plain: bytes, sealed: bytes) -> bytes:
     return hashlib.sha256(b"".join((chain, covered, plain, sealed))).digest()
+
+
+def _too_long(size: int) -> InputError:
+    return InputError(
+        "the record is too long for the journal",
+        code="record_too_long",
+        got=f"{size} bytes",
+        expected=f"at most {MAX_FRAME_BYTES}",
+        mend="send fewer or smaller inputs",
+    )
 
 
 def _context(node: str, worker: int, n: int, previous: str) -> bytes:

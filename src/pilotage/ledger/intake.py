@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pilotage.errors import IntegrityError, PilotageError
 from pilotage.ledger.frames import NO_CHAIN, FrameKind
 from pilotage.ledger.items import Item, decision_item, interrupted_item, journal_event_item
-from pilotage.ledger.journal_reader import FrameScan, JournalFile, OpenedFrame, read_frames
+from pilotage.ledger.journal_reader import FrameScan, JournalFile, OpenedFrame, read_groups
 from pilotage.ledger.portions import Portion
 from pilotage.ledger.record import Plain
 
@@ -210,10 +210,13 @@ class JournalIntake:
         offset, name = position.offset, file.name
         chain = bytes.fromhex(position.chain if offset else file.header.previous)
         try:
-            for frame in read_frames(file, self._stewards, offset, chain):
-                self._take_frame(name, frame)
-                offset, chain = frame.end, frame.chain
-                self._room -= 1 + len(frame.secret) // _PLACE_BYTES
+            for group in read_groups(file, self._stewards, offset, chain):
+                # A group is taken whole or not at all: there is no place to read on from within one.
+                records = [_read_record(name, frame) for frame in group]
+                for frame, record in zip(group, records, strict=True):
+                    self._take(name, frame, record)
+                    self._room -= 1 + len(frame.secret) // _PLACE_BYTES
+                    offset, chain = frame.end, frame.chain
                 if self._room <= 0:
                     return replace(position, offset=offset, chain=chain.hex())
             if not offset and file.finished:
@@ -229,31 +232,17 @@ class JournalIntake:
         """The position moved on; nothing was consumed at offset 0, so that there is no chain value yet."""
         return replace(position, offset=offset, chain=chain.hex()) if offset else position
 
-    def _take_frame(self, origin: str, frame: OpenedFrame) -> None:
-        match frame.kind:
-            case FrameKind.decision:
-                self._add(decision_item(frame.plain, frame.secret, origin))
-            case FrameKind.closed:
-                item = decision_item(frame.plain, frame.secret, origin, closed=True)
-                self._add(item)
-                self._taken.released.add(item.id)
-                self._streams.pop(item.id, None)
-            case FrameKind.event:
-                item = journal_event_item(frame.plain, frame.secret, origin)
-                self._add(item)
-                if item.leaf is not None and item.leaf.kind in _RESTARTED:
-                    self._break_off(lambda opened: _worker(opened) == _worker(origin) and opened != origin)
-            case FrameKind.opened:
-                if len(frame.plain) > _MAX_OPENED:
-                    raise ValueError(f"an opened frame of {len(frame.plain)} bytes")
-                self._hold(_plain(frame.plain).id, origin, frame)
-            case FrameKind.chunk:
-                id_ = _chunk(frame.plain).id
-                if id_ in self._streams:
-                    self._hold(id_, origin, frame)
-
-    def _add(self, item: Item) -> None:
-        self._taken.items.append(item)
+    def _take(self, origin: str, frame: OpenedFrame, record: Item | str) -> None:
+        """Take what a frame holds, as `_read_record` read it."""
+        if isinstance(record, Item):
+            self._taken.items.append(record)
+            if frame.kind == FrameKind.closed:
+                self._taken.released.add(record.id)
+                self._streams.pop(record.id, None)
+            elif record.leaf is not None and record.leaf.kind in _RESTARTED:
+                self._break_off(lambda opened: _worker(opened) == _worker(origin) and opened != origin)
+        elif frame.kind == FrameKind.opened or record in self._streams:
+            self._hold(record, origin, frame)
 
     def _hold(self, id_: str, origin: str, frame: OpenedFrame) -> None:
         opened = frame.kind == FrameKind.opened
@@ -299,6 +288,21 @@ class JournalIntake:
 
     def _gap(self, file: str, offset: int, reason: str) -> None:
         self._taken.gaps.append(Gap(file=file, offset=offset, reason=reason))
+
+
+def _read_record(origin: str, frame: OpenedFrame) -> Item | str:
+    """What a frame becomes: an item; or, of an opened frame or a chunk, the id of its stream. Raises ValueError."""
+    match frame.kind:
+        case FrameKind.decision | FrameKind.closed:
+            return decision_item(frame.plain, frame.secret, origin, closed=frame.kind == FrameKind.closed)
+        case FrameKind.event:
+            return journal_event_item(frame.plain, frame.secret, origin)
+        case FrameKind.opened:
+            if len(frame.plain) > _MAX_OPENED:
+                raise ValueError(f"an opened frame of {len(frame.plain)} bytes")
+            return _plain(frame.plain).id
+        case FrameKind.chunk:
+            return _chunk(frame.plain).id
 
 
 def _worker(name: str) -> str:

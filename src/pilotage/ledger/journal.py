@@ -1,7 +1,8 @@
 """Write one worker's journal: what was submitted is on the disk before its future is done.
 
-The event loop encrypts and chains each frame when it is submitted. One thread writes and syncs whatever waits as soon
-as its last sync returned (natural group commit, no fixed wait), and comes back to the loop once for each group.
+What is submitted while a sync runs is the next group: as soon as the loop hears that the sync returned it encrypts and
+chains that group, as one frame, and hands it to one thread that writes and syncs it (natural group commit, no fixed
+wait). Thread and loop so change hands twice for each group, and never for a record.
 After any failure of the disk the journal stays failed: no journal, no answer.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import msgspec
@@ -24,7 +26,16 @@ from pilotage.errors import IntegrityError, PilotageError, Unavailable
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.disk import Disk, OsDisk
-from pilotage.ledger.frames import GROUP_BYTES, NO_CHAIN, FrameKind, FrameSealer, encode_header, make_header
+from pilotage.ledger.frames import (
+    GROUP_BYTES,
+    GROUPING_BYTES,
+    NO_CHAIN,
+    FrameKind,
+    FrameSealer,
+    encode_header,
+    make_header,
+    record_head,
+)
 from pilotage.ledger.journal_reader import FrameScan, node_files
 from pilotage.ledger.journal_segments import Segment, SegmentFiles
 from pilotage.ledger.record import Event, commitment
@@ -38,7 +49,6 @@ MAX_AGE_S = 600.0
 _log = logging.getLogger(__name__)
 _MEBIBYTE = 1 << 20
 _GROUP_LIMIT_BYTES = 4 * _MEBIBYTE
-_RESERVED_BYTES = 256
 
 
 class Acknowledged(Protocol):
@@ -57,7 +67,8 @@ class Acknowledged(Protocol):
         """It is not, and will not be."""
 
 
-_Entry = tuple[Segment, bytes, "Acknowledged | None"]
+_Group = tuple[Segment, bytes, "list[Acknowledged]"]
+"""The file it goes into, its frame (empty: only begin the file), who waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +76,8 @@ class Recovery:
     """How the worker's file before this one was found.
 
     `previous` is its name, empty when there is none; `clean` whether it was closed cleanly; `end` where its good
-    frames end, `frames` how many they are; `torn` the bytes behind that a crash left unfinished and that were cut;
-    `damage` says what else was wrong with it, and then nothing was cut.
+    frames end, `frames` how many records they hold; `torn` the bytes behind that a crash left unfinished and that were
+    cut; `damage` says what else was wrong with it, and then nothing was cut.
     """
 
     previous: str = ""
@@ -104,10 +115,11 @@ class JournalWriter:
         self._sizes = (first_bytes, segment_bytes)
         self._max_age_s = max_age_s
         self._files = SegmentFiles(self._disk, folder, worker, first_bytes, segment_bytes)
-        self._queue: deque[_Entry | None] = deque()
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self._idle = False
+        self._groups: SimpleQueue[_Group | None] = SimpleQueue()
+        self._at_work = 0
+        self._records: list[bytes] = []
+        self._waiters: list[Acknowledged] = []
+        self._bytes = self._room = 0
         self._kicking = False
         self._state = "the journal is not open"
         self._failure: BaseException | None = None
@@ -125,8 +137,8 @@ class JournalWriter:
 
     @property
     def waiting(self) -> int:
-        """How many submitted records no sync has begun for."""
-        return len(self._queue)
+        """How many submitted records are not yet with the thread that syncs them."""
+        return len(self._waiters)
 
     async def open(self) -> Recovery:
         """Look at what the last writer left, begin a new file, and record what was cut. At most once.
@@ -165,13 +177,16 @@ class JournalWriter:
         """
         if self._state:
             raise self._refusal()
-        segment = self._segment
-        size = len(plain) + len(secret) + _RESERVED_BYTES
-        if segment.used + size > segment.capacity and segment.sealer.counter:
-            segment = self._rotate()
-        frame = segment.sealer.frame(kind, plain, secret)
-        segment.used += len(frame) + GROUP_BYTES
-        self._append((segment, frame, waiter))
+        head = record_head(kind, plain, secret)
+        size = len(head) + len(plain) + len(secret)
+        if self._bytes + size > self._room:
+            self._make_room(size)
+        self._records += (head, plain, secret)
+        self._waiters.append(waiter)
+        self._bytes += size
+        if not self._kicking and not self._at_work:
+            self._kicking = True
+            self._loop.call_soon(self._kick)
 
     async def record(self, kind: FrameKind, plain: bytes, secret: bytes) -> None:
         """Submit and wait until it is on the disk."""
@@ -185,8 +200,12 @@ class JournalWriter:
         changed = steward_key is not None and steward_key != self._steward_key
         if steward_key is not None:
             self._steward_key = steward_key
-        if not self._state and (changed or self._segment.sealer.counter):
-            self._append((self._rotate(), b"", None))
+        if self._state:
+            return
+        self._hand_over()
+        if changed or self._segment.sealer.counter:
+            self._rotate()
+            self._give((self._segment, b"", []))
 
     async def close(self) -> None:
         """Write what waits, end the file cleanly, and let go. Safe to call again and after a failure."""
@@ -197,29 +216,43 @@ class JournalWriter:
         if not self._closing and not self.failed:
             self._closing = True
             self._state = "the journal is closed"
-            self._append(None)
+            self._hand_over()
+            self._groups.put(None)
         await asyncio.shield(self._closed)
         self._thread.join()
 
     # On the event loop
 
-    def _append(self, entry: _Entry | None) -> None:
-        self._queue.append(entry)
-        if self._idle and not self._kicking:
-            self._kicking = True
-            self._loop.call_soon(self._kick)
-
     def _kick(self) -> None:
         self._kicking = False
-        if self._idle:
-            self._idle = False
-            # Only this loop releases, so a lock seen locked stays locked; one seen unlocked wakes the thread anyway.
-            if self._wake.locked():
-                self._wake.release()
+        if not self._at_work:
+            self._hand_over()
 
-    def _rotate(self) -> Segment:
+    def _hand_over(self) -> None:
+        """Make what was submitted one frame, and give it to the thread."""
+        segment, waiters = self._segment, self._waiters
+        if not waiters:
+            return
+        frame = segment.sealer.group(len(waiters), self._records)
+        segment.used += GROUP_BYTES + len(frame)
+        self._records, self._waiters, self._bytes = [], [], 0
+        self._room = _room(segment)
+        self._give((segment, frame, waiters))
+
+    def _give(self, group: _Group) -> None:
+        self._at_work += 1
+        self._groups.put(group)
+
+    def _make_room(self, size: int) -> None:
+        """Begin a group, in another file if this one is full, that has room for a record of this size."""
+        self._hand_over()
+        if size > _room(self._segment) and self._segment.sealer.counter:
+            self._rotate()
+        self._room = max(size, _room(self._segment))
+
+    def _rotate(self) -> None:
         self._segment = self._next_segment(self._segment.n + 1, self._segment.sealer.chain, self._sizes[1])
-        return self._segment
+        self._room = 0
 
     def _grown_old(self) -> None:
         self._timer = self._loop.call_later(self._max_age_s, self._grown_old)
@@ -234,7 +267,10 @@ class JournalWriter:
             self._closed.set_result(None)
 
     def _acknowledge(self, waiters: list[Acknowledged]) -> None:
-        self.groups += 1
+        self._at_work -= 1
+        if not self._at_work:
+            self._hand_over()  # before anything else, so that the disk is at work while answers leave
+        self.groups += bool(waiters)
         self.records += len(waiters)
         for waiter in waiters:
             try:
@@ -246,8 +282,13 @@ class JournalWriter:
     def _fail(self, failure: BaseException, waiters: list[Acknowledged]) -> None:
         self._failure = failure
         self._state = "the journal failed: nothing can be recorded, so nothing is answered"
-        waiting = waiters + [entry[2] for entry in self._queue if entry is not None and entry[2] is not None]
-        self._queue.clear()
+        waiting = list(waiters)
+        with suppress(Empty):
+            while True:
+                group = self._groups.get_nowait()
+                waiting += group[2] if group is not None else []
+        waiting += self._waiters
+        self._records, self._waiters = [], []
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(self._refusal())
@@ -295,14 +336,14 @@ class JournalWriter:
             self._segment = segment = self._next_segment(n, chain, self._sizes[0])
             self._files.begin(segment)
             self._post(self._begun, recovery)
-            while (group := self._take()) is not None:
-                taken, frames, waiters = group
-                if taken is not segment:
-                    self._files.begin(taken)
-                    segment = taken
-                if frames:
-                    self._files.write(frames)
-                    self._post(self._acknowledge, waiters)
+            while (group := self._groups.get()) is not None:
+                begun, frame, waiters = group
+                if begun is not segment:
+                    self._files.begin(begun)
+                    segment = begun
+                if frame:
+                    self._files.write(frame)
+                self._post(self._acknowledge, waiters)
             self._files.finish()
             failure = None
         except (OSError, PilotageError) as error:
@@ -313,28 +354,6 @@ class JournalWriter:
                 self._post(self._fail, failure, waiters)
             self._files.close()
             self._post(self._ended)
-
-    def _take(self) -> tuple[Segment, list[bytes], list[Acknowledged]] | None:
-        """Whatever waits for one segment, up to a limit; waits itself when nothing does; None to end."""
-        queue = self._queue
-        while not queue:
-            self._idle = True
-            if not queue:
-                self._wake.acquire()
-            self._idle = False
-        first = queue[0]
-        if first is None:
-            return None
-        segment, size = first[0], 0
-        frames: list[bytes] = []
-        waiters: list[Acknowledged] = []
-        while queue and size < _GROUP_LIMIT_BYTES and (entry := queue[0]) is not None and entry[0] is segment:
-            queue.popleft()
-            if entry[2] is not None:
-                frames.append(entry[1])
-                waiters.append(entry[2])
-                size += len(entry[1])
-        return segment, frames, waiters
 
     def _next_segment(self, n: int, previous: bytes, capacity: int) -> Segment:
         key = os.urandom(32)
@@ -369,7 +388,7 @@ class JournalWriter:
             previous=last.name,
             clean=scan.clean,
             end=scan.offset,
-            frames=scan.frames,
+            frames=scan.records,
             torn=scan.torn,
             damage=damage,
         )
@@ -379,3 +398,8 @@ class JournalWriter:
         # A loop that was closed without closing the journal: nobody is left to tell.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *arguments)
+
+
+def _room(segment: Segment) -> int:
+    """The bytes of records that the next group of a file may have."""
+    return min(_GROUP_LIMIT_BYTES, segment.capacity - segment.used - GROUPING_BYTES)

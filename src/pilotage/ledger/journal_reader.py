@@ -38,9 +38,19 @@ from pilotage.ledger.frames import (
     parse_frame,
     parse_group,
     parse_header,
+    records_in,
 )
 
-__all__ = ["COPIED", "FrameScan", "JournalFile", "OpenedFrame", "journal_files", "node_files", "read_frames"]
+__all__ = [
+    "COPIED",
+    "FrameScan",
+    "JournalFile",
+    "OpenedFrame",
+    "journal_files",
+    "node_files",
+    "read_frames",
+    "read_groups",
+]
 
 COPIED = ".copied"
 """The file that marks a folder of copies of another machine's journal; there `<worker>-<n>.end` ends a file."""
@@ -98,10 +108,11 @@ class JournalFile:
 
 
 class OpenedFrame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A frame in clear. `secret` is salt and payload; `end` and `chain` are where and with what to resume after it."""
+    """A record in clear. `secret` is salt and payload; `offset` is that of its frame, `end` and `chain` are where and
+    with what to resume after that frame: all records of a group have the same.
+    """
 
     kind: FrameKind
-    counter: int
     plain: bytes
     secret: bytes
     offset: int
@@ -139,7 +150,18 @@ def read_frames(
     offset: int = 0,
     chain: bytes | None = None,
 ) -> Iterator[OpenedFrame]:
-    """The frames of a file from an offset on, opened; stops at its end, and at the torn or unfinished tail.
+    """The records of a file from an offset on, opened, as `read_groups` gives them."""
+    for group in read_groups(file, steward_private, offset, chain):
+        yield from group
+
+
+def read_groups(
+    file: JournalFile,
+    steward_private: X25519PrivateKey | Sequence[X25519PrivateKey],
+    offset: int = 0,
+    chain: bytes | None = None,
+) -> Iterator[list[OpenedFrame]]:
+    """The records of each frame of a file from an offset on; stops at its end, and at the torn or unfinished tail.
 
     Of several private keys the one is used that the file's header names.
 
@@ -148,32 +170,28 @@ def read_frames(
     for any damage before the end, for a wrong chain, and for a file that does not continue the one before it.
     """
     aead = AESGCM(_key(file, steward_private))
-    scan = FrameScan(file, offset, chain)
-    for at, before, frame in scan:
-        if offset == 0 and chain is None and scan.frames == 1:
+    unchecked = offset == 0 and chain is None
+    for at, before, frame in FrameScan(file, offset, chain):
+        if unchecked:
             _check_continues(file)
-        kind = _KINDS.get(frame.kind)
-        if kind is None:
-            raise _damaged(file, at, "a frame of an unknown kind", got=frame.kind, expected=sorted(_KINDS))
+            unchecked = False
         try:
-            secret = open_secret(aead, frame, before)
+            records = records_in(frame, open_secret(aead, frame, before))
         except IntegrityError as error:
             raise _damaged(file, at, error.what) from error
-        yield OpenedFrame(
-            kind=kind,
-            counter=frame.counter,
-            plain=frame.plain,
-            secret=secret,
-            offset=at,
-            end=at + frame.length,
-            chain=frame.chain,
-        )
+        if unknown := {number for number, _, _ in records} - _KINDS.keys():
+            raise _damaged(file, at, "a record of an unknown kind", got=sorted(unknown), expected=sorted(_KINDS))
+        end = at + frame.length
+        yield [
+            OpenedFrame(kind=_KINDS[number], plain=plain, secret=secret, offset=at, end=end, chain=frame.chain)
+            for number, plain, secret in records
+        ]
 
 
 class FrameScan:
     """Iterates over (offset, chain value before, frame), all checked but not decrypted.
 
-    After it, `offset` and `chain` are where the good frames end, `frames` how many were read, `clean` whether the
+    After it, `offset` and `chain` are where the good frames end, `records` how many they hold, `clean` whether the
     file was closed cleanly, `torn` the bytes of an unfinished write behind the end (known of a finished file only).
     """
 
@@ -186,7 +204,7 @@ class FrameScan:
         self.file = file
         self.offset = offset or start
         self.chain = chain if offset and chain is not None else first
-        self.frames = 0
+        self.records = 0
         self.clean = False
         self.torn = 0
 
@@ -200,7 +218,7 @@ class FrameScan:
                 if frame.chain_after(before) != frame.chain:
                     raise _damaged(self.file, at, "a frame does not continue the chain")
                 self.offset, self.chain = at + frame.length, frame.chain
-                self.frames += 1
+                self.records += frame.records
                 yield at, before, frame
         if self.file.finished:
             self._check_next()

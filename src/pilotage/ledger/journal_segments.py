@@ -84,13 +84,13 @@ class SegmentFiles:
         self._segment, self._durable, self._frames = segment, len(segment.header), 0
         self._ahead = _Ahead(self._disk, self._prepared, self._sizes[1])
 
-    def write(self, frames: list[bytes]) -> None:
-        """Write frames as one group; when this returns, they are on the disk."""
-        content = b"".join((group_mark(self._durable, self._frames), *frames))
+    def write(self, frame: bytes) -> None:
+        """Write the frame of a group; when this returns, it is on the disk."""
+        content = group_mark(self._durable, self._frames) + frame
         self._disk.write(self._descriptor, content, self._durable)
         self._disk.sync(self._descriptor)
         self._durable += len(content)
-        self._frames += len(frames)
+        self._frames += 1
 
     def finish(self) -> None:
         """Close the present file cleanly: end mark, no zeros behind it."""

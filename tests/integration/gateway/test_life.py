@@ -240,12 +240,15 @@ def test_the_sync_is_seen_before_the_send(stand, tmp_path):
     os.kill(int(str(worker.told()["pid"])), signal.SIGTERM)
     assert worker.process.wait(20) == 0
     lines = trace.read_text(errors="replace").splitlines()
+    before = 0
     for receipt in receipts:
-        id_, leaf = receipt.split()
+        _, leaf = receipt.split()
         sent = next(n for n, line in enumerate(lines) if leaf in line)
-        written = next(n for n, line in enumerate(lines) if "pwrite64" in line and id_ in line)
-        synced = [n for n in range(written, sent) if re.search(r"fdatasync.*= 0$", lines[n])]
-        assert synced, f"nothing was synced between {lines[written][:80]} and {lines[sent][:80]}"
+        written = [n for n in range(before, sent) if "pwrite64" in lines[n] and r"\377\377\377\377GRP\n" in lines[n]]
+        assert written, f"no group was written before {lines[sent][:80]}"
+        synced = [n for n in range(written[-1], sent) if re.search(r"fdatasync.*= 0$", lines[n])]
+        assert synced, f"nothing was synced between {lines[written[-1]][:80]} and {lines[sent][:80]}"
+        before = sent
 
 
 def test_two_workers_share_a_port_and_each_has_its_journal(stand):

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pilotage.errors import Conflict, InputError, Unavailable
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal import JournalWriter, Recovery
-from pilotage.ledger.journal_reader import FrameScan, OpenedFrame, journal_files, read_frames
+from pilotage.ledger.journal_reader import OpenedFrame, journal_files, read_frames
 from pilotage.ledger.record import Event, commitment, decode_leaf
 from pilotage.testing.disk_twin import DiskTwin, FailingDisk, Operation
 
@@ -49,7 +51,51 @@ def test_what_was_acknowledged_reads_back_in_order(tmp_path: Path) -> None:
     records = asyncio.run(scenario())
     frames = everything(tmp_path)
     assert [(frame.plain, frame.secret) for frame in frames] == records
-    assert [frame.counter for frame in frames] == list(range(100))
+
+
+def test_what_waits_for_a_sync_is_one_group_after_it(tmp_path: Path) -> None:
+    """However many records come while the disk is at work: one frame, one write, one sync for all of them."""
+    syncing, go_on = threading.Event(), threading.Event()
+
+    class Slow(DiskTwin):
+        def sync(self, descriptor: int) -> None:
+            super().sync(descriptor)
+            if syncing.is_set():
+                go_on.wait(10)
+
+    async def scenario() -> None:
+        journal = writer(tmp_path, disk=Slow(tmp_path))
+        (tmp_path / "node-a").mkdir()
+        await journal.open()
+        await write_some(journal, 1)
+        syncing.set()
+        first = asyncio.create_task(write_some(journal, 1))
+        await asyncio.sleep(0.05)
+        rest = asyncio.create_task(write_some(journal, 50))
+        await asyncio.sleep(0.05)
+        assert (journal.records, journal.waiting) == (1, 50)
+        syncing.clear()
+        go_on.set()
+        await asyncio.gather(first, rest)
+        assert (journal.records, journal.groups, journal.waiting) == (52, 3, 0)
+        await journal.close()
+
+    asyncio.run(scenario())
+    frames = everything(tmp_path)
+    assert [len(list(group)) for _, group in groupby(frames, lambda frame: frame.end)] == [1, 1, 50]
+
+
+def test_a_group_too_large_for_one_write_is_several(tmp_path: Path) -> None:
+    async def scenario() -> list[tuple[bytes, bytes]]:
+        journal = writer(tmp_path, first_bytes=1 << 25, segment_bytes=1 << 25)
+        await journal.open()
+        records = await write_some(journal, 9, 1 << 20)
+        assert journal.groups > 2
+        await journal.close()
+        return records
+
+    records = asyncio.run(scenario())
+    assert [(frame.plain, frame.secret) for frame in everything(tmp_path)] == records
 
 
 def test_files_rotate_at_their_size_and_chain_on(tmp_path: Path) -> None:
@@ -133,7 +179,7 @@ def test_records_are_unreadable_without_the_stewards_key(tmp_path: Path) -> None
     asyncio.run(scenario())
     (file,) = journal_files(tmp_path)
     content = file.path.read_bytes()
-    assert b"plain" in content
+    assert b"plain" not in content
     assert b"subject" not in content
     assert file.path.stat().st_mode & 0o777 == 0o600
 
@@ -375,6 +421,7 @@ def test_damage_in_the_file_before_is_reported_and_nothing_is_cut(tmp_path: Path
     recovery = asyncio.run(scenario())
     assert f"at byte {victim.offset}" in recovery.damage
     assert file.path.stat().st_size == size
-    event = decode_leaf(next(iter(FrameScan(journal_files(tmp_path / "damaged")[-1])))[2].plain)
+    newest = journal_files(tmp_path / "damaged")[-1]
+    event = decode_leaf(next(read_frames(newest, STEWARD, 0, bytes.fromhex(newest.header.previous))).plain)
     assert isinstance(event, Event)
     assert event.kind == "journal.damaged"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from msgspec import structs
 
 from pilotage.errors import IntegrityError
-from pilotage.ledger.frames import END_BYTES, FrameKind, end_mark
-from pilotage.ledger.journal import JournalWriter
+from pilotage.ledger.frames import END_BYTES, NEWEST, FrameKind, encode_header, end_mark, make_header
+from pilotage.ledger.journal import JournalWriter, Recovery
 from pilotage.ledger.journal_reader import FrameScan, JournalFile, OpenedFrame, journal_files, read_frames
 from pilotage.testing.disk_twin import DiskTwin
 
@@ -136,18 +137,19 @@ def test_a_write_torn_at_any_byte_loses_only_its_own_group(crashed: Path, tmp_pa
 
 def test_a_hole_in_the_last_group_ends_the_file(crashed: Path, tmp_path: Path) -> None:
     frames = frames_of(crashed)
-    file = changed(crashed, tmp_path, frames[4].offset, bytes(frames[4].end - frames[4].offset))
+    file = changed(crashed, tmp_path, frames[4].offset + 60, bytes(40))
     scan = FrameScan(file)
-    assert len(list(scan)) == 4
+    assert len(list(scan)) == 2
+    assert scan.records == 4
     assert scan.torn > 0
     assert not scan.clean
 
 
-def test_reading_resumes_at_any_frame(closed: Path) -> None:
+def test_reading_resumes_behind_any_group(closed: Path) -> None:
     file, frames = only(closed), frames_of(closed)
-    for index, frame in enumerate(frames):
+    for frame in frames:
         rest = list(read_frames(file, STEWARD, frame.end, frame.chain))
-        assert rest == frames[index + 1 :]
+        assert rest == [other for other in frames if other.offset >= frame.end]
     with pytest.raises(IntegrityError, match="does not continue the chain"):
         list(read_frames(file, STEWARD, frames[0].end, bytes(32)))
     with pytest.raises(IntegrityError, match="ends before"):
@@ -192,7 +194,7 @@ def test_files_that_do_not_continue_each_other_are_noticed(tmp_path: Path) -> No
     async def scenario(root: Path) -> None:
         journal = writer(root)
         await journal.open()
-        await groups(journal, 12, 3)
+        await groups(journal, 24, 3)
         await journal.close()
 
     asyncio.run(scenario(tmp_path / "a"))
@@ -235,6 +237,54 @@ def test_an_end_mark_moved_over_a_dropped_frame_is_noticed(closed: Path, tmp_pat
     assert end == len(content) - END_BYTES
     with pytest.raises(IntegrityError, match="the end mark does not continue the chain"):
         list(read_frames(file, STEWARD))
+
+
+VERSION_1 = Path(__file__).parents[2] / "data" / "journal-version-1"
+"""Written by the version before groups were one frame: two groups of a record of each kind, closed cleanly."""
+
+FORMER_STEWARD = X25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+def test_a_file_of_version_1_is_read_as_ever_and_continued(tmp_path: Path) -> None:
+    shutil.copytree(VERSION_1, tmp_path / "old")
+    before = [
+        (kind, b"%s %d" % (kind.name.encode(), group), bytes(32) + b"secret of %s %d" % (kind.name.encode(), group))
+        for group in range(2)
+        for kind in FrameKind
+    ]
+    (old,) = journal_files(tmp_path / "old")
+    frames = list(read_frames(old, FORMER_STEWARD))
+    assert [(frame.kind, frame.plain, frame.secret) for frame in frames] == before
+    assert list(read_frames(old, FORMER_STEWARD, frames[3].end, frames[3].chain)) == frames[4:]
+
+    async def scenario() -> None:
+        journal = JournalWriter(tmp_path / "old" / "n", worker=0, steward_key=PUBLIC)
+        assert await journal.open() == Recovery(previous="n/0-1", end=frames[-1].end, frames=10)
+        await journal.record(FrameKind.decision, b"after", bytes(40))
+        await journal.close()
+
+    asyncio.run(scenario())
+    old, new = journal_files(tmp_path / "old")
+    assert (old.header.version, new.header.version) == (1, 2)
+    assert [frame.plain for frame in read_frames(new, STEWARD, 0, frames[-1].chain)] == [b"after"]
+
+
+def test_any_changed_byte_of_a_file_of_version_1_is_named(tmp_path: Path) -> None:
+    (old,) = journal_files(VERSION_1)
+    content, end = old.path.read_bytes(), list(read_frames(old, FORMER_STEWARD))[-1].end
+    for at in range(0, end, 3):
+        file = changed(VERSION_1, tmp_path, at, bytes((content[at] ^ 1,)))
+        with pytest.raises(IntegrityError, match="journal n/0-1 is damaged at byte"):
+            deque(read_frames(file, FORMER_STEWARD), maxlen=0)
+
+
+def test_a_file_of_a_later_version_says_to_upgrade(tmp_path: Path) -> None:
+    header = make_header(bytes(32), PUBLIC, node="n", worker=0, n=1, created=0, previous=bytes(32))
+    (tmp_path / "n").mkdir()
+    later = encode_header(structs.replace(header, version=NEWEST + 1))
+    (tmp_path / "n" / "0-1.log").write_bytes(later)
+    with pytest.raises(IntegrityError, match="upgrade"):
+        list(read_frames(only(tmp_path), STEWARD))
 
 
 def test_frames_are_synced_before_they_are_handed_out(crashed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

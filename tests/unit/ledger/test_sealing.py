@@ -18,6 +18,7 @@ from pilotage.ledger import store
 from pilotage.ledger.erasure import erase
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.items import InterruptedPayload
+from pilotage.ledger.journal_reader import journal_files, read_frames
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.proofs import verify_proof
 from pilotage.ledger.queries import DecisionFilter
@@ -213,9 +214,9 @@ def test_a_file_that_does_not_continue_what_was_consumed_is_a_gap(world: World) 
     steward = world.steward()
     steward.seal()
     path = world.home.journal / "n1" / "0-1.log"
-    content = path.read_bytes()
     # The disk forgot a record that was consumed: the worker begins again behind it.
-    cut = content.index(frames[1][1]) - 40
+    cut = list(read_frames(journal_files(world.home.journal)[0], world.keyring.stewards))[1].offset
+    content = path.read_bytes()
     path.write_bytes(content[:cut] + bytes(len(content) - cut))
     world.write(frames[2:])
     report = steward.seal_all()
@@ -253,14 +254,31 @@ def test_a_record_this_version_cannot_read_is_left_in_its_file(world: World) -> 
     assert (world.home.journal / "n1" / "0-1.log").exists()
 
 
+def test_a_group_with_a_record_that_cannot_be_read_is_left_whole(world: World) -> None:
+    """There is no place to read on from within a group; nothing of it is sealed twice once it can be read."""
+    first, last = decision("ann"), decision("bob")
+    newer = first[0], first[1].replace(b'"answered"', b'"delegated"'), first[2]
+    world.write([before := decision("eve"), other := decision("cleo"), first, newer, last], group=2)
+    report = world.steward().seal_all()
+    assert [gap.file for gap in report.gaps] == ["n1/0-1"]
+    assert {leaf.id for leaf in world.leaves() if isinstance(leaf, Plain)} == {frame_id(before), frame_id(other)}
+
+
+def test_a_batch_ends_behind_a_group(world: World) -> None:
+    world.write(frames := [decision(str(n)) for n in range(9)], group=3)
+    steward = world.steward()
+    assert [steward.seal(limit=4).decisions for _ in range(3)] == [6, 3, 0]
+    world.check(frames)
+
+
 def test_a_changed_byte_stops_that_file_only_and_a_restored_file_is_read_on(world: World) -> None:
     frames = [decision(str(n)) for n in range(12)]
     world.write(frames[:10])
     world.write(frames[10:], worker=1)
     path = world.home.journal / "n1" / "0-1.log"
     good = path.read_bytes()
-    at = good.index(frame_id(frames[5]).encode())
-    path.write_bytes(good[:at] + b"X" + good[at + 1 :])
+    at = list(read_frames(journal_files(world.home.journal)[0], world.keyring.stewards))[5].offset + 100
+    path.write_bytes(good[:at] + bytes((good[at] ^ 1,)) + good[at + 1 :])
     steward = world.steward()
     report = steward.seal_all()
     assert [gap.file for gap in report.gaps] == ["n1/0-1"]
