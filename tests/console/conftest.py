@@ -56,6 +56,7 @@ class Console:
             "interrupted": f"/decisions/{self.interrupted}",
             "backtests": "/backtests",
             "a backtest": f"/backtests/{self.backtest}",
+            "a release": "/releases/example@1",
             "then": "/systems/example/at",
             "retention": "/retention",
             "erasure": "/erasure",

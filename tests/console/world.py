@@ -227,7 +227,7 @@ def make_console_world(folder: Path) -> ConsoleWorld:
     installation = open_installation(Settings(home=home), create=True)
     governed = GovernedHome(root=home.root, control=installation.control)
     governed.rollout = installation.rollout
-    release = governed.promoted(system=SYSTEM)
+    release = governed.promoted(system=SYSTEM, evaluated=True)
     steward = installation.steward("tests")
     assert steward.acquire()
     loaded = open_release(home.releases, release.digest)

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.intervals import Rate, wilson
-from pilotage.evaluation.metrics import INTERVAL
+from pilotage.evaluation.intervals import Rate, mean_interval, wilson
+from pilotage.evaluation.metrics import INTERVAL, calibration
 
-__all__ = ["DISPARITIES", "Disparity", "Fairness", "GroupRates", "fairness_of"]
+__all__ = ["DISPARITIES", "Disparity", "Fairness", "GroupRates", "calibration_by_group", "fairness_of"]
 
 Counts = NDArray[np.float64]
 """[groups, 4]: chosen and true, chosen and false, not chosen and true, not chosen and false."""
@@ -123,6 +123,28 @@ def fairness_of(
         if (disparity := _disparity(form, rates, kept.astype(float), drawn.astype(float), names[judged])) is not None
     }
     return Fairness(groups=told, disparities=found)
+
+
+def calibration_by_group(
+    groups: Sequence[str], labels: NDArray[np.bool_], scores: NDArray[np.float64], *, fewest: int = 0
+) -> list[dict[str, Any]]:
+    """By group: rows, mean score, rate, and how much larger the score is than what happened (`gap`, with its 95 %
+    interval by the normal approximation), with the group's expected calibration error.
+
+    A gap whose interval leaves out 0 means that the score promises one thing to this group and another to the rest.
+    """
+    names, which = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    found = []
+    for at, name in enumerate(names):
+        own, truth = scores[which == at], labels[which == at]
+        if len(own) < max(fewest, 1):
+            continue
+        apart = own - truth
+        gap, low, high = mean_interval(len(own), float(apart.sum()), float(np.square(apart).sum()))
+        mean, rate, error = float(own.mean()), float(truth.mean()), calibration(truth, own)[1]
+        entry = {"group": str(name), "rows": len(own), "mean_score": mean, "rate": rate, "gap": gap}
+        found.append(entry | {"gap_interval_95": [low, high], "expected_error": error})
+    return found
 
 
 def _group(name: str, counts: NDArray[np.int64], judged: bool) -> GroupRates:

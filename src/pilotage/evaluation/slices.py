@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pilotage.evaluation.explainer import Value
 from pilotage.evaluation.metrics import auc, brier, confusion
 
-__all__ = ["FEWEST", "QUANTILES", "evaluate_slices"]
+__all__ = ["FEWEST", "QUANTILES", "evaluate_slices", "slice_names"]
 
 FEWEST = 30
 """A slice with fewer rows is counted and not judged: its figures would be noise."""
@@ -46,6 +46,11 @@ def evaluate_slices(
             entry |= {key: flags[key] for key in ("flagged", "recall", "false_positive_rate", "precision")}
         entries.append(entry)
     return entries
+
+
+def slice_names(column: Sequence[Value]) -> list[str]:
+    """The name of each row's slice: its value, or the quarter that it is in for a column of many numbers."""
+    return [name for _, name in _cells(column)]
 
 
 def _cells(column: Sequence[Value]) -> list[tuple[float, str]]:

@@ -28,6 +28,7 @@ def model_card(
         _inputs(contract),
         _performance(evaluation),
         _slices(evaluation),
+        _fairness(serving, evaluation),
         reasons_of_card(explainer, evaluation["explanation"]),
         _limits(contract, evaluation),
     ]
@@ -163,6 +164,37 @@ def _slices(evaluation: dict[str, Any]) -> str:
     return (
         "## Slices\n\n" + fewest + "\n\n" + table(["column", "slice", "rows", "rate", "auc", "flagged", "recall"], rows)
     )
+
+
+def _fairness(serving: ServingSpec, evaluation: dict[str, Any]) -> str:
+    """The four-fifths ratio and equal opportunity of each protected column, and of two at once, with their limits."""
+    named = ("disparate_impact_ratio", "equal_opportunity_difference")
+    rows = [
+        [f"`{block['column']}`", *(_disparity(block, name) for name in named), _verdict(block["limits"])]
+        for block in evaluation["fairness"]
+        if block["disparities"]
+    ]
+    if not rows:
+        return "## Fairness\n\nNo protected column with two groups that are large enough to be compared."
+    text = (
+        f"Who is answered **{serving.favourable}**, between the groups of each protected column: the smallest share to "
+        "the largest, and the largest difference among people who turned out to deserve it; with 95 % intervals."
+    )
+    return f"## Fairness\n\n{text}\n\n" + table(["column", "ratio of shares", "equal opportunity", "limits"], rows)
+
+
+def _disparity(block: dict[str, Any], name: str) -> str:
+    own = block["disparities"].get(name)
+    if own is None:
+        return "not measured"
+    return f"{own['value']:.3f} ({own['low']:.3f} to {own['high']:.3f}; {own['lowest']} and {own['highest']})"
+
+
+def _verdict(limits: list[dict[str, Any]]) -> str:
+    if not limits:
+        return "none declared"
+    broken = [f"{each['name']} {each['value']:.3f} beyond {each['limit']:g}" for each in limits if not each["holds"]]
+    return "**broken**: " + ", ".join(broken) if broken else f"{len(limits)} hold"
 
 
 def _limits(contract: DataContract, evaluation: dict[str, Any]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.contracts.model import DataContract
 from pilotage.evaluation.baseline import constant_baseline, linear_feature_baseline, single_feature_baseline
+from pilotage.evaluation.fairness import Fairness, calibration_by_group, fairness_of
 from pilotage.evaluation.metrics import auc, auc_gain, brier, calibration, confusion, intervals, log_loss
-from pilotage.evaluation.slices import FEWEST, evaluate_slices
+from pilotage.evaluation.slices import FEWEST, evaluate_slices, slice_names
 from pilotage.releases.data import PilotRows
 from pilotage.releases.hard_rows import HardRow
 from pilotage.runtimes.model import ServingSpec
@@ -53,6 +56,7 @@ def evaluate(
         "baselines": _baselines(serving, fitted, fitted_labels, held_out, labels, scores, system.pilot.seed),
         "slices": _slices(system, contract, rows, labels, scores, serving.threshold),
         "slices_fewest_rows": FEWEST,
+        "fairness": _fairness(system, contract, rows, labels, scores, serving.threshold),
         "protected_features_used": sorted(used),
     }
 
@@ -100,6 +104,65 @@ def _against(feature: str, own: Floats, labels: NDArray[np.bool_], scores: Float
     }
 
 
+def _fairness(
+    system: AISystem,
+    contract: DataContract,
+    rows: PilotRows,
+    labels: NDArray[np.bool_],
+    scores: Floats,
+    threshold: float,
+) -> list[dict[str, Any]]:
+    """One block for each protected column, and for each pair of them: how often each group is answered favourably.
+
+    `truth` is that the favourable answer was right, so a true positive is a person who deserved it and got it.
+    """
+    groups = {
+        column.name: slice_names(values)
+        for column in contract.columns
+        if column.protected and (values := _held_out(column.name, contract, rows)) is not None
+    }
+    both = {f"{one} × {other}": _paired(groups[one], groups[other]) for one, other in combinations(groups, 2)}
+    blocks = []
+    for name, own in {**groups, **both}.items():
+        fair = fairness_of(own, ~labels, scores < threshold, fewest=FEWEST, seed=system.pilot.seed)
+        blocks.append(
+            {
+                "column": name,
+                "calibration": calibration_by_group(own, labels, scores, fewest=FEWEST),
+                "limits": _limits(system, fair) if name in groups else [],
+                **msgspec.to_builtins(fair),
+            }
+        )
+    return blocks
+
+
+def _limits(system: AISystem, fair: Fairness) -> list[dict[str, Any]]:
+    """Each declared limit on a protected column: what was found, whether it holds, and whether its interval agrees."""
+    found = []
+    for name, limit in msgspec.structs.asdict(system.fairness).items():
+        if limit is None or name not in fair.disparities:
+            continue
+        own, least = fair.disparities[name], name.endswith("ratio")
+        holds, *ends = [(each >= limit) if least else (each <= limit) for each in (own.value, own.low, own.high)]
+        found.append(
+            {"name": name, "limit": limit, "value": own.value, "holds": holds, "certain": {holds} == set(ends)}
+        )
+    return found
+
+
+def _paired(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    return [f"{a} × {b}" for a, b in zip(one, other, strict=True)]
+
+
+def _held_out(name: str, contract: DataContract, rows: PilotRows) -> list[Any] | None:
+    """A column of the held-out rows, or None when neither features nor slices hold it."""
+    names, chosen = [column.name for column in contract.features], np.flatnonzero(rows.held_out)
+    if name in names:
+        place = names.index(name)
+        return [rows.rows[at][place] for at in chosen]
+    return [rows.sliced[name][at] for at in chosen] if name in rows.sliced else None
+
+
 def _slices(
     system: AISystem,
     contract: DataContract,
@@ -109,19 +172,12 @@ def _slices(
     threshold: float,
 ) -> list[dict[str, Any]]:
     """The declared slice columns and every protected one."""
-    names = [column.name for column in contract.features]
     protected = [column.name for column in contract.features if column.protected]
-    chosen = np.flatnonzero(rows.held_out)
     entries: list[dict[str, Any]] = []
     for name in dict.fromkeys([*system.pilot.slices, *protected, *rows.sliced]):
-        if name in names:
-            place = names.index(name)
-            column = [rows.rows[at][place] for at in chosen]
-        elif name in rows.sliced:
-            column = [rows.sliced[name][at] for at in chosen]
-        else:
-            continue
-        entries += evaluate_slices(name, column, labels, scores, threshold)
+        column = _held_out(name, contract, rows)
+        if column is not None:
+            entries += evaluate_slices(name, column, labels, scores, threshold)
     return entries
 
 

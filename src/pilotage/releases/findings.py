@@ -38,6 +38,7 @@ def findings(
         ("evaluation.holdout", *_holdout(evaluation)),
         ("evaluation.baseline", *_baseline(evaluation)),
         ("evaluation.slices", *_slices(system, evaluation)),
+        ("evaluation.fairness", *_fairness(evaluation)),
         ("conversion.equal", True, _conversion(serving, evaluation)),
         ("environment.locked", True, _environment()),
         ("explanation.exact", *_explanation(explainer, evaluation)),
@@ -100,6 +101,16 @@ def _slices(system: AISystem, evaluation: dict[str, Any]) -> _Verdict:
     judged = {entry["column"] for entry in evaluation["slices"] if entry["judged"]}
     missing = sorted(set(system.pilot.slices) - judged)
     return not missing, {"slices": len(evaluation["slices"]), "columns": sorted(judged), "columns_missing": missing}
+
+
+def _fairness(evaluation: dict[str, Any]) -> _Verdict:
+    """Whether every declared limit holds for every protected column. A column without a limit is not judged, and so
+    does not pass."""
+    judged = {block["column"]: block["limits"] for block in evaluation["fairness"] if " × " not in block["column"]}
+    broken = [f"{name}: {each['name']}" for name, limits in judged.items() for each in limits if not each["holds"]]
+    unjudged = sorted(name for name, limits in judged.items() if not limits)
+    figures = {"columns": {name: limits for name, limits in judged.items() if limits}}
+    return not broken and not unjudged, figures | {"broken": broken, "without_limits": unjudged}
 
 
 def _conversion(serving: ServingSpec, evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ __all__ = [
     "AISystem",
     "Answer",
     "ExplanationRules",
+    "FairnessLimits",
     "Owners",
     "Pilot",
     "Reason",
@@ -118,6 +119,19 @@ class ExplanationRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     background: int = 0
 
 
+class FairnessLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far favourable answers may differ between groups of a protected column; what is left out is not judged.
+
+    Differences are at most, the ratio is at least, the number given; 0 to 1. The evaluation page says what each is.
+    """
+
+    demographic_parity_difference: float | None = None
+    disparate_impact_ratio: float | None = None
+    equal_opportunity_difference: float | None = None
+    equalized_odds_difference: float | None = None
+    predictive_parity_difference: float | None = None
+
+
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the record of decisions is kept. `regimes` are laws whose floors bind (`pilotage retention show`).
 
@@ -145,5 +159,6 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     explanation: ExplanationRules = ExplanationRules()
     contract: str = ""
     author: str = ""
+    fairness: FairnessLimits = FairnessLimits()
     retention: Retention = Retention()
     serving: ServingRules = ServingRules()

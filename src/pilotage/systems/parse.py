@@ -7,6 +7,8 @@ import typing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import msgspec
+
 from pilotage.errors import NotFound
 from pilotage.ledger.retention import retention_floors
 from pilotage.systems.model import AISystem
@@ -69,6 +71,11 @@ def _meaning(system: AISystem) -> list[Fault]:
     ):
         if not inside:
             faults.append(fault(path, "is out of range", got=_at(system, path), mend="a number between 0 and 1"))
+    faults += [
+        fault(f"fairness.{name}", "is out of range", got=limit, mend="a number between 0 and 1")
+        for name, limit in msgspec.structs.asdict(system.fairness).items()
+        if limit is not None and not 0 <= limit <= 1
+    ]
     known = retention_floors()
     faults += [
         fault(f"retention.regimes[{i}]", f"{name} is no known regime", got=name, mend=f"one of: {', '.join(known)}")

@@ -24,6 +24,8 @@ from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
+from pilotage.releases.data import PilotRows
+from pilotage.releases.evaluating import evaluate, messy_block
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.linear_graph import linear_graph
 from pilotage.releases.load import LoadedRelease, open_release
@@ -101,13 +103,14 @@ def make_release(
     answers: ServingRules | None = None,
     rules: bytes = b"",
     remote: Remote | None = None,
+    evaluated: bool = False,
 ) -> LoadedRelease:
     """Make a release folder under the home and open it. `shift` moves the log-odds, so that releases differ.
 
     With `sampling` its reasons are sampled, as if nobody could follow the model, and its reference rows are encrypted
     under the home's keyring; else they lie there as in releases that were built before rows were encrypted.
     `answers` is its `serving:` section, `rules` its rules file. With `remote` that model answers,
-    and it has no artefact.
+    and it has no artefact. With `evaluated` it holds a whole evaluation, of outcomes drawn by its own scores.
 
     Nothing is registered in a database: see `releases.store.register`.
     """
@@ -132,7 +135,9 @@ def make_release(
         **({} if remote else {"model.onnx": linear_graph(form, names, serving.texts)}),
         "contract.odcs.yaml": to_odcs(contract).encode(),
         "profile.json": build_profile(contract.kinds, sample, scores).encode(),
-        "evaluation.json": canonical_json({"made_for_tests": True}),
+        "evaluation.json": canonical_json(
+            _evaluation(declared, contract, serving, sample, scores) if evaluated else {"made_for_tests": True}
+        ),
         "explainer.json": canonical_json(msgspec.to_builtins(explainer)),
         "background.json": canonical_json(background),
         "serving.json": policy,
@@ -152,6 +157,23 @@ def make_release(
     key = rows_key(Keyring.create_or_open(home.keyring)) if sampling else None
     name, _ = write_folder(home.releases, manifest, files, key)
     return open_release(home.releases, name)
+
+
+def _evaluation(
+    declared: AISystem,
+    contract: DataContract,
+    serving: ServingSpec,
+    sample: list[tuple[Value, ...]],
+    scores: list[float],
+) -> dict[str, Any]:
+    """Half the rows held out, and what happened drawn by the score."""
+    generator = np.random.default_rng(11)
+    held_out = np.arange(len(sample)) % 2 == 0
+    rows = PilotRows(
+        rows=sample, labels=generator.random(len(sample)) < scores, held_out=held_out, sliced={}, refused={}
+    )
+    found = evaluate(declared, contract, serving, rows, np.array(scores)[held_out])
+    return found | {"messy": messy_block([], np.array([]), np.array([]), serving.threshold)}
 
 
 def _serving(contract: DataContract, threshold: float) -> ServingSpec:

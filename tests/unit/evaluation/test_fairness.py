@@ -7,6 +7,7 @@ import gzip
 import warnings
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from fairlearn import metrics as oracle
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score
 
-from pilotage.evaluation.fairness import fairness_of
+from pilotage.evaluation.fairness import DISPARITIES, calibration_by_group, fairness_of
+from pilotage.systems.model import FairnessLimits
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "tabular"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the public data sets are not beside this checkout")
@@ -101,6 +103,23 @@ def test_a_small_group_is_told_and_not_judged() -> None:
     parity = found.disparities["demographic_parity_difference"]
     assert (parity.value, parity.lowest, parity.highest) == (1.0, "b", "a")
     assert found.disparities["disparate_impact_ratio"].value == 0.0
+
+
+def test_limits_can_be_declared_on_what_is_measured() -> None:
+    assert {field.name for field in msgspec.structs.fields(FairnessLimits)} == set(DISPARITIES) - {
+        "base_rate_difference"
+    }
+
+
+def test_a_score_that_promises_too_much_to_one_group_is_seen() -> None:
+    generator = np.random.default_rng(2)
+    groups = ["a"] * 2_000 + ["b"] * 2_000
+    scores = generator.uniform(0.1, 0.6, 4_000)
+    labels = generator.random(4_000) < np.where(np.arange(4_000) < 2_000, scores, scores - 0.1)
+    one, other = calibration_by_group(groups, labels, scores)
+    assert one["gap_interval_95"][0] < 0 < one["gap_interval_95"][1]
+    assert other["gap"] == pytest.approx(0.1, abs=0.03)
+    assert other["gap_interval_95"][0] > 0
 
 
 @pytest.mark.slow

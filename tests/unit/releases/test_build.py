@@ -81,7 +81,7 @@ def _pilot(folder: Path, model: Any, table: pd.DataFrame, **changed: Any) -> Pat
         ],
     }
     for name, value in changed.items():
-        declared[name] = {**declared[name], **value} if isinstance(value, dict) else value
+        declared[name] = {**declared.get(name, {}), **value} if isinstance(value, dict) else value
     path = folder / "pilotage.yaml"
     path.write_text(yaml.safe_dump(declared))
     return path
@@ -318,6 +318,38 @@ def test_what_is_protected_or_prohibited_is_refused_as_an_input(tmp_path: Path, 
         assert facts["used"] == ["income", "late"]
         assert {entry["column"] for entry in json.loads(loaded.file("evaluation.json"))["slices"]} == {"late", "age"}
         assert "background.json" not in loaded.manifest.files
+
+
+def test_limits_of_fairness_are_judged_for_every_protected_column(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table(900)
+    table["group"] = np.where(table["late"] > 4, "x", "y")
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
+    declared = {"protected": ["age", "group"], "ignore": ["group"]}
+    release = _build(
+        _pilot(tmp_path / "pilot", model, table, pilot=declared, fairness={"disparate_impact_ratio": 0.8}), home, engine
+    )
+    loaded = open_release(home.releases, release.digest)
+    blocks = {each["column"]: each for each in json.loads(loaded.file("evaluation.json"))["fairness"]}
+    assert set(blocks) == {"age", "group", "age × group"}
+    ratio = blocks["group"]["disparities"]["disparate_impact_ratio"]
+    assert (ratio["lowest"], ratio["highest"]) == ("x", "y")
+    assert ratio["value"] < 0.7
+    with reading(engine) as connection:
+        found = latest(connection, release.digest, "evaluation.fairness")
+    assert found is not None and not found.passed
+    assert "group: disparate_impact_ratio" in found.figures["broken"]
+    assert found.figures["without_limits"] == []
+    assert "**broken**: disparate_impact_ratio" in loaded.file("card.md").decode()
+
+
+def test_a_protected_column_without_a_limit_does_not_pass(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table(400)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
+    release = _build(_pilot(tmp_path / "pilot", model, table), home, engine)
+    with reading(engine) as connection:
+        found = latest(connection, release.digest, "evaluation.fairness")
+    assert found is not None and not found.passed
+    assert found.figures["without_limits"] == ["age"]
 
 
 def test_without_a_code_map_one_is_made_and_the_gate_says_that_nobody_wrote_it(

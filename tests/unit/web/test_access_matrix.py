@@ -45,6 +45,8 @@ PAGES = {
     ("GET", "/decisions/{id}/record"): "decision.read",
     ("POST", "/decisions/{id}/replay"): "decision.read",
     ("POST", "/decisions/{id}/explain"): "decision.read_payload",
+    ("GET", "/releases/{ref}"): "evidence.read",
+    ("GET", "/releases/{ref}/{file}"): "evidence.read",
     ("GET", "/backtests"): "evidence.read",
     ("GET", "/backtests/{id}"): "evidence.read",
     ("GET", "/nodes"): "system.read",

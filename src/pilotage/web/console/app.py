@@ -22,6 +22,7 @@ from pilotage.web.console import (
     decision_pages,
     node_pages,
     past_pages,
+    release_pages,
     retention_pages,
     sign_in,
     system_pages,
@@ -56,6 +57,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         *backtest_pages.routes(view),
         *node_pages.routes(view),
         *past_pages.routes(view),
+        *release_pages.routes(view),
         *retention_pages.routes(view),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]

@@ -1,0 +1,74 @@
+"""A release's page: what it is, the evidence about it, how good it is and for whom; and its card as a file."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from pilotage.evidence.model import state
+from pilotage.evidence.store import for_subject
+from pilotage.kernel.clock import now_us
+from pilotage.releases.load import LoadedRelease, open_release
+from pilotage.releases.model import Release
+from pilotage.releases.store import find_release
+from pilotage.storage.database import reading
+from pilotage.web.console.release_charts import calibration_plot, group_bars
+from pilotage.web.console.render import Pages, download
+
+__all__ = ["routes"]
+
+_FILES = {"card.md": "card.md", "evaluation.json": "evaluation.json", "contract.odcs.yaml": "contract.odcs.yaml"}
+
+
+def routes(view: Pages) -> list[BaseRoute]:
+    """The routes of the page and its files; each runs in a thread, because SQL is synchronous."""
+    pages = _ReleasePages(view)
+    return [Route("/releases/{ref}", pages.one), Route("/releases/{ref}/{file}", pages.file)]
+
+
+class _ReleasePages:
+    def __init__(self, view: Pages) -> None:
+        self.view = view
+        self.installation = view.installation
+
+    def _find(self, request: Request) -> tuple[Release, LoadedRelease]:
+        with reading(self.installation.control) as connection:
+            release = find_release(connection, request.path_params["ref"])
+        return release, open_release(self.installation.releases, release.digest)
+
+    def one(self, request: Request) -> Response:
+        person = self.view.person(request, "evidence.read")
+        release, loaded = self._find(request)
+        with reading(self.installation.control) as connection:
+            evidence = for_subject(connection, release.digest)
+        found, now = json.loads(loaded.file("evaluation.json")), now_us()
+        found = found if "metrics" in found else None
+        fairness = found.get("fairness", []) if found else []
+        return self.view.render(
+            "release.html",
+            section="systems",
+            person=person,
+            release=release,
+            serving=loaded.serving,
+            evidence=[(each, state(each, now)) for each in evidence],
+            found=found,
+            calibration=calibration_plot(found["calibration"]["bins"]) if found else None,
+            fairness=[(each, group_bars(each["groups"], "selection_rate")) for each in fairness if _alone(each)],
+            together=[each for each in fairness if not _alone(each)],
+            files=_FILES,
+        )
+
+    def file(self, request: Request) -> Response:
+        self.view.person(request, "evidence.read")
+        release, loaded = self._find(request)
+        name = request.path_params["file"]
+        # Any other name is told by the release itself, which holds files that are not for everybody.
+        content = loaded.file(name if name in _FILES else "")
+        return download(content, f"{release.folder[:12]}-{name}")
+
+
+def _alone(block: dict[str, str]) -> bool:
+    return " × " not in block["column"]

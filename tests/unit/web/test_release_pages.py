@@ -1,0 +1,31 @@
+"""The page of a release: its evidence, its figures, and files that are for everybody who may read evidence."""
+
+from __future__ import annotations
+
+import json
+
+from tests.console.client import TestClient
+from tests.console.world import ConsoleWorld
+
+
+def test_the_page_shows_evidence_figures_and_groups(world: ConsoleWorld, auditor: TestClient) -> None:
+    page = auditor.get("/releases/example@1")
+    assert page.status_code == 200
+    found = json.loads(world.loaded.file("evaluation.json"))
+    assert f"{found['metrics']['auc']:.4f}" in page.text
+    assert "contract.valid" in page.text
+    block = next(each for each in found["fairness"] if each["column"] == "age")
+    for group in block["groups"]:
+        assert group["group"] in page.text
+    assert f"{block['disparities']['disparate_impact_ratio']['value']:.3f}" in page.text
+    assert auditor.get("/systems/example").text.count("/releases/") >= 1
+
+
+def test_its_card_and_figures_are_downloaded_and_nothing_else(world: ConsoleWorld, auditor: TestClient) -> None:
+    address = f"/releases/{world.loaded.folder.name}"
+    got = auditor.get(f"{address}/evaluation.json")
+    assert got.content == world.loaded.file("evaluation.json")
+    assert "attachment" in got.headers["content-disposition"]
+    for name in ("background.json", "model.onnx", "serving.json", "none"):
+        assert auditor.get(f"{address}/{name}").status_code == 404
+    assert auditor.get("/releases/example@99").status_code == 404
