@@ -70,7 +70,7 @@ def _runtime(home: Path) -> tuple[Runtime, ServingSpec]:
 class Waiting:
     """An answer that leaves when its body is synced, on the connection itself, as the gateway's usual answers do."""
 
-    body, more_body, response_started, disconnected = b"", False, False, False
+    body, more_body, response_started, disconnected, ready = b"", False, False, False, b""
 
     def __init__(self, connection: Any, content: bytes, keep_alive: bool) -> None:
         self.connection, self.content, self.keep_alive = connection, content, keep_alive

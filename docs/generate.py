@@ -70,6 +70,12 @@ MEANINGS = {
         "How many MiB the body of a request to decide may have, at most 31. Beyond 1 MiB a request must say its "
         "length, and a worker holds four such bodies at once: with 31 that is about 0.7 GiB of memory for each worker.",
     ),
+    "queue_delay_ms": (
+        "",
+        str(Settings.queue_delay_ms),
+        "How many ms a worker's processor may work on what came at once before it turns further requests away with 503 "
+        "`overloaded`; 0 for any time. See [overload](../how-to/operate-the-gateway.md#it-is-asked-for-too-much).",
+    ),
     "tls_cert": (
         "",
         "none: plain HTTP",

@@ -46,7 +46,7 @@ def gateway(context: click.Context, worker: int, fd: int | None, host: str | Non
             worker=worker,
             sockets=[listener(fd, settings.host, settings.gateway_port)],
             database_url=settings.database_url,
-            limits=Limits(body_bytes=settings.max_body_mib << 20),
+            limits=Limits(body_bytes=settings.max_body_mib << 20, queue_delay_s=settings.queue_delay_ms / 1_000),
             tls=Tls(settings.tls) if settings.tls is not None else None,
             peers=Peers(settings.trusted_proxies),
             idempotency=Idempotency(

@@ -35,6 +35,7 @@ from pilotage.gateway.openapi import openapi
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.record import Asked, Chance, Journal, event_frame
 from pilotage.gateway.reply import Denied, Reply, error_reply, internal_error, json_reply
+from pilotage.gateway.shedding import Shedding
 from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.gateway.tell import tell
 from pilotage.gateway.tracing import Tracing
@@ -93,6 +94,7 @@ class Gateway:
         self.limits = limits or Limits()
         self.metering: Metering | None = None
         self.metrics = Metrics(f"{node}/{worker}", self._gauges, self._upstreams)
+        self.shedding = Shedding(self.limits.queue_delay_s, lambda: self.limits.in_flight - self.in_flight)
         self._sample = 0
         self._rates = Rates(self.limits)
         self._large = LargeBodies(self.limits)
@@ -177,6 +179,11 @@ class Gateway:
         self.in_flight += 1
         turn.take(direct)
         return direct
+
+    def count_shed(self, origin: str, number: int) -> None:
+        """Requests of an address were shed by their connection: count them as what they are, denials."""
+        self.denials.count(origin, "overloaded", self._clock(), number)
+        self.metrics.turned_away("overloaded", 503, number)
 
     def _ended(self, direct: Direct, outcome: str, status: int, error: BaseException | None) -> bool:
         """A direct answer leaves; whether its connection must end with it."""

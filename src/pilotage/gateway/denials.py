@@ -41,14 +41,14 @@ class Denials:
         self._counts: dict[tuple[str, str], int] = {}
         self._past: list[Denial] = []
 
-    def count(self, origin: str, code: str, at: int) -> None:
-        """Count one denial of a key id or an address at a moment (Unix microseconds)."""
-        self.total[code] = self.total.get(code, 0) + 1
+    def count(self, origin: str, code: str, at: int, number: int = 1) -> None:
+        """Count denials of a key id or an address at a moment (Unix microseconds)."""
+        self.total[code] = self.total.get(code, 0) + number
         self._turn(at - at % _MINUTE_US)
         pair = (origin, code)
         if pair not in self._counts and len(self._counts) >= self._most:
             pair = (_OTHERS, code)
-        self._counts[pair] = self._counts.get(pair, 0) + 1
+        self._counts[pair] = self._counts.get(pair, 0) + number
 
     def due(self, at: int, *, everything: bool = False) -> Iterator[Denial]:
         """Take what belongs to minutes that are over; also the running minute when `everything`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pilotage.contracts.compile import CheckedRow
@@ -30,6 +30,7 @@ class DirectConnection(Protocol):
     """What a direct answer uses of its connection."""
 
     transport: asyncio.Transport
+    line: Sequence[object]
 
     def on_response_complete(self) -> None:
         """The answer has left."""
@@ -43,7 +44,7 @@ class Direct(Pending):
     draining, so that the connection ends with this answer.
     """
 
-    __slots__ = ("_connection", "_ended", "disconnected", "keep_alive", "response_complete", "started_ns")
+    __slots__ = ("_connection", "_ended", "disconnected", "keep_alive", "ready", "response_complete", "started_ns")
 
     body = b""
     more_body = response_started = False
@@ -63,6 +64,7 @@ class Direct(Pending):
         self.settled, self.leaf = UNSETTLED, ""
         self._connection, self.keep_alive, self._ended = connection, keep_alive, ended
         self.disconnected = self.response_complete = False
+        self.ready = b""
 
     # As the journal sees it
 
@@ -73,7 +75,7 @@ class Direct(Pending):
 
     def done(self) -> bool:
         """Whether it was answered."""
-        return self.response_complete
+        return self.response_complete or bool(self.ready)
 
     def set_result(self, _: None) -> None:
         """The record is on the disk: answer."""
@@ -107,13 +109,23 @@ class Direct(Pending):
         """Nobody waits: the record is made, whether or not its client is still there."""
 
     def _leave(self, head: bytes, content: bytes, closing: bool) -> None:
-        self.response_complete = True
+        connection = self._connection
         if self.disconnected:
+            self.response_complete = True
             return
-        transport = self._connection.transport
+        line = connection.line
+        if line:
+            # The last in line ends a connection that must end, so that none before it is lost.
+            closing = closing and line[-1] is self
+            if line[0] is not self:
+                self.keep_alive = self.keep_alive and not closing
+                self.ready = b"%b%b\r\n%b" % (head, b"" if self.keep_alive else b"connection: close\r\n", content)
+                return
+        self.response_complete = True
+        transport = connection.transport
         if closing or not self.keep_alive:
             transport.write(b"%bconnection: close\r\n\r\n%b" % (head, content))
             transport.close()
         else:
             transport.write(b"%b\r\n%b" % (head, content))
-        self._connection.on_response_complete()
+        connection.on_response_complete()

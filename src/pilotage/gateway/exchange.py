@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-__all__ = ["Connection", "Exchange", "answer_bytes", "error_answer"]
+__all__ = ["Connection", "Exchange", "Shed", "answer_bytes", "error_answer", "shed_answer"]
 
 _log = logging.getLogger(__name__)
 _CLOSE = (b"connection", b"close")
@@ -36,6 +36,48 @@ def error_answer(status: bytes, *, code: bytes, message: bytes, mend: bytes) -> 
     body = b'{"error":{"code":"%s","message":"%s","mend":"%s"}}' % (code, message, mend)
     head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     return head % (status, len(body)) + body
+
+
+_SHED_HEAD = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nretry-after: 1\r\n%b\r\n"
+)
+_SHED_WHY = b"more requests came than this worker can answer in time"
+_SHED_MEND = b"try again in a second"
+_SHED = b'{"error":{"code":"overloaded","message":"%b","mend":"%b"}}' % (_SHED_WHY, _SHED_MEND)
+_SHED_V2 = b'{"error":"%b","code":"overloaded","mend":"%b"}' % (_SHED_WHY, _SHED_MEND)
+_SHED_ANSWERS = {
+    (form, method, stays): _SHED_HEAD % (len(body), b"" if stays else b"connection: close\r\n")
+    + (body if method else b"")
+    for form, body in ((b"", _SHED), (b"/v2", _SHED_V2))
+    for method in (True, False)
+    for stays in (True, False)
+}
+
+
+def shed_answer(url: bytes, method: bytes, stays: bool) -> bytes:
+    """The ready-made answer to a request that is shed, in the form of the protocol spoken at an address."""
+    return _SHED_ANSWERS[b"/v2" if url[:4] == b"/v2/" else b"", method != b"HEAD", stays]
+
+
+class Shed:
+    """A request that is shed: its answer is ready before anything was read but its head."""
+
+    __slots__ = ("disconnected", "keep_alive", "more_body", "ready", "response_complete")
+
+    response_started = False
+
+    def __init__(self, ready: bytes, keep_alive: bool) -> None:
+        self.ready, self.keep_alive = ready, keep_alive
+        self.more_body = self.disconnected = self.response_complete = False
+
+    @property
+    def message_event(self) -> Shed:
+        """What is told that the rest of the body came, or the connection was lost."""
+        return self
+
+    def set(self) -> None:
+        """Nobody waits."""
 
 
 def answer_bytes(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[bytes, bytes]:

@@ -21,13 +21,15 @@ _DIGITS = 18
 class Limits:
     """A worker's own limits; rows come from the plan. Rates are rows a second for each key.
 
-    `in_flight` requests are worked on at once; more are told to come back. A request to decide may have `body_bytes`
+    `in_flight` requests are worked on at once; more are told to come back. So is what the processor would let wait for
+    long: it works for `queue_delay_s` on what came at once, 0 for any time. A request to decide may have `body_bytes`
     where that is more than the plan's; of bodies beyond the plan's size `large_bodies` are held at once.
     """
 
     rate: float = 100_000.0
     burst: float = 200_000.0
-    in_flight: int = 2_000
+    in_flight: int = 4_000
+    queue_delay_s: float = 0.015
     body_bytes: int = 0
     large_bodies: int = 4
 

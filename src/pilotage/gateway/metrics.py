@@ -66,6 +66,11 @@ class Metrics:
         buckets[bisect_left(BUCKETS, seconds)] += 1
         self._sums[system] += seconds
 
+    def turned_away(self, outcome: str, status: int, number: int) -> None:
+        """Count requests that were answered before it was known what they ask."""
+        key = ("", outcome, status)
+        self.requests[key] = self.requests.get(key, 0) + number
+
     def phases(self, *seconds: float) -> None:
         """Count how long each phase of one request took, in the order of `PHASES`."""
         for phase, spent in zip(PHASES, seconds, strict=True):

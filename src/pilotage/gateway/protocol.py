@@ -7,6 +7,7 @@ that has not arrived whole in one read, so the usual request pays nothing.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -14,7 +15,8 @@ from httptools import parse_url
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from pilotage.gateway.exchange import Exchange, error_answer
+from pilotage.gateway.addresses import ADDRESSES
+from pilotage.gateway.exchange import Exchange, Shed, error_answer, shed_answer
 
 __all__ = ["BoundedHttp"]
 
@@ -23,6 +25,14 @@ _SMALL_DIGITS = len("99999")
 """A body whose declared length has more digits is not waited for: its size is judged before its first byte is read."""
 
 _FAREWELL_S = 0.5
+
+_MOST_IN_LINE = 64
+"""So many requests of one connection may be unanswered before it is not read further."""
+
+_NEVER_SHED = frozenset(address.template.encode() for address in ADDRESSES if address.access == "open")
+
+_LEFT = Shed(b"", True)
+_LEFT.response_complete = True
 
 _TOO_LARGE = error_answer(
     b"431 Request Header Fields Too Large",
@@ -60,16 +70,26 @@ class BoundedHttp(HttpToolsProtocol):
     _waiting = False
     _body = b""
     _direct: Any = None
+    _shedding: Any = None
+    _shed = 0
+    _dropping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that never asks is idle from here on."""
         super().connection_made(transport)
         self._direct = getattr(self.app, "answer_directly", None)
+        self._shedding = getattr(self.app, "shedding", None)
+        self.line: deque[Any] = deque()
         self._rest()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; afterwards look at a request that is not whole yet."""
+        shedding = self._shedding
+        if shedding is not None and (now := self.loop.time()) != shedding.at:
+            shedding.begin(now)
         super().data_received(data)
+        if self._shed:
+            self._count_shed()
         if self._arriving:
             self._not_whole(len(data))
 
@@ -78,32 +98,70 @@ class BoundedHttp(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._arriving = self._in_head = True
         self._head = self._spilled = 0
+        self._dropping = False
 
     def on_headers_complete(self) -> None:
-        """The head has ended: wait for a small body, or begin to answer at once."""
+        """The head has ended: shed the request, wait for a small body, or begin to answer at once."""
         self._in_head = False
-        before = self.cycle
-        self._waiting = (
-            not self.expect_100_continue
-            and (before is None or before.response_complete)
-            and not any(name == b"content-length" and len(value) > _SMALL_DIGITS for name, value in self.headers)
+        if self._shedding is not None:
+            self._shedding.left -= 1
+            if self._shedding.left < 0 and self.url.partition(b"?")[0] not in _NEVER_SHED:
+                self._shed_this()
+                return
+        self._waiting = not self.expect_100_continue and not any(
+            name == b"content-length" and len(value) > _SMALL_DIGITS for name, value in self.headers
         )
         if not self._waiting:
             self._begin()
+
+    def _shed_this(self) -> None:
+        """Answer 503 in its place; its body, if any, is read and dropped. Who waits to be told to go on is let go."""
+        self._shed += 1
+        self._dropping = True
+        stays = not self.expect_100_continue and self._stays(self.parser.get_http_version())
+        ready = shed_answer(self.url, self.parser.get_method(), stays)
+        if not self._idle:
+            self._line_up(answer := Shed(ready, stays))
+            self.cycle = cast(RequestResponseCycle, answer)
+        elif not self.transport.is_closing():
+            self.cycle = cast(RequestResponseCycle, _LEFT)
+            self.transport.write(ready)
+            if not stays:
+                self.transport.close()
+
+    def _count_shed(self) -> None:
+        """Tell the application how many were shed of what arrived now; read no further while nobody reads answers."""
+        shed, self._shed = self._shed, 0
+        self.app.count_shed(self.client[0] if self.client else "unknown", shed)
+        if self.flow.write_paused:
+            self.flow.pause_reading()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether the next answer is not behind another."""
+        before = self.cycle
+        return before is None or before.response_complete
+
+    def _line_up(self, answer: Any) -> None:
+        """Let an answer wait for its turn: answers leave in the order of their requests."""
+        if not self.line:
+            self.line.append(self.cycle)
+        self.line.append(answer)
+        if len(self.line) > _MOST_IN_LINE:
+            self.flow.pause_reading()
 
     def _begin(self) -> None:
         """Answer through ASGI, at once or after the requests before this one on the connection."""
         self._waiting = False
         version = self.parser.get_http_version()
-        before = self.cycle
         answer = Exchange(self, self._scope(version), self._stays(version), self.expect_100_continue)
         answer.body, self._body = self._body, b""
-        self.cycle = cast(RequestResponseCycle, answer)
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+        if self._idle:
+            self._start_asgi_task(cast(RequestResponseCycle, answer), self.app)
         else:
+            self._line_up(answer)
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+        self.cycle = cast(RequestResponseCycle, answer)
 
     def _stays(self, version: str) -> bool:
         return version != "1.0" and bool(self.parser.should_keep_alive())
@@ -135,7 +193,7 @@ class BoundedHttp(HttpToolsProtocol):
                 self._begin()
             return
         answer = self.cycle
-        if answer.response_complete:
+        if self._dropping or answer.response_complete:
             self._spilled += len(body)
             if self._spilled > self.spill_bytes:
                 self.transport.close()
@@ -164,6 +222,8 @@ class BoundedHttp(HttpToolsProtocol):
         answer = self._direct(self, self.url, self.headers, self._body, stays)
         if answer is None:
             return False
+        if not self._idle:
+            self._line_up(answer)
         self.cycle, self._waiting, self._body = answer, False, b""
         return True
 
@@ -175,11 +235,33 @@ class BoundedHttp(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if not self.flow.write_paused:
+            self.flow.resume_reading()
+        if not self.line or self._next_in_line():
+            self._rest()
+
+    def _next_in_line(self) -> bool:
+        """The first in line has left: let those follow that are ready, or begin the next. Whether none is left."""
+        self.line.popleft()
+        while self.line:
+            answer = self.line[0]
+            if isinstance(answer, Exchange):
+                self._start_asgi_task(cast(RequestResponseCycle, answer), self.app)
+                return False
+            if not answer.ready:
+                return False
+            self.line.popleft()
+            answer.response_complete = True
+            self.transport.write(answer.ready)
+            if not answer.keep_alive:
+                self.transport.close()
+                return False
+        return True
+
+    def resume_writing(self) -> None:
+        """The client reads its answers again: read its requests again."""
+        super().resume_writing()
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-            return
-        self._rest()
 
     def shutdown(self) -> None:
         """The server is stopping: what has arrived, or is arriving, is still answered; then the connection ends."""
@@ -211,6 +293,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
+        for answer in self.line:
+            answer.disconnected = True
         super().connection_lost(exc)
 
     def _not_whole(self, size: int) -> None:
@@ -235,7 +319,7 @@ class BoundedHttp(HttpToolsProtocol):
             return True
         if self._in_head or self._waiting:
             return bool(self.cycle.response_complete)
-        return not self.cycle.response_started and not self.pipeline
+        return not self.cycle.response_started and not self.line
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

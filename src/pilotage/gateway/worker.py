@@ -50,6 +50,7 @@ _TLS_S = 1.0
 _FAREWELL_S = 0.5
 _LAST_ANSWERS_S = 0.2
 _FIRST_PLAN_S = 10.0
+_ACCEPTS_A_TURN = 16
 _log = logging.getLogger(__name__)
 
 
@@ -162,7 +163,9 @@ class _Worker:
         for wait in waits:
             wait.cancel()
         if not self._stop.is_set():
-            await server.serve(sockets=sockets)
+            # libuv accepts one connection a turn for each listening descriptor: too few when turns are long.
+            again = [each.dup() for each in sockets for _ in range(_ACCEPTS_A_TURN - 1)]
+            await server.serve(sockets=[*sockets, *again])
 
     async def _follow(self) -> None:
         await watch(PlanSource(self._home, self._engine), self._adopt, current=self._current.set)

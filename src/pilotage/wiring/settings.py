@@ -27,7 +27,8 @@ class Settings:
     address to listen on. `gateway_port`, `console_port`: 0 picks a free one. `workers`: gateway processes. `node`: this
     machine's name in journal paths. `keyring_command`: prints the keyring, or the secret that opens its file.
 
-    `max_body_mib`: the largest body of a request to decide.
+    `max_body_mib`: the largest body of a request to decide. `queue_delay_ms`: how long a worker's processor may work on
+    what came at once before more is turned away; 0 for any time.
 
     `tls_cert`, `tls_key`: PEM files with which gateway and console speak TLS; `tls_client_ca`: whose client
     certificates the gateway lets in.
@@ -56,6 +57,7 @@ class Settings:
     pull_lag_mib: int = 256
     pull_mib_s: int = 64
     max_body_mib: int = 1
+    queue_delay_ms: int = 15
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
@@ -106,6 +108,7 @@ class Settings:
             pull_lag_mib=_whole(value("pull_lag_mib", cls.pull_lag_mib), "pull_lag_mib", 1, 1 << 30),
             pull_mib_s=_whole(value("pull_mib_s", cls.pull_mib_s), "pull_mib_s", 1, 1 << 20),
             max_body_mib=_whole(value("max_body_mib", cls.max_body_mib), "max_body_mib", 1, _MOST_BODY_MIB),
+            queue_delay_ms=_whole(value("queue_delay_ms", cls.queue_delay_ms), "queue_delay_ms", 0, 10_000),
             tls_cert=_file(str(value("tls_cert", ""))),
             tls_key=_file(str(value("tls_key", ""))),
             tls_client_ca=_file(str(value("tls_client_ca", ""))),

@@ -36,6 +36,7 @@ class Connection:
         self.said, self.closed = b"", False
         self.complete = asyncio.Event()
         self.transport: Any = self
+        self.line: list[Any] = []
 
     def write(self, content: bytes) -> None:
         self.said += content

@@ -1,0 +1,69 @@
+"""How many requests one turn of the event loop may admit, so that none waits long for the processor; the rest is shed.
+
+A turn reads what every connection sent, then works on it; whatever comes meanwhile waits in the kernel until the next.
+So the delay of the queue is how long a turn works, and a turn is kept short by admitting only what fits into it. What
+is counted is the processor's time of the loop's thread, so that neither a slow sync of the journal nor another process
+looks like a queue; what waits for the journal is bounded by its number.
+
+A short burst may fill a longer turn: only where every turn was too long for an interval is there a standing queue, and
+turns are then held to the delay itself. (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; in the
+form for servers of Maurer, "Fail at Scale", ACM Queue 13(8), 2015.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["Shedding"]
+
+_BURST = 4
+"""A burst may fill a turn of so many times the delay."""
+
+_INTERVAL_S = 0.1
+"""A queue that was never short for this long is a standing one."""
+
+_KNOWN = 1_000
+"""The cost of a request is the mean over the last one to two thousand."""
+
+_PART_OF_A_REQUEST = 1 / 16
+"""What it costs to shed a request, in requests: a guess, so that a flood does not look like slow requests."""
+
+
+class Shedding:
+    """The admission of one event loop. `delay_s` is how long a turn may work, 0 for any time.
+
+    Whoever reads a connection calls `begin` when the loop's time is not `at`, and takes one from `left` for each
+    request: below 0 it must be shed. `room` is how many further requests may be in flight; `cpu` is the processor's
+    time of this thread, in seconds.
+    """
+
+    __slots__ = ("_allowed", "_cpu", "_delay", "_known", "_room", "_short_at", "_spent", "_until", "at", "left")
+
+    def __init__(self, delay_s: float, room: Callable[[], int], cpu: Callable[[], float] = time.thread_time) -> None:
+        self.at = -1.0
+        self.left = self._allowed = 0
+        self._delay, self._room, self._cpu = delay_s, room, cpu
+        self._until = cpu()
+        self._short_at = -1.0
+        self._known, self._spent = 100.0, 100 * 100e-6
+
+    def begin(self, at: float) -> None:
+        """A turn begins at this time of the loop, in seconds: see what the last one cost, and what this may admit."""
+        until = self._cpu()
+        spent, self._until = until - self._until, until
+        shed = max(0, -self.left)
+        self._known += self._allowed - self.left - shed + shed * _PART_OF_A_REQUEST
+        self._spent += spent
+        if self._known > 2 * _KNOWN:
+            self._known, self._spent = self._known / 2, self._spent / 2
+        if (spent <= self._delay and not shed) or self.at < 0:
+            self._short_at = at
+        self.at = at
+        self.left = self._allowed = max(0, min(self._room(), self._fitting(at - self._short_at > _INTERVAL_S)))
+
+    def _fitting(self, standing: bool) -> int:
+        if not self._delay:
+            return 1_000_000
+        most = self._delay if standing else self._delay * _BURST
+        return max(1, int(most * self._known / self._spent))
