@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint check bench-gateway bench-ledger bench-soak lock clean
+.PHONY: demo test test-slow lint check bench-gateway bench-ledger bench-soak bench-overload lock clean
 
 # ARGS go to `pilotage demo`, e.g. make demo ARGS="--no-serve --json"
 demo: $(READY)
@@ -33,6 +33,9 @@ bench-ledger: $(READY)
 
 bench-soak: $(READY)
 	@$(BIN)/python bench/soak.py $(ARGS)
+
+bench-overload: $(READY)
+	@$(BIN)/python bench/overload.py $(ARGS)
 
 $(READY): requirements/dev.txt pyproject.toml
 	@echo "making .venv (once) ..." >&2
