@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from pilotage.errors import IntegrityError, NotFound, PilotageError
 from pilotage.ledger.items import SALT
-from pilotage.ledger.keys import DataKey, KeyCabinet
+from pilotage.ledger.keys import DataKey, KeyCabinet, KeyRow
 from pilotage.ledger.record import commitment
 from pilotage.ledger.segments import read_payload
 from pilotage.ledger.tables import ERASED
@@ -48,11 +48,11 @@ class PayloadOpener:
             with reading(engine) as connection:
                 self._keys = cabinet.find_all(connection, wanted)
 
-    def fetch(self, connection: Connection, row: Placed) -> None:
-        """Take the key of one row in the transaction that found the row: a second one costs as much again."""
-        if self._cabinet is not None and row.key_id != ERASED:
-            with suppress(NotFound):
-                self._keys[row.key_id] = self._cabinet.find(connection, row.key_id)
+    def hold(self, row: KeyRow) -> None:
+        """Take a key that was found with what it opens; one that does not unwrap is looked up when it is needed."""
+        if self._cabinet is not None:
+            with suppress(PilotageError):
+                self._keys[row.key_id] = self._cabinet.open_row(row)
 
     def secret(self, row: Placed, committed: str) -> tuple[bytes | None, str]:
         """(salt ‖ payload, "") or (None, why it cannot be read)."""

@@ -15,7 +15,8 @@ from pilotage.ledger.cosigned import Cosigned, any_cosigned, cosigned_checkpoint
 from pilotage.ledger.items import SALT, InterruptedPayload
 from pilotage.ledger.kept import PAST
 from pilotage.ledger.keyring import Keyring
-from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.keys import KeyCabinet, KeyRow
+from pilotage.ledger.look_up_store import KEY_COLUMNS, decision_with_key, leaf_of
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.opening import PayloadOpener
@@ -27,7 +28,7 @@ from pilotage.ledger.signing import KeyPeriod, key_periods
 from pilotage.ledger.sums import newest_seconds, quantile_us
 from pilotage.ledger.sums_store import find_second_sums, find_sums
 from pilotage.ledger.tables import decisions, events
-from pilotage.storage.database import reading
+from pilotage.storage.database import looking_up, reading
 from pilotage.storage.home import Home
 
 __all__ = [
@@ -262,15 +263,17 @@ class Ledger:
     def decision(self, id_: str) -> RecordedDecision:
         """One decision by its id. Raises NotFound; IntegrityError when its leaf is not the one indexed."""
         opener = PayloadOpener(self._folder, self._engine, self._cabinet)
-        with reading(self._engine) as connection:
-            found = store.find_row(connection, decisions, id_)
-            if found is None:
-                raise NotFound(
-                    "no such decision is sealed", got=id_, mend="check the id; a fresh one is sealed within seconds"
-                )
-            row: DecisionRow = _row(DecisionRow, found)
-            if row.outcome != PAST:
-                opener.fetch(connection, row)
+        with looking_up(self._engine) as connection:
+            found = decision_with_key(connection, id_)
+        if found is None:
+            raise NotFound(
+                "no such decision is sealed", got=id_, mend="check the id; a fresh one is sealed within seconds"
+            )
+        values = dict(found._mapping)
+        lookup, wrapped, created = (values.pop(f"key_{name}") for name in KEY_COLUMNS)
+        row = DecisionRow(**values)
+        if wrapped is not None and row.outcome != PAST:
+            opener.hold(KeyRow(row.key_id, lookup, wrapped, created))
         return self._past(row) if row.outcome == PAST else self._recorded(row, self.entry(row.leaf), opener)
 
     def trace(self, ref: str, limit: int = 10_000) -> list[DecisionRow]:
@@ -401,17 +404,23 @@ class Ledger:
     def prove(self, id_: str) -> str:
         """A tlog-proof of a decision or an event, against the newest checkpoint that a witness confirmed and that
         covers it, else against the published one. Raises NotFound."""
-        with reading(self._engine) as connection:
-            index = _leaf_of(connection, id_)
-            keys = self._keys_in(connection) if any_cosigned(self._folder) else ()
+        index = self.leaf_of(id_)
+        keys = self._keys() if any_cosigned(self._folder) else ()
         published = self.checkpoint()
         cosigned = newest_covering(self._folder, index, keys)
         return make_proof(self._folder, index, cosigned or published)
 
     def leaf_of(self, id_: str) -> int:
         """The leaf of a decision or an event. Raises NotFound."""
-        with reading(self._engine) as connection:
-            return _leaf_of(connection, id_)
+        with looking_up(self._engine) as connection:
+            leaf = leaf_of(connection, id_)
+        if leaf is None:
+            raise NotFound(
+                "no such decision or event is sealed",
+                got=id_,
+                mend="check the id; a fresh one is sealed within seconds",
+            )
+        return leaf
 
     def checkpoint_with_cosignatures(self) -> str:
         """The published checkpoint with the lines of the witnesses that confirmed exactly it. Raises NotFound."""
@@ -471,18 +480,6 @@ class Ledger:
         if self._cabinet is None:
             raise NotFound("no keyring: subjects cannot be looked up", mend="run this where the keyring is")
         return self._cabinet
-
-
-def _leaf_of(connection: Connection, id_: str) -> int:
-    """The leaf of a decision or an event. Raises NotFound."""
-    row = store.find_row(connection, decisions, id_) or store.find_row(connection, events, id_)
-    if row is None:
-        raise NotFound(
-            "no such decision or event is sealed",
-            got=id_,
-            mend="check the id; a fresh one is sealed within seconds",
-        )
-    return int(row.leaf)
 
 
 def _plain_conditions(wanted: DecisionFilter) -> dict[str, Any]:

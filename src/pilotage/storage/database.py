@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from pilotage.errors import Unavailable
 from pilotage.storage.home import Home
 
-__all__ = ["BIG", "DOCUMENT", "Part", "control", "ledger", "open_engine", "reading", "url_of", "writing"]
+__all__ = ["BIG", "DOCUMENT", "Part", "control", "ledger", "looking_up", "open_engine", "reading", "url_of", "writing"]
 
 Part = Literal["control", "ledger"]
 
@@ -110,6 +110,17 @@ def _patient(connection: Connection, seconds: float | None) -> Iterator[None]:
     finally:
         if sqlite:
             raw.execute(f"PRAGMA busy_timeout={_BUSY_MS}").close()
+
+
+@contextmanager
+def looking_up(engine: Engine) -> Iterator[Connection]:
+    """A connection for one statement that reads: on PostgreSQL without a transaction, whose beginning and end are two
+    more times to wait for the server.
+    """
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection
 
 
 @contextmanager
