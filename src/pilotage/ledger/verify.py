@@ -40,7 +40,7 @@ from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_part import PartTools
-from pilotage.ledger.verify_rows import Row, snapshot
+from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
 from pilotage.ledger.verify_workers import View, one_view
 from pilotage.storage.home import Home
@@ -153,11 +153,7 @@ class _Audit:
         self._checkpoint, text = self._read_checkpoint()
         self.published = self._checkpoint.size if self._checkpoint else self._published_size()
         self._check_checkpoint(text)
-        kept = KeptAudit(
-            folder=home.ledger,
-            named=bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES])),
-            faults=self._walk_faults,
-        )
+        self._kept = KeptAudit(folder=home.ledger, named=_deletions(rows), faults=self._walk_faults)
         self.walk = TreeWalk(
             home.ledger,
             size=self.size,
@@ -165,7 +161,7 @@ class _Audit:
             pending=self._pending(),
             heads=[self._signed_head(row) for row in self._heads],
             faults=self._walk_faults,
-            kept=kept,
+            kept=self._kept,
         )
         self._retired = named_by(rows.among(events, events.c.kind, [RETIRED]))
         tools = PartTools(
@@ -185,7 +181,7 @@ class _Audit:
             retired=self._retired,
             checked=lambda end: progress(end, self.size),
         )
-        kept.summed = self.batches.take_sums
+        self._kept.summed = self.batches.take_sums
         positions, held = rows.all(consumed), rows.all(held_frames)
         self.journals = JournalAudit(home.journal, keyring, positions, held, self._walk_faults)
 
@@ -237,10 +233,11 @@ class _Audit:
                 self._faults.add(self._folder / retired, "retention deleted it, says an event, and yet it is there")
         tiles = list(self.walk.stray_files())
         extra = [path for path in _segment_files(self._folder) if path not in self.batches.paths]
-        intended = _intended(self._folder)
-        if not tiles and not extra:
+        intended, left = _intended(self._folder), self._kept.strays()
+        if not tiles and not extra and not left:
             return
         with snapshot(ledger, self._faults) as rows:
+            self._kept.named = _deletions(rows)
             known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}
             newest = max((row["size"] for row in rows.between(heads, heads.c.size, self.size, 2**62)), default=0)
         for path in tiles:
@@ -250,6 +247,8 @@ class _Audit:
         for name in sorted(set(extra) - known - intended):
             if (self._folder / name).exists():
                 self._faults.add(self._folder / name, "no batch leaf names this segment")
+        for path in self._kept.strays():
+            self._faults.add(path, "no event speaks of this as what retention left")
 
     def look_for_missing_journals(self, ledger: Engine) -> None:
         """Journals that are gone, unless the steward has consumed and deleted them since the view was taken."""
@@ -366,6 +365,11 @@ class _Audit:
         if beyond > self.size:
             self._faults.add(f"heads row of size {beyond}", "entries wait to be published, but no head covers them")
         return found
+
+
+def _deletions(rows: Snapshot) -> dict[int, str]:
+    """The bundles that retention deleted, with the digests of what was left."""
+    return bundles_named_by(rows.among(events, events.c.kind, [RETIRED_ENTRIES]))
 
 
 def _segment_files(folder: Path) -> Iterator[str]:

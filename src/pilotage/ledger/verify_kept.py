@@ -50,6 +50,18 @@ class KeptAudit:
         first = number * TILE_WIDTH
         return [_leaf(at, entry, kept.segments) for at, entry in enumerate(kept.entries[:width], first)]
 
+    def strays(self) -> list[Path]:
+        """Files of which no event speaks. Beside a bundle that is still there they are of a deletion that was begun."""
+        named = {kept_path(self.folder, number) for number in self.named}
+        found = [path for path in sorted((self.folder / "kept").rglob("*")) if path.is_file()]
+        return [
+            path
+            for path in found
+            if path not in named
+            and not path.name.startswith(".new-")
+            and not (self.folder / "tile" / "entries" / path.relative_to(self.folder / "kept")).is_file()
+        ]
+
     def _read(self, number: int) -> KeptBundle | None:
         path = kept_path(self.folder, number)
         try:
