@@ -35,7 +35,7 @@ from tests.journeys.live import ROW, LiveHome, Load, Up, child_pids, command_lin
 OPERATIONAL = {ledger_tables.lease.name, ledger_tables.scheduled_erasures.name}
 """Tables of ledger.db that are no record (see `pilotage.ledger.verify`)."""
 LEDGER_TABLES = sorted(table.name for table in ledger_metadata.sorted_tables if table.name not in OPERATIONAL)
-CONTROL_TABLES = sorted([*(table.name for table in ATTESTED), "deployments", "serving_plans"])
+CONTROL_TABLES = sorted([*(table.name for table in ATTESTED), "deployments", "serving_plans", "retention_rules"])
 
 Row = dict[str, Any]
 
@@ -132,6 +132,9 @@ def make_history(live: LiveHome, up: Up) -> None:
     live.call("people", "remove", "another auditor", token=live.token("admin"), fine=(0, 1))
     traffic(up, 0.4)
     say_more(live)
+    for days in ("5000", "6000"):
+        rule = ("--system", "example", "--class", "payloads", "--days", days, "--reason", "asked for")
+        live.call("retention", "set", *rule, token=live.token("risk_officer"))
     erased = live.call("erase", "--subject", "the-erased", "--json", token=live.token("risk_officer"))
     assert json.loads(erased.stdout)["unreadable"] == 3
     assert up.ask().status == 200
