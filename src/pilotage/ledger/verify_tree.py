@@ -70,6 +70,7 @@ class TreeWalk:
         self._by_entries = self._by_tiles = Frontier()
         self._disputes: list[_Dispute] = []
         self._tile_roots: list[bytes] = []
+        self._believed: set[int] = set()
         self._seen: set[Path] = set()
         self._intact: set[Path] = set()
         self.roots: dict[int, bytes] = {0: Frontier().root()}
@@ -147,6 +148,8 @@ class TreeWalk:
             for at, entry in enumerate(entries)
         ]
         theirs = hashes + ours[len(hashes) :]
+        if any(type(entry) is GoneLeaf for entry in entries):
+            self._believed.add(number)
         for at, (our, their) in enumerate(zip(ours, theirs, strict=True)) if ours != theirs else ():
             if our != their:
                 self._disputes.append(_Dispute(index=first + at, at=at, ours=ours, theirs=theirs))
@@ -210,12 +213,29 @@ class TreeWalk:
         if signed is not None and self.roots[size] != signed:
             what = "the entries do not hash to the root that this head signs"
             self._faults.add(f"heads checkpoint of size {size}", what, self.roots[size].hex(), signed.hex())
+            self._doubt()
             if size > self._published:
                 self._faults.add(f"pending_entries entries before leaf {size}", what)
+        elif signed is not None:
+            self._believed = {number for number in self._believed if (number + 1) * TILE_WIDTH > size}
         if head.root != self.roots[size].hex():
             self._faults.add(f"heads root of size {size}", "not the tree's root", head.root, self.roots[size].hex())
         if head.frontier != self._by_entries.to_bytes():
             self._faults.add(f"heads frontier of size {size}", "not the tree's right edge")
+
+    def _doubt(self) -> None:
+        """Name the hash tiles that could only be believed, for retention deleted their entries, and should not have
+        been: those whose root the tile above does not have.
+        """
+        for number in sorted(self._believed):
+            path = tile_path(self._folder, 0, number)
+            above, at = divmod(number, TILE_WIDTH)
+            width = min(TILE_WIDTH, (self._published >> _TILE_LEVELS) - above * TILE_WIDTH)
+            hashes = self._read_hashes(number, TILE_WIDTH)
+            root = self._read(1, above, width)[1][at * _HASH_BYTES :][:_HASH_BYTES]
+            if len(hashes) != TILE_WIDTH or tile_root(hashes) != root:
+                self._faults.add(path, "its hashes, of entries that retention deleted, are not those of the tree")
+        self._believed.clear()
 
     def _settle(self, size: int, entries_changed: bool, tiles_changed: bool) -> None:
         """A head of `size` has decided which side of each dispute before it is the true one; both may be wrong."""

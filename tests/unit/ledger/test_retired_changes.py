@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pilotage.ledger.kept import kept_path
+from pilotage.ledger.tiles import tile_path
 from tests.ledger_world import make_world
 from tests.unit.ledger.test_retiring_entries import deleted
 from tests.unit.ledger.test_verify import Mutator, Restorer, World, check_random_changes, missed
@@ -58,6 +59,17 @@ def test_a_copy_of_what_is_left_is_no_part_of_the_ledger(world: World, restorer:
     report = world.verify()
     restorer.restore()
     assert [fault.place for fault in report.faults] == sorted(map(str, strays))
+
+
+def test_a_hash_of_which_the_entry_is_gone_is_named_by_its_tile(world: World, restorer: Restorer) -> None:
+    tile = tile_path(world.home.ledger, 0, 0)
+    for at in (5, 200):
+        content = bytearray(tile.read_bytes())
+        content[32 * at] ^= 1
+        tile.write_bytes(content)
+        report = world.verify()
+        restorer.restore()
+        assert str(tile) in [fault.place for fault in report.faults]
 
 
 def test_random_changes_after_retention_are_found_and_named(world: World, restorer: Restorer) -> None:
