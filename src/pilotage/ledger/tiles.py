@@ -226,7 +226,8 @@ def published_tile(folder: Path, level: int | str, number: int, width: int, size
     path = tile_path(folder, level, number, width)
     if not (1 <= width <= TILE_WIDTH and number >= 0 and (number * TILE_WIDTH + width) << height <= size):
         raise NotFound("the tree has no such tile", got=path.name, mend="read the checkpoint for the tree's size")
-    if not (path.is_file() or tile_path(folder, level, number).is_file() or partial_widths(folder, level, number)):
+    full = tile_path(folder, level, number)
+    if not (path.is_file() or full.is_file() or partial_widths(full)):
         if isinstance(level, str) and kept_path(folder, number).is_file():
             raise _gone(f"entry bundle {number}")
         raise NotFound("this tile is not here any more", got=path.name, mend="restore it, or ask for a later one")
@@ -235,11 +236,11 @@ def published_tile(folder: Path, level: int | str, number: int, width: int, size
     return b"".join(_read_tile(folder, level, number, width))
 
 
-def partial_widths(folder: Path, level: int | str, number: int) -> list[int]:
-    """The widths of the partial files that lie beside (or instead of) a full tile, ascending."""
-    beside = tile_path(folder, level, number, 1).parent
+def partial_widths(full: Path) -> list[int]:
+    """The widths of the partial files that lie beside (or instead of) the full tile of this path, ascending."""
     try:
-        return sorted(int(path.name) for path in beside.iterdir() if path.name.isdecimal())
+        with os.scandir(f"{full}.p") as beside:
+            return sorted(int(file.name) for file in beside if file.name.isdecimal())
     except FileNotFoundError:
         return []
 
@@ -335,7 +336,7 @@ def _find(folder: Path, level: int | str, number: int, width: int) -> Path:
     full = tile_path(folder, level, number)
     if full.is_file():
         return full
-    for wider in partial_widths(folder, level, number):
+    for wider in partial_widths(full):
         if wider > width:
             return tile_path(folder, level, number, wider)
     raise _changed(exact, "no such file", f"a tile of {width}")

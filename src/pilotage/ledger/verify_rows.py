@@ -18,7 +18,7 @@ __all__ = ["Row", "Snapshot", "Values", "snapshot"]
 Row = dict[str, Any]
 Values = tuple[Any, ...]
 _MANY = 500
-_CHECK_KIB, _USUAL_KIB = 65_536, 2_000
+_CHECK_KIB, _USUAL_KIB, _MAPPED_BYTES = 65_536, 2_000, 2**31 - 2**16
 """SQLite's page cache while it checks itself: it looks up every row in every index."""
 
 
@@ -62,10 +62,15 @@ class Snapshot:
         """The size of the newest head; 0 without any."""
         return int(self._connection.execute(select(func.max(heads.c.size))).scalar_one() or 0)
 
-    def check_storage(self) -> None:
-        """SQLite's own check of its pages and indexes: a damaged index could hide rows."""
+    def check_storage(self, *, mapped: bool = False) -> None:
+        """SQLite's own check of its pages and indexes: a damaged index could hide rows.
+
+        With `mapped` it takes a fifth less, and a file that is cut meanwhile ends the process.
+        """
         if self.engine.dialect.name == "sqlite":
             self._connection.exec_driver_sql(f"PRAGMA cache_size = -{_CHECK_KIB}")
+            if mapped:
+                self._connection.exec_driver_sql(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
             for (said,) in self._connection.exec_driver_sql("PRAGMA integrity_check(20)"):
                 if said != "ok":
                     self._faults.add("ledger.db", "the database file is damaged", said)

@@ -127,7 +127,7 @@ class TreeWalk:
     def _read(self, level: int | str, number: int, width: int) -> tuple[Path, bytes]:
         """The file of this width, or the full one that may replace it at any time; no bytes if there is none."""
         exact = tile_path(self._folder, level, number, width)
-        for path in (exact, tile_path(self._folder, level, number)):
+        for path in (exact, *([tile_path(self._folder, level, number)] if width < TILE_WIDTH else [])):
             try:
                 return path, path.read_bytes()
             except FileNotFoundError:
@@ -263,11 +263,13 @@ class TreeWalk:
     def _check_copies(self, level: int | str, number: int, values: Sequence[bytes | GoneLeaf | None]) -> None:
         """Every file of one tile, of whatever width, must be a beginning of it, unless values are unknown."""
         full = tile_path(self._folder, level, number)
-        widths = [*partial_widths(self._folder, level, number), *([TILE_WIDTH] if full.is_file() else [])]
+        widths = partial_widths(full)
+        if full in self._intact or full.is_file():
+            widths.append(TILE_WIDTH)
         for width in widths:
             if width > len(values):
                 continue
-            path = tile_path(self._folder, level, number, width)
+            path = full if width == TILE_WIDTH else tile_path(self._folder, level, number, width)
             self._seen.add(path)
             if path in self._intact:
                 continue  # it was read, and is just what the values were taken from

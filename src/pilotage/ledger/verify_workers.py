@@ -277,7 +277,7 @@ def _answered(question: Any, rows: Snapshot, folder: Path, cabinet: KeyCabinet) 
     try:
         if question == _STORAGE:
             faults = Faults()
-            rows.reporting(faults).check_storage()
+            rows.reporting(faults).check_storage(mapped=True)
             return "found", faults
         told, part = question
         tools = PartTools(

@@ -105,9 +105,9 @@ def test_growing_in_steps_ends_in_the_files_of_one_step(
 def test_partial_files_stay_until_their_tile_is_full(tmp_path: Path) -> None:
     entries = entries_of(300)
     grow(tmp_path, entries, [10, 200])
-    assert tiles.partial_widths(tmp_path, 0, 0) == tiles.partial_widths(tmp_path, "entries", 0) == [10, 200]
+    assert [tiles.partial_widths(tiles.tile_path(tmp_path, level, 0)) for level in (0, "entries")] == 2 * [[10, 200]]
     grow(tmp_path, entries, [10, 200, 256])
-    assert tiles.partial_widths(tmp_path, 0, 0) == tiles.partial_widths(tmp_path, "entries", 0) == []
+    assert [tiles.partial_widths(tiles.tile_path(tmp_path, level, 0)) for level in (0, "entries")] == 2 * [[]]
     assert read_entry(tmp_path, 9, 10) == entries[9]
 
 
