@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import msgspec
 from sqlalchemy import Engine
@@ -192,12 +193,12 @@ class _Audit:
         for start, bundle in self.walk.bundles():
             if self.journals.waits():
                 self.journals.meet(start, bundle)
-            for index, entry in enumerate(bundle, start):
-                if not isinstance(entry, bytes) or not entry.startswith(BATCH_LEAF):
-                    entries.append(entry)
-                    continue
+            taken = 0
+            for at in [at for at, entry in enumerate(bundle) if type(entry) is bytes and entry.startswith(BATCH_LEAF)]:
+                entries += bundle[taken:at]
+                index, taken = start + at, at + 1
                 try:
-                    batch = decode_batch(entry)
+                    batch = decode_batch(cast("bytes", bundle[at]))
                 except (msgspec.MsgspecError, ValueError) as error:
                     self._walk_faults.add(f"leaf {index}", f"its entry is no record: {error}")
                     entries.append(None)
@@ -205,6 +206,7 @@ class _Audit:
                 self.batches.take(first, index + 1, entries, batch)
                 self.journals.consumed_by(batch.consumed)
                 first, entries = index + 1, []
+            entries += bundle[taken:]
         if first != self.size:
             self._check_end(first, entries)
         self.batches.finish(self.size)

@@ -34,8 +34,8 @@ class _Named(msgspec.Struct, frozen=True):
 
 _INTERRUPTED = b'{"t":"interrupted",'
 _DECISION = b'{"t":"decision","id":"'
-_ID = slice(len(_DECISION), len(_DECISION) + 36)
-"""Where a gateway writes a decision's id, which has 36 characters."""
+_ID = 36
+"""The characters of a decision's id as gateways write it."""
 
 _named = msgspec.json.Decoder(_Named).decode
 
@@ -95,24 +95,27 @@ class JournalAudit:
 
     def meet(self, first: int, entries: Sequence[object]) -> None:
         """Leaves of the tree from index `first` on: the frames that were to become them are found."""
+        awaited, start, end = self._awaited, len(_DECISION), len(_DECISION) + _ID
         for index, entry in enumerate(entries, first):
-            if isinstance(entry, GoneLeaf):  # a worker's last file outlives the entries of its decisions
-                self._expected.pop(entry.row["id"], None)
-                self._streams.pop(entry.row["id"], None)
-            if not isinstance(entry, bytes) or self._is_other(entry):
-                continue
-            try:
-                id_ = _named(entry).id
-            except (msgspec.MsgspecError, ValueError):
-                continue
-            if id_ in self._expected or id_ in self._streams:
-                self._meet(index, id_, entry)
+            # Most are plainly decisions of another id: to decode them all takes seconds.
+            if type(entry) is bytes and entry[:start] == _DECISION and entry[end : end + 1] == b'"':
+                id_ = entry[start:end]
+                if id_ not in awaited and b"\\" not in id_:
+                    continue
+            self._look_at(index, entry)
 
-    def _is_other(self, entry: bytes) -> bool:
-        """Whether an entry is plainly a decision of another id: most are, and to decode them all takes seconds."""
-        id_ = entry[_ID]
-        plain = entry.startswith(_DECISION) and entry[_ID.stop : _ID.stop + 1] == b'"' and b"\\" not in id_
-        return plain and id_ not in self._awaited
+    def _look_at(self, index: int, entry: object) -> None:
+        if isinstance(entry, GoneLeaf):  # a worker's last file outlives the entries of its decisions
+            self._expected.pop(entry.row["id"], None)
+            self._streams.pop(entry.row["id"], None)
+        if not isinstance(entry, bytes):
+            return
+        try:
+            id_ = _named(entry).id
+        except (msgspec.MsgspecError, ValueError):
+            return
+        if id_ in self._expected or id_ in self._streams:
+            self._meet(index, id_, entry)
 
     def _meet(self, index: int, id_: str, entry: bytes) -> None:
         for expected in self._expected.pop(id_, ()):
