@@ -19,6 +19,12 @@ def differences(wide: DataContract, narrow: DataContract) -> list[Fault]:
     """
     theirs, ours = _sent(narrow), _sent(wide)
     return [
+        # What was drawn for the one is all that the other gets: sources are asked once.
+        *(
+            _fault(name, "a source brings it there or here only, or otherwise", "the same enrichment of both")
+            for name in {**wide.brought, **narrow.brought}
+            if wide.brought.get(name) != narrow.brought.get(name)
+        ),
         *(
             _fault(name, "the other contract has no such input", "an input of both")
             for name in theirs

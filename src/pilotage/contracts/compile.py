@@ -12,17 +12,21 @@ Decisions that a reader may ask about:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pilotage.contracts.body import cut
+from pilotage.contracts.body import cut, parse
+from pilotage.contracts.enriching import Enriching, Key
+from pilotage.contracts.enrichment import REQUEST, Drawn
 from pilotage.contracts.faults import Fault, Repair
 from pilotage.contracts.mending import Mending
 from pilotage.contracts.model import EXACT_INTEGER, Action, Column, DataContract
 from pilotage.contracts.rows import SUBJECT_LENGTH, RowInspection, Value
 
-__all__ = ["CheckedBody", "CheckedRow", "RowCheck", "compile_contract"]
+__all__ = ["AskingRow", "CheckedBody", "CheckedRow", "EnrichedRow", "EnrichingCheck", "RowCheck", "compile_contract"]
 
 ROW_FAULTS = 200
 BODY_FAULTS = 2_000
@@ -46,6 +50,24 @@ class CheckedRow(msgspec.Struct, frozen=True, kw_only=True):
     known: tuple[Value, ...] | None = None
 
 
+class AskingRow(CheckedRow, frozen=True, kw_only=True):
+    """A row as it was sent, of which sources bring the rest: it has no values before `EnrichingCheck.complete`.
+
+    `keys` are those to ask for, one for each declaration; None where there is nothing to ask.
+    """
+
+    row: dict[str, Any]
+    path: str
+    keys: tuple[Key | None, ...]
+
+
+class EnrichedRow(CheckedRow, frozen=True, kw_only=True):
+    """A row with what was drawn for it. `lookups` are calls of sources for its request: (source, ms, status)."""
+
+    drawn: tuple[Drawn, ...] = ()
+    lookups: tuple[tuple[str, float, str], ...] = ()
+
+
 class CheckedBody(msgspec.Struct, frozen=True, kw_only=True):
     """The rows of one request; `many` when they came as a list, also a list of one."""
 
@@ -56,6 +78,8 @@ class CheckedBody(msgspec.Struct, frozen=True, kw_only=True):
 def compile_contract(contract: DataContract) -> RowCheck:
     """The check of one contract, made once and used for every request; safe to share between threads."""
     mending = Mending(contract)
+    if contract.enrichment:
+        return EnrichingCheck(contract, mending)
     return _MendingCheck(contract, mending) if mending.needed else RowCheck(contract)
 
 
@@ -95,6 +119,17 @@ class RowCheck:
             rows.append(row)
         return CheckedBody(rows=rows, many=True)
 
+    def again(self, raw: bytes, drawn: Mapping[str, Drawn], *, other: bool = False) -> CheckedRow:
+        """One row of a record, as received, with what was drawn for it then: no source is asked.
+
+        `other`: the record is that of another release, which may have had another part of the row from sources.
+        """
+        if not drawn:
+            return self._row(raw, "inputs", ROW_FAULTS)
+        whole: dict[str, Any] = parse(raw)
+        whole |= {name: each.value for name, each in drawn.items() if each.status == "ok" and name not in whole}
+        return self._judge(raw, whole, "inputs", ROW_FAULTS)
+
     def fits(self, body: bytes) -> CheckedRow | None:
         """The one row of a body that fits the contract as it was sent; None for any other body: `check` says why.
 
@@ -133,7 +168,10 @@ class RowCheck:
         return CheckedRow(raw=raw, values=values[:-1], subject=subject)
 
     def _inspect(self, raw: bytes, path: str, cap: int) -> CheckedRow:
-        values, subject, faults = self._inspection.inspect(raw, path, cap)
+        return self._judge(raw, parse(raw), path, cap)
+
+    def _judge(self, raw: bytes, row: dict[str, Any], path: str, cap: int) -> CheckedRow:
+        values, subject, faults = self._inspection.inspect(row, path, cap)
         return CheckedRow(raw=raw, values=values, subject=subject, faults=faults)
 
 
@@ -148,9 +186,9 @@ class _MendingCheck(RowCheck):
         row = super()._fitting(raw, values)
         return row if row is None or row.values is None or self._mending.fits(row.values) else None
 
-    def _inspect(self, raw: bytes, path: str, cap: int) -> CheckedRow:
-        values, subject, faults = self._inspection.inspect(raw, path, cap)
-        found = self._mending.mend(raw, path, values, faults)
+    def _judge(self, raw: bytes, row: dict[str, Any], path: str, cap: int) -> CheckedRow:
+        values, subject, faults = self._inspection.inspect(row, path, cap)
+        found = self._mending.mend(row, path, values, faults)
         return CheckedRow(
             raw=raw,
             values=found.values,
@@ -160,6 +198,72 @@ class _MendingCheck(RowCheck):
             action=found.action,
             known=found.known,
         )
+
+
+class EnrichingCheck(RowCheck):
+    """The check of a contract of which sources bring a part: what was sent first, the whole when they were asked."""
+
+    def __init__(self, contract: DataContract, mending: Mending) -> None:
+        super().__init__(contract)
+        self._mending = mending
+        self._enriching = Enriching(contract)
+        self._sent = {column.name: column for column in contract.columns if column.role in ("feature", "subject")}
+
+    def fits(self, body: bytes) -> CheckedRow | None:
+        """None: no row fits before the sources were asked."""
+        return None
+
+    def complete(
+        self, row: AskingRow, drawn: Mapping[str, Drawn], lookups: tuple[tuple[str, float, str], ...] = ()
+    ) -> EnrichedRow:
+        """The row with what was drawn for it by column; a column without is one whose source failed."""
+        whole, absent, told = self._enriching.complete(row.row, row.path, drawn)
+        values, subject, faults = self._inspection.inspect(whole, row.path, ROW_FAULTS, absent)
+        if not faults and values is None:  # nothing is absent without a fault of its own
+            raise AssertionError("a column is absent without a fault")
+        found = self._mending.mend(whole, row.path, values, faults)
+        codes = {each.path: each.code for each in chain(faults, found.faults)}
+        return EnrichedRow(
+            raw=row.raw,
+            values=found.values,
+            subject=subject,
+            faults=found.faults,
+            repairs=found.repairs,
+            action=found.action,
+            known=found.known,
+            drawn=tuple(
+                msgspec.structs.replace(each, fault=codes.get(f"{row.path}.{each.column}", "")) for each in told
+            ),
+            lookups=lookups,
+        )
+
+    def again(self, raw: bytes, drawn: Mapping[str, Drawn], *, other: bool = False) -> CheckedRow:
+        """As above. A column of another release's request counts as drawn from it."""
+        if other:
+            row: dict[str, Any] = parse(raw)
+            own = {
+                name: Drawn(column=name, source=REQUEST, value=row[name])
+                for name in self._enriching.brought
+                if name in row and isinstance(row[name], float | int | str | None)
+            }
+            sent = msgspec.json.encode({name: value for name, value in row.items() if name not in own})
+            asking, drawn = self._row(sent, "inputs", ROW_FAULTS), own | dict(drawn)
+        else:
+            asking = self._row(raw, "inputs", ROW_FAULTS)
+        return self.complete(asking, drawn) if isinstance(asking, AskingRow) else asking
+
+    def _row(self, raw: bytes, path: str, cap: int) -> CheckedRow:
+        row: dict[str, Any] = parse(raw)
+        _, subject, faults = self._inspection.inspect(row, path, cap, self._enriching.unread(row))
+        if any(self._turns_away(fault, path) for fault in faults):
+            return CheckedRow(raw=raw, values=None, subject=subject, faults=faults)
+        keys = self._enriching.keys(row)
+        return AskingRow(raw=raw, values=None, subject=subject, row=row, path=path, keys=keys)
+
+    def _turns_away(self, fault: Fault, path: str) -> bool:
+        """Whether nothing that a source says could save the row: then none is asked about anybody."""
+        column = self._sent.get(fault.path[len(path) + 1 :])
+        return column is None or column.role == "subject" or column.action(fault.code) == "reject"
 
 
 def _is_run(column: Column) -> bool:

@@ -25,6 +25,9 @@ Code = Literal[
     "wrong_format",
     "rule",
     "more_faults",
+    "not_found",
+    "stale",
+    "source_failed",
 ]
 
 _FORMATS = {

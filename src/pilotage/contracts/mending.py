@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pilotage.contracts.body import Repeated, parse
+from pilotage.contracts.body import Repeated
 from pilotage.contracts.expression import Expression, parse_expression
 from pilotage.contracts.faults import Fault, Repair, shown
 from pilotage.contracts.model import Action, Column, DataContract, RowRule
@@ -43,6 +43,7 @@ class Mending:
         ]
         self._places = {name: at for at, name in enumerate(names)}
         self._formats = [(at, column.format) for at, column in enumerate(contract.features) if column.format]
+        self._hidden = {name: f"a value of {each.source}" for name, each in contract.brought.items()}
         self.needed = bool(self._rules or self._formats or any(column.on_fault for column in contract.features))
 
     def fits(self, values: tuple[Value, ...]) -> bool:
@@ -52,12 +53,13 @@ class Mending:
                 return False
         return all(condition.truth(values) is not False for _, condition in self._rules)
 
-    def mend(self, raw: bytes, path: str, values: tuple[Value, ...] | None, faults: tuple[Fault, ...]) -> Mended:
+    def mend(
+        self, row: dict[str, Any], path: str, values: tuple[Value, ...] | None, faults: tuple[Fault, ...]
+    ) -> Mended:
         """What becomes of a row with its faults by column, or of one without whose rules have not been looked at."""
         if values is not None:
             broken = self._broken(values, path)
             return Mended(None, broken, action=self._action_of_rules(broken)) if broken else Mended(values)
-        row = parse(raw)
         known, repairs, actions = self._known(row, path, faults)
         broken = self._broken(known, path)
         faults += broken
@@ -99,13 +101,16 @@ class Mending:
                 path=path,
                 code="rule",
                 message=rule.message or f"the row breaks the rule {rule.name}",
-                got=", ".join(f"{name} = {shown(values[self._places[name]])}" for name in condition.names)[:200],
+                got=", ".join(f"{name} = {self._shown(name, values)}" for name in condition.names)[:200],
                 expected=rule.check,
                 mend="check these values together",
             )
             for rule, condition in self._rules
             if condition.truth(values) is False
         )
+
+    def _shown(self, name: str, values: tuple[Value, ...]) -> str:
+        return self._hidden.get(name) or shown(values[self._places[name]])
 
     def _action_of_rules(self, broken: tuple[Fault, ...]) -> Action:
         expected = {fault.expected for fault in broken}

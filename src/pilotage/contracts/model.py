@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pilotage.contracts.enrichment import CODES, Enrichment, enrichment_faults
 from pilotage.contracts.expression import Type, parse_expression
 from pilotage.errors import InputError
 from pilotage.kernel.canonical import canonical_json
@@ -40,6 +41,7 @@ _MENDABLE = (
     "above_maximum",
     "unseen_category",
     "wrong_format",
+    *CODES,
 )
 _MOST_RULES = 50
 
@@ -93,7 +95,8 @@ class RowRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The input contract of a release: valid from birth, else InputError with every fault of it.
 
-    `subject` names the column that identifies the person a decision is about; empty when there is none.
+    `subject` names the column that identifies the person a decision is about; empty when there is none. `enrichment`
+    says which features a source brings instead of the request.
     """
 
     name: str
@@ -101,6 +104,7 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     columns: tuple[Column, ...]
     subject: str = ""
     rules: tuple[RowRule, ...] = ()
+    enrichment: tuple[Enrichment, ...] = ()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "columns", tuple(_plain(column) for column in self.columns))
@@ -117,6 +121,29 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def features(self) -> tuple[Column, ...]:
         """The feature columns, in the order the model takes them."""
         return tuple(column for column in self.columns if column.role == "feature")
+
+    @property
+    def brought(self) -> dict[str, Enrichment]:
+        """The features that a source brings, each with how."""
+        return {name: each for each in self.enrichment for name in each.columns}
+
+    @property
+    def asked(self) -> tuple[Column, ...]:
+        """The features that a request brings, in order."""
+        brought = self.brought
+        return tuple(column for column in self.features if column.name not in brought)
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """What a request brings, the subject among it, in order."""
+        brought = self.brought
+        return tuple(c for c in self.columns if c.role in ("feature", "subject") and c.name not in brought)
+
+    @property
+    def optional(self) -> tuple[Column, ...]:
+        """The features that a source brings unless the request does."""
+        own = {name for name, each in self.brought.items() if each.override == "request"}
+        return tuple(column for column in self.features if column.name in own)
 
     @property
     def value_types(self) -> dict[str, Type]:
@@ -144,8 +171,9 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             for name in ("format", "on_fault", "impute"):
                 if column[name] in ("", {}, None):
                     del column[name]
-        if not self.rules:
-            del values["rules"]
+        for name in ("rules", "enrichment"):
+            if not values[name]:
+                del values[name]
         return values
 
     def digest(self) -> str:
@@ -206,6 +234,25 @@ def _whole_faults(contract: DataContract) -> Iterable[dict[str, object]]:
     if len(targets) > 1:
         yield _fault("columns", "more than one target", targets, "at most one", "keep one target")
     yield from _rule_faults(contract)
+    inputs = {c.name: c.type for c in contract.columns if c.role in ("feature", "subject")}
+    features = {column.name for column in contract.features}
+    for path, message, got, expected, mend in enrichment_faults(
+        contract.enrichment, inputs, features, contract.subject
+    ):
+        yield _fault(path, message, got, expected, mend)
+    brought = contract.brought
+    for column in contract.columns:
+        codes = [code for code in column.on_fault if code in CODES]
+        if codes and column.name not in brought:
+            path = f"columns.{column.name}"
+            yield _fault(path, "no source brings this column", codes, "faults of a request", "remove the codes")
+    keys = {name for each in contract.enrichment for name in each.key}
+    for column in contract.columns:
+        if column.name in keys and "repair" in column.on_fault.values():
+            path = f"columns.{column.name}"
+            yield _fault(
+                path, "a key is repaired", "repair", "the key that was sent", "reject it, or let it be reviewed"
+            )
 
 
 def _rule_faults(contract: DataContract) -> Iterable[dict[str, object]]:

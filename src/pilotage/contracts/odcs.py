@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from pilotage.contracts.enrichment import Enrichment
 from pilotage.contracts.model import Column, ColumnType, DataContract, RowRule
 from pilotage.errors import InputError
 
@@ -22,6 +23,8 @@ API_VERSION = "v3.1.0"
 TABLE = "inputs"
 ENGINE = "pilotage"
 """The `engine` of the table's quality rules that are conditions over one row."""
+ENRICHMENT = "enrichment"
+"""The custom property of the table that says what sources bring."""
 
 _types: dict[str, ColumnType] = {
     "number": "number",
@@ -49,6 +52,7 @@ def to_odcs(contract: DataContract) -> str:
                 "logicalType": "object",
                 "properties": [_property(column) for column in contract.columns],
                 **({"quality": [_quality(rule) for rule in contract.rules]} if contract.rules else {}),
+                **({"customProperties": [_enrichment(contract)]} if contract.enrichment else {}),
             }
         ],
     }
@@ -62,6 +66,7 @@ def from_odcs(text: str) -> DataContract:
     faults: list[dict[str, object]] = []
     columns = [_column(entry, faults) for entry in properties]
     rules = _rules(document, faults)
+    enrichment = _enrichments(document, faults)
     if faults:
         raise InputError(
             "the ODCS contract cannot be held on a row",
@@ -76,6 +81,7 @@ def from_odcs(text: str) -> DataContract:
         columns=tuple(known),
         subject=next((column.name for column in known if column.role == "subject"), ""),
         rules=rules,
+        enrichment=enrichment,
     )
 
 
@@ -100,6 +106,30 @@ def _rules(document: Mapping[str, Any], faults: list[dict[str, object]]) -> tupl
         except msgspec.ValidationError as error:
             faults.append(_fault(str(entry.get("name")), "a rule that cannot be read", error, "check, and action"))
     return tuple(found)
+
+
+def _enrichment(contract: DataContract) -> dict[str, Any]:
+    return {"property": ENRICHMENT, "value": [_stated(each) for each in contract.enrichment]}
+
+
+def _stated(each: Enrichment) -> dict[str, Any]:
+    """What differs from the defaults."""
+    plain = Enrichment(source=each.source, key=each.key, columns=each.columns)
+    always = ("source", "key", "columns")
+    values: dict[str, Any] = msgspec.to_builtins(each)
+    return {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
+
+
+def _enrichments(document: Mapping[str, Any], faults: list[dict[str, object]]) -> tuple[Enrichment, ...]:
+    """What sources bring, among the table's custom properties."""
+    listed = _table(document).get("customProperties")
+    pairs = [pair for pair in listed if isinstance(pair, dict)] if isinstance(listed, list) else []
+    value = next((pair.get("value") for pair in pairs if pair.get("property") == ENRICHMENT), None)
+    try:
+        return msgspec.convert(value or [], tuple[Enrichment, ...])
+    except msgspec.ValidationError as error:
+        faults.append(_fault(ENRICHMENT, "cannot be read", error, "a list of source, key, columns"))
+        return ()
 
 
 def _number(value: float | str | bool) -> int | float | str | bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pilotage.contracts.body import Repeated, parse
+from pilotage.contracts.body import Repeated
 from pilotage.contracts.faults import Code, Fault, expectation, shown, shown_name
 from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
@@ -38,28 +38,34 @@ class RowInspection:
         self._features = contract.features
         self._expected = {name: expectation(column) for name, column in self._sent.items()}
         self._folded = {name.casefold(): name for name in self._sent}
+        self._brought = contract.brought
 
-    def inspect(self, raw: bytes, path: str, cap: int) -> tuple[tuple[Value, ...] | None, str, tuple[Fault, ...]]:
+    def inspect(
+        self, row: dict[str, Any], path: str, cap: int, absent: Mapping[str, Fault | None] | None = None
+    ) -> tuple[tuple[Value, ...] | None, str, tuple[Fault, ...]]:
         """Values of the features (None when faulty), the subject's text, and at most `cap` faults with a last note.
 
-        Raises MalformedBody when the row is not JSON.
+        `absent` are columns that are not looked at: each has its fault already, or None yet, which makes no values.
         """
-        row: dict[str, Any] = parse(raw)
         subject = row.get(self._contract.subject) if self._contract.subject else None
         text = str(subject) if _subject_fault(subject) is None else ""
         faults: list[Fault] = []
-        for fault in self._faults(row, path):
+        for fault in self._faults(row, path, absent or {}):
             if len(faults) == cap:
                 faults.append(_more(path, cap))
                 break
             faults.append(fault)
-        if faults:
+        if faults or absent:
             return None, text, tuple(faults)
         return tuple(plain_value(row[column.name]) for column in self._features), text, ()
 
-    def _faults(self, row: dict[str, Any], path: str) -> Iterator[Fault]:
+    def _faults(self, row: dict[str, Any], path: str, absent: Mapping[str, Fault | None]) -> Iterator[Fault]:
         repeated = row.names if isinstance(row, Repeated) else ()
         for name, column in self._sent.items():
+            if name in absent:
+                if (known := absent[name]) is not None:
+                    yield known
+                continue
             if name in repeated:
                 yield Fault(
                     path=f"{path}.{name}",
@@ -74,7 +80,7 @@ class RowInspection:
             if code is not None:
                 yield self._fault(column, path, code, row.get(name))
         for name in row:
-            if name not in self._sent:
+            if name not in self._sent or name in absent:
                 yield self._unknown(name, path, row[name])
 
     def _fault(self, column: Column, path: str, code: Code, value: Any) -> Fault:
@@ -87,16 +93,24 @@ class RowInspection:
             path=f"{path}.{column.name}",
             code=code,
             message=f"{column.name} {message}",
-            got="nothing" if code == "missing" and value is None else shown(value),
+            got=self._got(column, code, value),
             expected=self._expected[column.name],
             mend=mend,
         )
+
+    def _got(self, column: Column, code: Code, value: Any) -> str:
+        """What is told of a value to whoever asked: nothing of what a source says of the entity."""
+        if column.name in self._brought:
+            return f"a value of the source {self._brought[column.name].source}"
+        return "nothing" if code == "missing" and value is None else shown(value)
 
     def _unknown(self, name: str, path: str, value: Any) -> Fault:
         column = self._contract.column(name)
         near = self._folded.get(name.casefold())
         mend = "remove the field"
-        if column is not None:
+        if name in self._brought:
+            mend += f": the source {self._brought[name].source} brings it"
+        elif column is not None:
             mend += f": the contract names it as {column.role}, which is no input"
         elif near is not None:
             mend = f"write {near}, or remove the field"

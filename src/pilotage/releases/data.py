@@ -116,7 +116,7 @@ def _check(contract: DataContract, rows: Sequence[Sequence[Value]]) -> tuple[NDA
     features = [column.name for column in contract.features]
     # Without the subject, which files may hold in any form; and as sent, since nothing is mended in these rows.
     columns = tuple(msgspec.structs.replace(column, on_fault={}, impute=None) for column in contract.features)
-    check = compile_contract(msgspec.structs.replace(contract, columns=columns, subject=""))
+    check = compile_contract(msgspec.structs.replace(contract, columns=columns, subject="", enrichment=()))
     fits = np.ones(len(rows), dtype=bool)
     refused: Counter[str] = Counter()
     for start in range(0, len(rows), 1_000):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pilotage.contracts.body import parse
 from pilotage.contracts.compile import CheckedBody, CheckedRow, RowCheck, compile_contract
 from pilotage.contracts.faults import MalformedBody, TooManyRows
 from pilotage.contracts.model import Column, DataContract
@@ -251,7 +252,7 @@ def test_the_typed_decoder_and_the_inspection_agree(changes: dict) -> None:
     check = compile_contract(CONTRACT)
     raw = json.dumps({**GOOD, **changes}).encode()
     fast = check.check(b'{"inputs":' + raw + b"}").rows[0]
-    values, subject, faults = check._inspection.inspect(raw, "inputs", 200)
+    values, subject, faults = check._inspection.inspect(parse(raw), "inputs", 200)
     assert (fast.values, fast.subject, fast.faults) == (values, subject, faults)
 
 
