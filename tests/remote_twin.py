@@ -82,9 +82,13 @@ class RemoteTwin:
         if does == "hang":
             await reader.read()
             return False
-        return await self._do(does, body["id"], writer)
+        return await self._do(does, self._asked_for(body), writer)
 
-    async def _do(self, does: str, asked: str, writer: asyncio.StreamWriter) -> bool:
+    def _asked_for(self, body: dict[str, Any]) -> Any:
+        """What of a request its answer is made from."""
+        return body["id"]
+
+    async def _do(self, does: str, asked: Any, writer: asyncio.StreamWriter) -> bool:
         match does:
             case "reset":
                 linger = struct.pack("ii", 1, 0)
@@ -131,7 +135,7 @@ class RemoteTwin:
         await writer.drain()
         return True
 
-    def _whole(self, does: str, asked: str, writer: asyncio.StreamWriter) -> None:
+    def _whole(self, does: str, asked: Any, writer: asyncio.StreamWriter) -> None:
         """A reply that is whole, and mostly wrong."""
         if does.isdigit():
             return _reply(writer, json.dumps({"error": SECRET}).encode(), int(does))
@@ -141,7 +145,7 @@ class RemoteTwin:
             return _reply(writer, gzip.compress(b" " * 50_000_000, 1)[:60_000], 200, "Content-Encoding: gzip\r\n")
         return _reply(writer, self._wrong(does, asked))
 
-    def _wrong(self, does: str, asked: str) -> bytes:
+    def _wrong(self, does: str, asked: Any) -> bytes:
         data = {"nan": "[NaN]", "infinity": "[1e400]", "negative": "[-0.1]", "above_one": "[1e300]"}
         data |= {"text": f'["{SECRET}"]', "boolean": "[true]", "two": "[0.25, 0.5]"}
         match does:

@@ -30,9 +30,9 @@ EXTRAS = {
 }
 """What an optional extra brings, and numpy beside it: imported inside functions, so that the rest runs without."""
 
-ALLOWED = {("storage/migrate.py", "alembic"), ("runtimes/open.py", "pilotage")}
+ALLOWED = {("storage/migrate.py", "alembic"), ("runtimes/open.py", "pilotage"), ("enrichment/open.py", "pilotage")}
 """Alembic is needed only where a database is not at its newest migration, an HTTP client only where a remote model
-answers; every command, or every start of a worker, would pay for its import."""
+answers or a source of features is there; every command, or every start of a worker, would pay for its import."""
 
 UNDERSCORED = {"__init__", "__main__"}
 

@@ -11,19 +11,19 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 
-from pilotage import __version__
 from pilotage.errors import InputError, Unavailable
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 from pilotage.runtimes.model import Kind, Remote, ServingSpec, Value
+from pilotage.runtimes.outward import bounded, client, tls_of
 from pilotage.runtimes.ports import CannotAnswer, not_together
 from pilotage.runtimes.remote_address import checked_remote, path_of
+from pilotage.runtimes.secret import Secret
 
 __all__ = ["MOST_BYTES", "TOKEN", "RemoteRuntime"]
 
@@ -35,7 +35,6 @@ MOST_BYTES = 65_536
 """The longest reply that is read: one score needs a few hundred bytes."""
 TOKEN = "PILOTAGE_REMOTE_TOKEN_"  # noqa: S105 - the beginning of a variable's name
 """`{TOKEN}{NAME}` holds the bearer token that a release names, `{TOKEN}{NAME}_FILE` the file that does."""
-_IDLE = 16
 _ROW_FAULTS = (400, 413, 422)
 _DATATYPES: dict[Kind, str] = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "string": "BYTES"}
 
@@ -67,14 +66,11 @@ class RemoteRuntime:
     name = "remote"
 
     def __init__(self, spec: ServingSpec, *, patience_s: float = 0.0, environ: Mapping[str, str] = os.environ) -> None:
-        # They log addresses, headers and the words of the other side, each call, at levels that an operator may choose.
-        for library in ("httpx", "httpcore"):
-            logging.getLogger(library).setLevel(logging.WARNING)
         self.remote = checked_remote(spec.remote)
         self._names, self._kinds = spec.names, spec.kinds
         self._patience_s = patience_s or ANSWER_S
-        self._token = _Token(self.remote.token, environ)
-        if self._token.headers() is None:
+        self._token = Secret(f"{TOKEN}{self.remote.token.upper()}" if self.remote.token else "", environ)
+        if self._token.bearer() is None:
             variable = self._token.variable
             raise InputError(
                 "this node has no token for the remote model",
@@ -83,7 +79,7 @@ class RemoteRuntime:
             )
         self._path = path_of(self.remote)
         # Loading the authorities takes tens of milliseconds: here, where no event loop waits.
-        self._tls = _tls(self.remote.url)
+        self._tls = tls_of(self.remote.url)
         self._client: httpx.AsyncClient | None = None
         self._closed = False
         self._asked = 0
@@ -174,27 +170,12 @@ class RemoteRuntime:
         if self._closed:
             raise Unavailable("the runtime was closed", mend="open it again", code="runtime_closed")
         if self._client is None:
-            self._client = httpx.AsyncClient(
-                base_url=self.remote.url,
-                verify=self._tls,
-                timeout=self._patience_s,
-                # The caller's bulkhead bounds calls; a second queue here would only hide how many wait.
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_IDLE),
-                follow_redirects=False,
-                # No proxy, no password file of the machine: rows go to the declared address and nowhere else.
-                trust_env=False,
-                headers={
-                    "user-agent": f"pilotage/{__version__}",
-                    "content-type": "application/json",
-                    "accept": "application/json",
-                    "accept-encoding": "identity",
-                },
-            )
+            self._client = client(self.remote.url, self._tls, self._patience_s)
         return self._client
 
     async def _exchange(self, client: httpx.AsyncClient, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         """Status and body of a reply; the body of a failure is not read. Raises Unavailable, which says no detail."""
-        headers = self._token.headers()
+        headers = self._token.bearer()
         if headers is None:
             raise _failed("this node's token for the remote model is gone")
         try:
@@ -221,41 +202,12 @@ class RemoteRuntime:
             await client.aclose()
 
 
-class _Token:
-    """A bearer token that the node has under the name that a release gives it; from a file it is read for each call."""
-
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
-        self.variable = f"{TOKEN}{name.upper()}" if name else ""
-        self._value = environ.get(self.variable, "") if name else ""
-        self._file = environ.get(f"{self.variable}_FILE", "") if name else ""
-
-    def headers(self) -> dict[str, str] | None:
-        """The header of a call, none where no token is named; None when the node has no token of that name."""
-        if not self.variable:
-            return {}
-        value = self._value
-        if self._file:
-            try:
-                value = Path(self._file).read_text(encoding="ascii").strip()
-            except (OSError, UnicodeError):
-                return None
-        fits = value and value.isascii() and value.isprintable() and " " not in value
-        return {"authorization": f"Bearer {value}"} if fits else None
-
-
-def _tls(url: str) -> ssl.SSLContext:
-    """Verifies certificates and names by the machine's authorities; one that trusts nobody where there is no TLS."""
-    return ssl.create_default_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
 async def _bounded(response: httpx.Response) -> bytes:
-    """The body as it came, at most MOST_BYTES: never unpacked, so that a few bytes stay a few. Raises Unavailable."""
-    content = bytearray()
-    async for part in response.aiter_raw():
-        content += part
-        if len(content) > MOST_BYTES:
-            raise _failed("the remote model's reply is too long")
-    return bytes(content)
+    """The body as it came, at most MOST_BYTES. Raises Unavailable."""
+    content = await bounded(response, MOST_BYTES)
+    if content is None:
+        raise _failed("the remote model's reply is too long")
+    return content
 
 
 def _sent(kind: Kind, value: Value) -> Value | int:

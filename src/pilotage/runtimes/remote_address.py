@@ -11,7 +11,7 @@ import msgspec
 from pilotage.errors import InputError
 from pilotage.runtimes.model import Remote
 
-__all__ = ["checked_remote", "path_of"]
+__all__ = ["checked_remote", "here", "path_of", "url_fault"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 _TOKEN = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
@@ -26,7 +26,7 @@ def checked_remote(remote: Remote | msgspec.UnsetType) -> Remote:
     if not isinstance(remote, Remote):
         raise InputError("the release names no remote model", mend="declare `remote: {url, model, output}`")
     faults: list[dict[str, object]] = []
-    if why := _url_fault(remote.url):
+    if why := url_fault(remote.url):
         # An address may hold a password: it is not repeated.
         faults.append({"path": "remote.url", "code": "invalid_input", "message": why})
     for path, value in (("model", remote.model), ("output", remote.output), ("version", remote.version or "1")):
@@ -47,7 +47,7 @@ def path_of(remote: Remote) -> str:
     return f"/v2/models/{quote(remote.model, safe='')}{version}"
 
 
-def _url_fault(url: str) -> str:
+def url_fault(url: str) -> str:
     """What is wrong with a server's address, or nothing."""
     if len(url) > _MOST_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         return "is no address of at most 500 characters of ASCII"
@@ -61,12 +61,13 @@ def _url_fault(url: str) -> str:
         return "is no address that begins with https://"
     if "@" in parts.netloc or "?" in url or "#" in url:
         return "has a user, a query or a fragment"
-    if parts.scheme == "http" and not _here(host):
+    if parts.scheme == "http" and not here(host):
         return "sends rows in clear: it must begin with https://, unless it is on this machine"
     return ""
 
 
-def _here(host: str) -> bool:
+def here(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
