@@ -30,11 +30,14 @@ EXTRAS = {
 }
 """What an optional extra brings, and numpy beside it: imported inside functions, so that the rest runs without."""
 
-ALLOWED = {("storage/migrate.py", "alembic"), ("runtimes/open.py", "pilotage"), ("enrichment/open.py", "pilotage")}
+ALLOWED = {("storage/migrate.py", "alembic"), ("runtimes/open.py", "pilotage")}
 """Alembic is needed only where a database is not at its newest migration, an HTTP client only where a remote model
-answers or a source of features is there; every command, or every start of a worker, would pay for its import."""
+answers; every command, or every start of a worker, would pay for its import."""
 
 UNDERSCORED = {"__init__", "__main__"}
+
+ALLOWED |= {("enrichment/open.py", "pilotage")}
+"""An HTTP client, too, only where a source of features is asked over HTTP."""
 
 
 @cache

@@ -25,7 +25,7 @@ from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
 from pilotage.ledger.overriding import said_about
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
-from pilotage.ledger.record import Finding
+from pilotage.ledger.record import Finding, Payload
 from pilotage.ledger.traces import untraced
 from pilotage.rollout.past import in_production
 
@@ -136,7 +136,34 @@ def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
             columns = ("path", "code", "got", "used")
             repairs = [[each.get(name) for name in columns] for each in found.payload.repairs]
             show_table(("repaired", "fault", "sent", "used"), repairs)
+        if found.payload.enriched:
+            show_table(
+                ("enriched", "value", "source", "its time", "age", "what became of it"), _enriched(found.payload)
+            )
         show_table(("feature", "value"), list(zip(found.payload.names, found.payload.features, strict=False)))
+
+
+def _enriched(payload: Payload) -> list[list[object]]:
+    """What came from feature sources, by column."""
+    return [
+        [
+            each["column"],
+            each.get("value"),
+            each["source"],
+            rfc3339(each["at"]) if each.get("at") is not None else "",
+            f"{each['age_s']:.0f} s" if each.get("age_s") is not None else "",
+            " ".join(
+                word
+                for word in (
+                    each.get("fault") or "used",
+                    "from cache" if each.get("cached") else "",
+                    f"({each['status']})" if each.get("status", "ok") != "ok" else "",
+                )
+                if word
+            ),
+        ]
+        for each in payload.enriched
+    ]
 
 
 def _show_past(found: RecordedDecision) -> None:

@@ -22,7 +22,7 @@ from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
-from pilotage.gateway.metrics import SAMPLED, Metrics, UpstreamState
+from pilotage.gateway.metrics import SAMPLED, Metrics, SourceState, UpstreamState
 from pilotage.gateway.open_inference import (
     infer_error,
     infer_reply,
@@ -99,6 +99,7 @@ class Gateway:
         self._rates = Rates(self.limits)
         self._large = LargeBodies(self.limits)
         self._clock = clock
+        self.metrics.sources = self._sources
 
     @property
     def ready(self) -> bool:
@@ -444,7 +445,14 @@ class Gateway:
 
     def _upstreams(self) -> Iterable[UpstreamState]:
         models = self.serving.models.values() if self.serving is not None else ()
-        return [model.upstream.now for model in models if model.upstream is not None]
+        runtimes = [model.upstream.now for model in models if model.upstream is not None]
+        return runtimes + [
+            state for model in models if model.enricher is not None for state in model.enricher.upstreams
+        ]
+
+    def _sources(self) -> Iterable[SourceState]:
+        models = self.serving.models.values() if self.serving is not None else ()
+        return [state for model in models if model.enricher is not None for state in model.enricher.sources]
 
 
 def _look_at(future: asyncio.Future[None]) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pilotage.contracts.compile import CheckedRow
+from pilotage.contracts.compile import CheckedRow, EnrichedRow
 from pilotage.gateway.answer import answer_beside, answer_by_rules, answer_inline
 from pilotage.gateway.record import Settled
 from pilotage.gateway.state import LiveSystem
@@ -40,7 +40,7 @@ async def settle(live: LiveSystem, row: CheckedRow, deadline_ns: int, scored: Se
     else:
         first = scored or await _answered_by(live, row, _part(deadline_ns, last=not live.chain))
         if first.outcome == "answered":
-            return Ended(live, _sure(live, _with_repairs(live, first)))
+            return Ended(live, _sure(live, _told(live, first)))
     return await _fall_back(live, row, first, deadline_ns) if live.falls_back else Ended(live, first)
 
 
@@ -58,9 +58,10 @@ def _at_fault(by: LiveSystem, row: CheckedRow, live: LiveSystem) -> Ended:
     return Ended(by, Settled("rejected", row))
 
 
-def _with_repairs(live: LiveSystem, settled: Settled) -> Settled:
-    """An answer to a row that was repaired is no plain one: its record says what was mended."""
-    if settled.row is None or not settled.row.repairs or live.model is None:
+def _told(live: LiveSystem, settled: Settled) -> Settled:
+    """An answer to a row that was repaired or enriched is no plain one: its record says what was mended or drawn."""
+    row = settled.row
+    if row is None or live.model is None or not (row.repairs or isinstance(row, EnrichedRow)):
         return settled
     attempts = settled.attempts or [_attempt(live, settled)]
     return msgspec.structs.replace(settled, attempts=attempts, plain=False)
@@ -124,6 +125,7 @@ def _attempt(by: LiveSystem, settled: Settled) -> Attempt:
 
 
 def _read_again(target: LiveSystem, row: CheckedRow) -> CheckedRow:
-    """The row as the target's own contract reads the request."""
+    """The row as the target's own contract reads the request, with what was drawn for it: no source is asked again."""
     assert target.model is not None  # noqa: S101 - the chain holds only what is loaded
-    return target.model.check.check(b'{"inputs":' + row.raw + b"}").rows[0]
+    drawn = {each.column: each for each in row.drawn} if isinstance(row, EnrichedRow) else {}
+    return target.model.check.again(row.raw, drawn)

@@ -63,11 +63,15 @@ async def decide(
     else:
         # A large body takes milliseconds; in a thread it does not hold up everybody else for all of them.
         checked = await asyncio.to_thread(model.check.check, body, route.max_rows)
+    rows = checked.rows
+    if checked.many:
+        charge(len(rows) - 1)
+    if model.enricher is not None and (not route.stopped or live.falls_back):
+        rows = await model.enricher.complete(rows, deadline)
     asked = Asked(first, received, principal, trace, (perf_counter_ns() - started) // 1_000)
     if checked.many:
-        charge(len(checked.rows) - 1)
-        return await _decide_many(live, checked.rows, asked, turn, chance, deadline)
-    row = checked.rows[0]
+        return await _decide_many(live, rows, asked, turn, chance, deadline)
+    row = rows[0]
     by, settled = live, UNSETTLED
     if row.faults or row.repairs or live.guarded:
         by, settled = await settle(live, row, deadline)

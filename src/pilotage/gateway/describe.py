@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pilotage.contracts.model import Column
+from pilotage.contracts.model import Column, DataContract
 from pilotage.gateway.state import LiveSystem
 
 __all__ = ["describe", "example_row"]
@@ -20,9 +20,26 @@ def describe(live: LiveSystem) -> dict[str, Any]:
         "stage": live.route.stage,
         "stopped": live.route.stopped,
         "max_rows": live.route.max_rows,
-        "contract": contract.as_dict() if contract is not None else None,
-        "example": {"inputs": example_row(contract.columns)} if contract is not None else None,
+        "contract": _told(contract) if contract is not None else None,
+        "example": {"inputs": example_row(contract.inputs)} if contract is not None else None,
     }
+
+
+def _told(contract: DataContract) -> dict[str, Any]:
+    """The contract, of its sources what concerns a caller: not what their tables and columns are called."""
+    told = contract.as_dict()
+    if contract.enrichment:
+        told["enrichment"] = [
+            {
+                "source": each.source,
+                "key": list(each.key),
+                "columns": list(each.columns),
+                "max_age": each.max_age,
+                "override": each.override,
+            }
+            for each in contract.enrichment
+        ]
+    return told
 
 
 def example_row(columns: tuple[Column, ...]) -> dict[str, Any]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-__all__ = ["BUCKETS", "PHASES", "SAMPLED", "Metrics", "UpstreamState"]
+__all__ = ["AGES", "BUCKETS", "PHASES", "SAMPLED", "Metrics", "SourceState", "UpstreamState"]
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the latency histogram, in seconds."""
+
+AGES = (1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0)
+"""Upper bounds of the histogram of ages of values that sources bring, in seconds."""
 
 PHASES = ("contract", "answer", "record")
 """The parts of a decision that are timed; `record` is all from the answer until it leaves."""
@@ -32,10 +35,22 @@ class UpstreamState(NamedTuple):
     calls: Mapping[str, int]
 
 
+class SourceState(NamedTuple):
+    """One feature source at a moment: values by what became of them; look-ups by seconds and values by age.
+
+    A histogram is (counts by bucket, sum).
+    """
+
+    source: str
+    results: Mapping[str, int]
+    seconds: tuple[list[int], float]
+    ages: tuple[list[int], float]
+
+
 class Metrics:
     """Counters of one worker. `gauges` gives further current values, {name: (help, value)}, at each scrape.
 
-    `upstreams` gives how the calls of each upstream stand now.
+    `upstreams` gives how the calls of each upstream stand now, `sources` the look-ups of each feature source.
     """
 
     def __init__(
@@ -52,6 +67,7 @@ class Metrics:
         self._latency: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
         self._gauges, self._upstreams = gauges, upstreams
+        self.sources: Callable[[], Iterable[SourceState]] = tuple
         self._registry = CollectorRegistry()
         self._registry.register(_Scrape(self))
 
@@ -112,6 +128,7 @@ class Metrics:
             gauge.add_metric([self.worker], value)
             yield gauge
         yield from self._of_upstreams()
+        yield from self._of_sources()
 
     def _of_upstreams(self) -> Iterable[Metric]:
         states = list(self._upstreams())
@@ -132,6 +149,30 @@ class Metrics:
                 calls.add_metric([self.worker, state.target, status], count)
         yield calls
 
+    def _of_sources(self) -> Iterable[Metric]:
+        values = CounterMetricFamily(
+            "pilotage_gateway_enrichment_values",
+            "Values that feature sources bring, by what became of them: ok, cached, or the code of a fault",
+            labels=["worker", "source", "result"],
+        )
+        seconds = HistogramMetricFamily(
+            "pilotage_gateway_enrichment_seconds", "Time of a look-up in a feature source", labels=["worker", "source"]
+        )
+        ages = HistogramMetricFamily(
+            "pilotage_gateway_enrichment_age_seconds",
+            "Age of what a feature source says of an entity when it is used",
+            labels=["worker", "source"],
+        )
+        states = list(self.sources())
+        if not states:
+            return
+        for state in states:
+            for result, count in state.results.items():
+                values.add_metric([self.worker, state.source, result], count)
+            seconds.add_metric([self.worker, state.source], _cumulative(state.seconds[0]), state.seconds[1])
+            ages.add_metric([self.worker, state.source], _cumulative(state.ages[0], AGES), state.ages[1])
+        yield from (values, seconds, ages)
+
 
 class _Scrape(Collector):
     def __init__(self, metrics: Metrics) -> None:
@@ -141,9 +182,9 @@ class _Scrape(Collector):
         return self._metrics.collect()
 
 
-def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+def _cumulative(counts: list[int], bounds: Sequence[float] = BUCKETS) -> list[tuple[str, float]]:
     total, cumulative = 0, []
-    for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
         total += count
         cumulative.append((bound, float(total)))
     return cumulative

@@ -78,7 +78,7 @@ def server_metadata() -> dict[str, Any]:
 def model_metadata(live: LiveSystem) -> dict[str, Any]:
     """A system as a model: its version is the digest of the live release; no inputs while that cannot be loaded."""
     model = live.model
-    sent = model.contract.columns if model is not None else ()
+    sent = model.contract.inputs if model is not None else ()
     return {
         "name": live.route.system,
         "versions": [live.route.release],

@@ -141,7 +141,7 @@ def _body(address: Address, live: LiveSystem | None) -> dict[str, Any]:
         "required": ["inputs"],
         "additionalProperties": False,
     }
-    return {"schema": inputs, "example": {"inputs": example_row(live.model.contract.columns)}}
+    return {"schema": inputs, "example": {"inputs": example_row(live.model.contract.inputs)}}
 
 
 def _responses(address: Address, method: str) -> dict[str, Any]:

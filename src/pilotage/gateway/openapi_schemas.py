@@ -113,12 +113,11 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def row_schema(contract: DataContract) -> Schema:
-    """What one row of a contract is: every feature and the subject, nothing else."""
-    sent = [column for column in contract.columns if column.role in ("feature", "subject")]
+    """What one row of a contract is: every feature that a request brings and the subject, nothing else."""
     return {
         "type": "object",
-        "properties": {column.name: _column(column) for column in sent},
-        "required": [column.name for column in sent],
+        "properties": {column.name: _column(column) for column in (*contract.inputs, *contract.optional)},
+        "required": [column.name for column in contract.inputs],
         "additionalProperties": False,
     }
 

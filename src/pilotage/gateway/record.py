@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from pilotage.contracts.compile import CheckedRow
+from pilotage.contracts.compile import CheckedRow, EnrichedRow
 from pilotage.contracts.faults import Fault
 from pilotage.gateway.state import LiveSystem
 from pilotage.kernel.ids import uuid7
@@ -141,11 +141,19 @@ def _plain(live: LiveSystem, asked: Asked, settled: Settled, decision_id: str, c
         stage=route.stage,
         arm=route.arm,
         outcome=settled.outcome,
-        attempts=settled.attempts,
+        attempts=[*_lookups(settled), *settled.attempts],
         findings=_findings(live, settled),
         times=Times(received=asked.received, contract=asked.contract_us, answer=settled.answer_us),
         commitment=commitment,
     )
+
+
+def _lookups(settled: Settled) -> list[Attempt]:
+    """The calls of feature sources that the request made, before any try at an answer."""
+    row = settled.row
+    if not isinstance(row, EnrichedRow):
+        return []
+    return [Attempt(target=target, ms=ms, status=status) for target, ms, status in row.lookups]
 
 
 def event_frame(
@@ -183,6 +191,7 @@ def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
         answer=settled.answer,
         score=settled.score if isfinite(settled.score) else None,
         faults=[msgspec.to_builtins(fault) for fault in row.faults],
+        enriched=[msgspec.to_builtins(each) for each in row.drawn] if isinstance(row, EnrichedRow) else [],
     )
 
 

@@ -11,10 +11,11 @@ from typing import Literal
 
 import msgspec
 
-from pilotage.contracts.compile import RowCheck, compile_contract
+from pilotage.contracts.compile import EnrichingCheck, RowCheck, compile_contract
 from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError, IntegrityError
 from pilotage.gateway.authenticate import Principals
+from pilotage.gateway.enrich import Enricher, enricher_of
 from pilotage.gateway.forms import AnsweredForms
 from pilotage.gateway.plan import Answering, Route, ServingPlan, Target, Together, decode_plan
 from pilotage.gateway.store import StoredPlan
@@ -36,7 +37,8 @@ _log = logging.getLogger(__name__)
 class LoadedModel:
     """What of a release answers. `names` are the features in contract order, `target` is how attempts name it.
 
-    `upstream` protects a runtime that does not answer inline; `rules` are those of the release's own file.
+    `upstream` protects a runtime that does not answer inline; `rules` are those of the release's own file. `enricher`
+    draws what a request does not bring.
     """
 
     contract: DataContract
@@ -47,6 +49,19 @@ class LoadedModel:
     target: str
     upstream: Upstream | None = None
     rules: RuleSet | None = None
+    enricher: Enricher | None = None
+
+    async def start(self) -> None:
+        """Make ready to answer; raises what the runtime does."""
+        await self.runtime.start()
+        if self.enricher is not None:
+            await self.enricher.start()
+
+    async def close(self) -> None:
+        """Stop: rows under way are refused, or answered by the chain."""
+        await self.runtime.close()
+        if self.enricher is not None:
+            await self.enricher.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +97,7 @@ class LiveSystem:
     @cached_property
     def guarded(self) -> bool:
         """Whether a row that fits needs more than to be scored."""
-        inline = self.model is not None and self.model.runtime.inline
+        inline = self.model is not None and self.model.runtime.inline and self.model.enricher is None
         return bool(self.route.stopped or self.chain or self.route.floor) or not inline
 
     @property
@@ -195,10 +210,10 @@ async def start_serving(serving: Serving, previous: Serving | None = None) -> Se
         if key in running:
             continue
         try:
-            await model.runtime.start()
+            await model.start()
         except Exception as error:  # noqa: BLE001 - as above
             _log.error("release %s does not start: %s", model.target, error)
-            await model.runtime.close()
+            await model.close()
             failed[key] = str(error)
     systems = {name: _without(live, failed) for name, live in serving.systems.items()} if failed else serving.systems
     for live in systems.values():
@@ -264,16 +279,18 @@ def _load(name: str, releases: Path, rules: Answering) -> LoadedModel:
     runtime = open_runtime(release.folder, release.serving, patience_s=rules.deadline_ms / 1_000)
     target = f"{runtime.name}@{short(name)}"
     labels = (release.serving.adverse, release.serving.favourable)
+    check = compile_contract(release.contract)
     own = release.file(RULES) if RULES in release.manifest.files else None
     return LoadedModel(
         contract=release.contract,
-        check=compile_contract(release.contract),
+        check=check,
         names=[column.name for column in release.contract.features],
         spec=release.serving,
         runtime=runtime,
         target=target,
         upstream=None if runtime.inline else Upstream(target, rules),
         rules=None if own is None else read_rules(own, release.contract, labels),
+        enricher=enricher_of(release.contract, check, rules) if isinstance(check, EnrichingCheck) else None,
     )
 
 

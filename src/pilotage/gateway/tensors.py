@@ -73,7 +73,7 @@ def read_rows(tensors: Sequence[Tensor], contract: DataContract, max_rows: int) 
     for tensor in tensors:
         values, width = _flat(tensor), _width(tensor)
         if _is_matrix(tensor, contract):
-            columns |= {column.name: values[place::width] for place, column in enumerate(contract.features)}
+            columns |= {column.name: values[place::width] for place, column in enumerate(contract.asked)}
         else:
             columns[tensor.name] = values
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -106,7 +106,7 @@ def _faults_together(tensors: Sequence[Tensor], contract: DataContract) -> list[
     if len(counts) > 1:
         got = ", ".join(str(count) for count in sorted(counts)[:5])
         found.append(_fault("inputs", "the tensors differ in rows", got, "one first dimension", "send as many of each"))
-    features = {column.name for column in contract.features}
+    features = {column.name for column in contract.asked}
     if any(_is_matrix(tensor, contract) for tensor in tensors) and (beside := sorted(features & set(names))):
         mend = "send one tensor with all features, or one for each column"
         got = ", ".join(beside[:5])
@@ -137,14 +137,14 @@ def _matrix_fault(tensor: Tensor, path: str, contract: DataContract) -> dict[str
             return None
         mend = "send one value a row"
         return _fault(f"{path}.shape", "a column has one value a row", tensor.shape, f"[{rows}] or [{rows}, 1]", mend)
-    texts = [column.name for column in contract.features if not column.numeric]
+    texts = [column.name for column in contract.asked if not column.numeric]
     if texts:
         got, mend = f"features that are no numbers: {', '.join(texts[:5])}", "send one tensor for each column"
         return _fault(f"{path}.shape", "one tensor cannot hold all features", got, "one tensor a column", mend)
     if tensor.datatype in ("BOOL", "BYTES"):
         return _fault(f"{path}.datatype", "the features are numbers", tensor.datatype, "FP64", "send numbers")
-    if width != len(contract.features):
-        expected = f"[{rows}, {len(contract.features)}], in the order of the contract"
+    if width != len(contract.asked):
+        expected = f"[{rows}, {len(contract.asked)}], in the order of the contract"
         return _fault(f"{path}.shape", "not as many values as features", tensor.shape, expected, "send all features")
     return None
 

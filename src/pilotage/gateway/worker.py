@@ -280,7 +280,7 @@ class _Worker:
             task.cancel()
         if self._gateway.serving is not None:
             for model in self._gateway.serving.models.values():
-                await model.runtime.close()
+                await model.close()
         self._engine.dispose()
         self._tell("stopped")
 
@@ -340,4 +340,4 @@ async def _close_unused(old: Serving, new: Serving) -> None:
     if unused:
         await asyncio.sleep(max(live.route.deadline_ms for live in old.systems.values()) / 1_000 + 0.1)
     for model in unused:
-        await model.runtime.close()
+        await model.close()

@@ -119,6 +119,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The encrypted part of a decision, msgpack. `request` is the row as received (JSON bytes).
 
     `features` are the values used, in the order of `names`: float64 numbers, text, booleans or None.
+    `enriched` is what was drawn from feature sources: {column, source, value, at, age_s, cached, status, fault}.
     `answer` is what the client got, e.g. {"score": .., "label": ..}; `score` is the number that monitors count.
     """
 
@@ -136,6 +137,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     messages: list[dict[str, Any]] = []
     tool_calls: list[dict[str, Any]] = []
     upstream: list[bytes] = []
+    enriched: list[dict[str, Any]] = []
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="event"):

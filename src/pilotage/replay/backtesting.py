@@ -26,7 +26,7 @@ from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
 from pilotage.releases.load import open_release
 from pilotage.replay.against import Known, Reckoning
 from pilotage.replay.backtest import Backtest, Limits, Tally, Trial
-from pilotage.replay.compare import hindrance, payload_of, place
+from pilotage.replay.compare import drawn_of, hindrance, payload_of, place
 from pilotage.replay.process import ReplayProcess
 from pilotage.replay.questions import Answer, Question
 from pilotage.replay.segments import Segments, fields_of
@@ -119,14 +119,16 @@ def _try(
             asked.append(found)
     questions = []
     for decision in asked:
-        request = payload_of(decision).request
+        payload = payload_of(decision)
+        request, drawn = payload.request, drawn_of(payload)
         here = (releases / decision.plain.release.removeprefix("sha256:")).is_dir()
         champion = decision.plain.release if here else ""
-        questions.append(Question(release=candidate, request=request, own=True))
-        questions.append(Question(release=champion or candidate, request=request, own=True))
+        questions.append(Question(release=candidate, request=request, own=True, drawn=drawn))
+        questions.append(Question(release=champion or candidate, request=request, own=True, drawn=drawn))
     answers = process.ask(questions)
     for at, decision in enumerate(asked):
-        fields = fields_of(payload_of(decision).request)
+        payload = payload_of(decision)
+        fields = {each.column: each.value for each in drawn_of(payload)} | fields_of(payload.request)
         again = answers[2 * at + 1] if questions[2 * at + 1].release == decision.plain.release else None
         trial = _trial(decision, answers[2 * at], again, segments.of(decision, fields))
         if (outcome := told.get(decision.row.id)) is not None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import msgspec
+
+from pilotage.contracts.enrichment import Drawn
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.record import Payload
 from pilotage.replay.model import ReplayVerdict, Verdict
 from pilotage.replay.questions import Answer, Question
 
-__all__ = ["compare", "hindrance", "payload_of", "place", "question_of", "unreplayable"]
+__all__ = ["compare", "drawn_of", "hindrance", "payload_of", "place", "question_of", "unreplayable"]
 
 
 _SCORED = ("answered", "fallback")
@@ -41,7 +44,12 @@ def question_of(decision: RecordedDecision) -> Question:
     """What to ask again of a decision without a hindrance."""
     payload = payload_of(decision)
     features = payload.features if decision.plain.outcome in _SCORED else None
-    return Question(release=decision.plain.release, request=payload.request, features=features)
+    return Question(release=decision.plain.release, request=payload.request, features=features, drawn=drawn_of(payload))
+
+
+def drawn_of(payload: Payload) -> list[Drawn]:
+    """What came from feature sources when it was decided."""
+    return msgspec.convert(payload.enriched, list[Drawn]) if payload.enriched else []
 
 
 def payload_of(decision: RecordedDecision) -> Payload:

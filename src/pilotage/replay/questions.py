@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pilotage.contracts.enrichment import Drawn
 from pilotage.evaluation.explainer import Value
 
 __all__ = ["Answer", "Hello", "Question", "Questions"]
@@ -15,13 +16,14 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One row to answer: as received, and the features that were used (None for a rejected row).
 
     `own`: the release's own contract reads the row, whatever another release's contract made of it; `features` is
-    not looked at then.
+    not looked at then. `drawn` is what came from feature sources when it was decided: none is asked again.
     """
 
     release: str
     request: bytes
     features: list[Value] | None = None
     own: bool = False
+    drawn: list[Drawn] = []
 
 
 class Questions(msgspec.Struct, frozen=True, kw_only=True):

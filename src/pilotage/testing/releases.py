@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from pilotage.contracts.enrichment import Enrichment
 from pilotage.contracts.model import Column, DataContract
 from pilotage.contracts.odcs import to_odcs
 from pilotage.evaluation.explainer import (
@@ -96,6 +97,7 @@ def make_release(
     system: str = "example",
     columns: Sequence[Column] = COLUMNS,
     reasons: Sequence[Reason] | None = None,
+    enrichment: Sequence[Enrichment] = (),
     threshold: float = 0.5,
     shift: float = 0.0,
     rows: int = 400,
@@ -106,6 +108,7 @@ def make_release(
     evaluated: bool = False,
 ) -> LoadedRelease:
     """Make a release folder under the home and open it. `shift` moves the log-odds, so that releases differ.
+    `enrichment` says which features sources bring.
 
     With `sampling` its reasons are sampled, as if nobody could follow the model, and its reference rows are encrypted
     under the home's keyring; else they lie there as in releases that were built before rows were encrypted.
@@ -115,7 +118,9 @@ def make_release(
     Nothing is registered in a database: see `releases.store.register`.
     """
     subject = next((column.name for column in columns if column.role == "subject"), "")
-    contract = DataContract(name=system, version="1", columns=tuple(columns), subject=subject)
+    contract = DataContract(
+        name=system, version="1", columns=tuple(columns), subject=subject, enrichment=tuple(enrichment)
+    )
     form = _form(contract.features)
     form = msgspec.structs.replace(form, intercept=form.intercept + shift)
     names = [column.name for column in contract.features]

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from pilotage.enrichment.checking import inspect_sources
 from pilotage.errors import PilotageError, Unavailable
 from pilotage.gateway.authenticate import principal_of
 from pilotage.gateway.plan import Route, ServingPlan, decode_plan
@@ -97,7 +98,7 @@ def _systems(home: Home, plan: ServingPlan, system: str) -> Iterator[Finding]:
         )
     stops = read_stops(home.stops)
     for route in routes:
-        yield _release(home, route)
+        yield from _release(home, route)
         here = stops.get(route.system) or stops.get(ALL)
         if here is not None:
             which = "--all" if route.system not in stops else f"--system {route.system}"
@@ -114,19 +115,23 @@ def _stopped(what: str, command: str) -> Finding:
     return Finding(name="stop", fine=False, what=what, mend="start it, once the reason is gone", next=command)
 
 
-def _release(home: Home, route: Route) -> Finding:
+def _release(home: Home, route: Route) -> Iterator[Finding]:
     name = f"{route.system} {short(route.release)}"
     try:
-        open_release(home.releases, route.release)
+        release = open_release(home.releases, route.release)
     except PilotageError as error:
-        return Finding(
+        yield Finding(
             name="release",
             fine=False,
             what=f"{name}: {error.what}",
             mend="copy its folder from where it is whole; a worker takes it up by itself",
             next=f"pilotage release show {short(route.release)}",
         )
-    return Finding(name="release", fine=True, what=f"{name} is here, every byte of it")
+        return
+    yield Finding(name="release", fine=True, what=f"{name} is here, every byte of it")
+    for told in inspect_sources(release.contract):
+        check = f"pilotage gateway check --system {route.system}"
+        yield Finding(name="source", fine=told.fine, what=told.what, mend=told.mend, next="" if told.fine else check)
 
 
 def _key(plan: ServingPlan, key: str, system: str) -> Iterator[Finding]:
