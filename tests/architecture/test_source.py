@@ -30,9 +30,15 @@ EXTRAS = {
 }
 """What an optional extra brings, and numpy beside it: imported inside functions, so that the rest runs without."""
 
-ALLOWED = {("storage/migrate.py", "alembic"), ("runtimes/open.py", "pilotage")}
+ALLOWED = {
+    ("storage/migrate.py", "alembic"),
+    ("runtimes/open.py", "pilotage"),
+    ("access/identities.py", "pilotage"),
+    ("gateway/tokens.py", "pilotage"),
+}
 """Alembic is needed only where a database is not at its newest migration, an HTTP client only where a remote model
-answers; every command, or every start of a worker, would pay for its import."""
+answers, the library of tokens only where an issuer of them is trusted; every command, or every start of a worker, would
+pay for its import."""
 
 UNDERSCORED = {"__init__", "__main__"}
 

@@ -86,3 +86,10 @@ def test_onnx_runtime_reports_to_nobody(tmp_path: Path) -> None:
         folder.mkdir()
         subprocess.run([sys.executable, "-c", code], env=environ | {"TMPDIR": str(folder)}, check=True, timeout=60)
         assert {path.name for path in folder.iterdir()} <= left
+
+
+@pytest.mark.parametrize("module", ["pilotage.gateway.worker", "pilotage.web.console.app"])
+def test_who_trusts_no_issuer_loads_no_library_of_tokens(module: str) -> None:
+    modules, _ = probe(f"import {module}")
+    assert "sqlalchemy" in modules
+    assert "joserfc" not in modules

@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from pilotage.access.identities import link_person
+from pilotage.access.issuers import Grant, Issuer
 from pilotage.access.limits import Limit
 from pilotage.gates.service import ATTESTED
 from pilotage.ledger import tables as ledger_tables
@@ -125,6 +127,11 @@ def make_history(live: LiveHome, up: Up) -> None:
     rollout.stop(people["operator"], "example", "a complaint")
     rollout.start(people["operator"], "example")
     rollout.set_limit(people["operator"], Limit(scope="installation", unit="rows", per="day", amount=10_000_000))
+    grant = Grant(claim="groups", value="desk", right="decide:example")
+    facts = {"issuer": "https://issuer.example", "audiences": ("pilotage",), "grants": (grant,)}
+    rollout.add_issuer(live.governed.admin, Issuer(name="corp", keys='{"keys": []}', **facts))
+    link = {"issuer": "corp", "subject": "u-1"}
+    link_person(live.installation.control, live.governed.admin, people["auditor"].id, **link)
     bound = {"networks": ["127.0.0.0/8"]}
     issued = rollout.issue_key(people["operator"], name="second", scopes=["decide:example"], **bound)
     rollout.revoke_key(people["operator"], issued.id)

@@ -15,10 +15,11 @@ from pilotage.kernel.networks import parse_networks
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 
-__all__ = ["active_keys", "find_key", "issue_key", "revoke_key", "rotate_key"]
+__all__ = ["SCOPE", "active_keys", "find_key", "issue_key", "revoke_key", "rotate_key"]
 
 _LONGEST_OVERLAP = 90 * 86_400_000_000
-_SCOPE = re.compile(r"(?:decide|outcome):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
+SCOPE = re.compile(r"(?:decide|outcome):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
+"""What may be asked of the gateway: an action and a system, or `*` for every system."""
 
 
 def issue_key(
@@ -138,7 +139,7 @@ def _check(name: str, scopes: list[str], expires: int, at: int) -> None:
     if not scopes:
         faults.append({"path": "scopes", "message": "a key without scopes can do nothing"})
     for scope in scopes:
-        if not _SCOPE.fullmatch(scope):
+        if not SCOPE.fullmatch(scope):
             faults.append({"path": "scopes", "message": f"{scope} is no scope", "got": scope})
     if expires and expires <= at:
         faults.append({"path": "expires", "message": "the key would have expired already", "got": expires})

@@ -32,7 +32,7 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "admin": _EVERYONE
         | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"}
-        | {"node.edit", "ledger.rebuild", "limit.edit"},
+        | {"node.edit", "ledger.rebuild", "limit.edit", "issuer.edit"},
         "ml_engineer": _EVERYONE
         | {
             "system.declare",

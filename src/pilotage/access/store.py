@@ -15,12 +15,18 @@ __all__ = [
     "all_people",
     "api_keys",
     "change",
+    "drop_issuer",
     "drop_limit",
     "find_person",
+    "identities",
+    "identity_of",
+    "issuer_documents",
+    "issuers",
     "key_bounds",
     "keys",
     "limit_rows",
     "limits",
+    "linked",
     "links",
     "lock",
     "people",
@@ -93,6 +99,28 @@ limits = Table(
     Column("burst", BIG, nullable=False),
 )
 
+issuers = Table(
+    "issuers",
+    control,
+    Column("name", String(32), primary_key=True),
+    Column("document", DOCUMENT, nullable=False),
+    Column("changed", BIG, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    control,
+    Column("id", String(71), primary_key=True),
+    Column("person", String(36), ForeignKey("people.id"), nullable=False, index=True),
+    Column("issuer", String(512), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("linked", BIG, nullable=False),
+    Column("created", BIG, nullable=False),
+    info={"personal": True},
+)
+"""Who somebody is at an issuer. `linked`: 1 for a person of ours, whose roles are given here; 0 for one who came by a
+token, whose roles are those of their newest token."""
+
 
 def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Insert one row."""
@@ -155,6 +183,28 @@ def limit_rows(connection: Connection) -> list[dict[str, Any]]:
 def drop_limit(connection: Connection, id: str) -> None:
     """Delete a limit, if it is there."""
     connection.execute(delete(limits).where(limits.c.id == id))
+
+
+def issuer_documents(connection: Connection) -> list[dict[str, Any]]:
+    """The document of every issuer, by name."""
+    return list(connection.execute(select(issuers.c.document).order_by(issuers.c.name)).scalars())
+
+
+def drop_issuer(connection: Connection, name: str) -> dict[str, Any]:
+    """Delete an issuer, if it is there; the row as it was, else empty."""
+    found = connection.execute(select(issuers).where(issuers.c.name == name)).mappings().first()
+    connection.execute(delete(issuers).where(issuers.c.name == name))
+    return {} if found is None else dict(found)
+
+
+def identity_of(connection: Connection, id: str) -> RowMapping | None:
+    """Who somebody is here, by the digest of issuer and subject."""
+    return connection.execute(select(identities).where(identities.c.id == id)).mappings().first()
+
+
+def linked(connection: Connection, kind: int) -> set[str]:
+    """The ids of the people who came by a token (0), or are linked to one (1)."""
+    return set(connection.execute(select(identities.c.person).where(identities.c.linked == kind)).scalars())
 
 
 def _key(found: RowMapping) -> ApiKey:

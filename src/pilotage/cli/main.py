@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("monitor", "See drift against a release's reference."),
     "people": ("people", "Add people, with roles and personal tokens."),
     "key": ("key", "Issue and revoke API keys of the gateway."),
+    "oidc": ("oidc", "Trust an issuer of tokens (OpenID Connect)."),
     "limit": ("limit", "Limit what a key, a system or all may use."),
     "keys": ("keys", "Show and rotate what wraps, seals and signs the record."),
     "sign-in": ("people", "Print a one-time sign-in link to the console."),

@@ -34,6 +34,8 @@ ATTESTED = (
     access_store.api_keys,
     access_store.key_bounds,
     access_store.limits,
+    access_store.issuers,
+    access_store.identities,
     systems,
     evidence_table,
     releases_table,
@@ -200,7 +202,7 @@ def _approve(
 
 def _refuse_approver(person: Person | None, candidate: Candidate) -> None:
     """Four eyes before roles, so that an author hears the true reason, whatever their role."""
-    fault = approver_fault(person, candidate, person.roles[0] if person else "")
+    fault = approver_fault(person, candidate, person.roles[0] if person and person.roles else "")
     if fault:
         raise Refused(fault, code="four_eyes", mend="let somebody else approve who holds the role in their own right")
 

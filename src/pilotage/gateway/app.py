@@ -38,6 +38,7 @@ from pilotage.gateway.reply import Denied, Reply, error_reply, internal_error, j
 from pilotage.gateway.shedding import Shedding
 from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.gateway.tell import tell
+from pilotage.gateway.tokens import Tokens, is_token
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.turn import Turn
 from pilotage.kernel.clock import Clock, now_us
@@ -93,6 +94,7 @@ class Gateway:
         self.chance = Chance()
         self.limits = limits or Limits()
         self.metering: Metering | None = None
+        self.tokens: Tokens | None = None
         self.metrics = Metrics(f"{node}/{worker}", self._gauges, self._upstreams)
         self.shedding = Shedding(self.limits.queue_delay_s, lambda: self.limits.in_flight - self.in_flight)
         self._sample = 0
@@ -110,6 +112,8 @@ class Gateway:
         """Answer from this plan from the next request on."""
         self.serving = serving
         self._rates.keep(key.id for key in serving.plan.keys)
+        if self.tokens is not None:
+            self.tokens.adopt(serving.plan.issuers)
         if self.metering is not None:
             self.metering.adopt(serving.plan.limits)
 
@@ -204,7 +208,7 @@ class Gateway:
     async def _reply(self, scope: Scope, receive: Receive, live: LiveSystem | None) -> Reply:
         if live is None:
             return await self._elsewhere(scope, receive)
-        admitted = self._admitted(scope)
+        admitted = await self._admitted(scope)
         authorize(admitted.principal, live.route.system)
         if scope["method"] != "POST":
             return _described(live, scope["method"])
@@ -239,7 +243,7 @@ class Gateway:
             spend.settle("rows", 0)
         return reply
 
-    def _admitted(self, scope: Scope) -> _Admitted:
+    async def _admitted(self, scope: Scope) -> _Admitted:
         """The steps that every request passes that needs a key: ready, not overloaded, known, from its network.
 
         Raises what turns it away.
@@ -250,10 +254,20 @@ class Gateway:
         if self.in_flight > self.limits.in_flight:
             raise _overloaded()
         received, headers = self._clock(), read_headers(scope["headers"])
-        principal = serving.principals.authenticate(headers.key, received)
+        principal = await self._principal(serving, headers.key, received)
         if principal.networks:
             self.peers.require(principal.networks, scope)
         return _Admitted(serving, turn, principal, received, headers, scope["path"])
+
+    async def _principal(self, serving: Serving, key: bytes, at: int) -> Principal:
+        """Who presents a key or a token, at a moment. Raises Unauthenticated, Unavailable."""
+        if self.tokens is None or not is_token(key):
+            return serving.principals.authenticate(key, at)
+        known = serving.principals.find(key)
+        if known is None or at >= known.expires:
+            known = await self.tokens.principal(key, at)
+            serving.principals.learn(key, known)
+        return known
 
     async def _decide(self, live: LiveSystem, body: bytes, admitted: _Admitted, spend: Spend | None) -> Reply:
         """Decide; while further rows wait for a limit's next piece, begin anew: nothing is decided before."""
@@ -306,7 +320,7 @@ class Gateway:
         if found is not None and found.address.access == "open":
             _must_take(method, found.address)
             return self._own_page(found.address.name)
-        admitted = self._admitted(scope)
+        admitted = await self._admitted(scope)
         if found is None:
             raise _no_such_address(scope["path"])
         if found.address.access == "decide":
@@ -412,7 +426,8 @@ class Gateway:
         self.denials.count(origin, error.code, self._clock())
         headers = error.headers if isinstance(error, Denied) else ()
         if error.status == 401:
-            headers = [(b"www-authenticate", b"Bearer")]
+            bearer = b'Bearer error="invalid_token"' if error.code.startswith("token_") else b"Bearer"
+            headers = [(b"www-authenticate", bearer)]
         return _error(scope, error, *headers)
 
     def write_denials(self, *, everything: bool = False) -> None:

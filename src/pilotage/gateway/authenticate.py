@@ -1,4 +1,4 @@
-"""Who asks: an API key, looked up by its SHA-256.
+"""Who asks: an API key, or a token that was verified, looked up by its SHA-256.
 
 The lookup is a dict of full SHA-256 digests. Its timing depends on the digest of what was sent, and nobody can steer
 a digest towards that of an unknown 256-bit random key, so nothing about a key can be learnt from it.
@@ -14,16 +14,17 @@ from pilotage.errors import Forbidden, Unauthenticated
 from pilotage.gateway.plan import Key
 from pilotage.kernel.networks import Network, parse_networks
 
-__all__ = ["Principal", "Principals", "authorize", "principal_of"]
+__all__ = ["Principal", "Principals", "authorize", "principal_of", "scopes_of"]
 
+_MOST_TOKENS = 10_000
 _BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key that is live"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """The holder of a key. `systems` are those it may ask for decisions, `outcomes` those whose outcomes it may tell;
-    `*` in one stands for every system. `name` is how records name it; `networks` are where it may be used from, none
-    for anywhere.
+    """The holder of a key or a token. `systems` are those it may ask for decisions, `outcomes` those whose outcomes it
+    may tell; `*` in one stands for every system. `name` is how records name it; `networks` are where it may be used
+    from, none for anywhere.
     """
 
     id: str
@@ -34,19 +35,35 @@ class Principal:
     networks: tuple[Network, ...] = ()
 
     def may_decide(self, system: str) -> bool:
-        """Whether the key's scopes cover decisions of this system."""
+        """Whether its scopes cover decisions of this system."""
         return system in self.systems or "*" in self.systems
 
 
 class Principals:
-    """The principals of one serving plan."""
+    """The principals of one serving plan: of its keys, and of the last 10,000 tokens that were verified under it."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._by_digest = {bytes.fromhex(key.sha256.removeprefix("sha256:")): principal_of(key) for key in keys}
+        self._tokens: dict[bytes, None] = {}
 
     def find(self, key: bytes) -> Principal | None:
-        """The principal of a key, expired or not; None when the key is unknown."""
+        """The principal of a key or verified token, expired or not; None when it is unknown."""
         return self._by_digest.get(hashlib.sha256(key).digest())
+
+    def learn(self, token: bytes, principal: Principal) -> None:
+        """Know the bearer of a token that was verified, until the principal's end."""
+        known = hashlib.sha256(token).digest()
+        if known not in self._tokens and len(self._tokens) >= _MOST_TOKENS:
+            oldest = next(iter(self._tokens))
+            del self._tokens[oldest], self._by_digest[oldest]
+        self._tokens[known] = None
+        self._by_digest[known] = principal
+
+    def forget(self) -> None:
+        """Know no token any more: each is verified again."""
+        for known in self._tokens:
+            del self._by_digest[known]
+        self._tokens.clear()
 
     def authenticate(self, key: bytes, at: int) -> Principal:
         """The principal of a key at a moment (Unix microseconds). Raises Unauthenticated."""
@@ -75,21 +92,28 @@ def authorize(principal: Principal, system: str) -> None:
     """Raises Forbidden when the key's scopes do not cover the system, whether or not such a system exists."""
     if not principal.may_decide(system):
         raise Forbidden(
-            "the API key may not ask this system for decisions",
+            "this API key or token may not ask the system for decisions",
             got=", ".join(sorted(f"decide:{name}" for name in principal.systems)) or "no scope",
             expected=f"decide:{system}",
-            mend="ask an administrator for a key with this scope",
+            mend="ask an administrator for a key with this scope, or for a grant of the token's claims",
         )
 
 
 def principal_of(key: Key) -> Principal:
     """The principal that a key of a plan stands for."""
-    scopes = [scope.partition(":") for scope in key.scopes]
+    decide, outcome = scopes_of(key.scopes)
     return Principal(
         id=key.id,
         name=f"key:{key.id}",
         expires=key.expires,
-        systems=frozenset(system for action, _, system in scopes if action in ("decide", "*")),
-        outcomes=frozenset(system for action, _, system in scopes if action in ("outcome", "*")),
+        systems=decide,
+        outcomes=outcome,
         networks=parse_networks(key.networks),
     )
+
+
+def scopes_of(scopes: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The systems that scopes let ask for decisions, and those whose outcomes they let tell."""
+    parts = [scope.partition(":") for scope in scopes]
+    decide = frozenset(system for action, _, system in parts if action in ("decide", "*"))
+    return decide, frozenset(system for action, _, system in parts if action in ("outcome", "*"))

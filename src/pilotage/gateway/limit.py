@@ -15,6 +15,7 @@ __all__ = ["LargeBodies", "Limits", "Rates", "Receive", "TokenBucket", "read_bod
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _DIGITS = 18
+_MOST_BUCKETS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class TokenBucket:
 
 
 class Rates:
-    """The buckets of a worker, one for each key; they outlive a plan."""
+    """The buckets of a worker, one for each key, and for the last holders of tokens; those of keys outlive a plan."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -66,6 +67,8 @@ class Rates:
         """Count rows against a key. Raises Denied 429 with the time to wait."""
         bucket = self._buckets.get(key)
         if bucket is None:
+            if len(self._buckets) >= _MOST_BUCKETS:
+                del self._buckets[next(iter(self._buckets))]
             bucket = self._buckets[key] = TokenBucket(self._limits.rate, self._limits.burst)
         wait = bucket.take(rows)
         if wait:

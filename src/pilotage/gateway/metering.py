@@ -40,6 +40,7 @@ _CONTACT_S = 2.0
 _PATIENCE_S = 2.0
 _GROUP_S = 0.002
 _WRITE_US = 1_000_000
+_MOST_CHOSEN = 10_000
 
 
 class Leases(Protocol):
@@ -113,6 +114,8 @@ class Metering:
         if chosen is None:
             scopes = {"installation", f"key:{key}", f"system:{system}"}
             chosen = tuple(meter for meter in self._meters.values() if meter.limit.scope in scopes)
+            if len(self._chosen) >= _MOST_CHOSEN:
+                self._chosen.clear()
             self._chosen[pair] = chosen
         return Spend(chosen, self._clock, self._wake.set)
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from pilotage.access.issuers import Issuer
 from pilotage.access.limits import Limit
 from pilotage.kernel.digests import digest
 from pilotage.systems.serving import Breaker, Bulkhead, Retry
@@ -96,6 +97,7 @@ class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 1_048_576
     journals_since: int = 0
     limits: list[Limit] = []
+    issuers: list[Issuer] = []
 
 
 _decoder = msgspec.json.Decoder(ServingPlan)

@@ -31,6 +31,7 @@ from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, s
 from pilotage.gateway.stops import StopFile, StopHere, stopped_here
 from pilotage.gateway.store import StoredPlan
 from pilotage.gateway.tls import Tls
+from pilotage.gateway.tokens import Tokens
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.watch import PlanSource, watch
 from pilotage.kernel.clock import now_us
@@ -114,6 +115,7 @@ class _Worker:
         self._gateway, self._tls = gateway, tls
         source = LeaseSource(self._engine, f"{node}/{worker}")
         self._metering = gateway.metering = Metering(source, home.run / f"limits-{worker}.json")
+        self._tokens = gateway.tokens = Tokens(home.issuers, self._forget_tokens)
         self._stops = StopFile(home.stops)
         self._serving: Serving | None = None
         self._state = "starting"
@@ -139,6 +141,7 @@ class _Worker:
             self._follow_stops(),
             self._follow_tls(),
             self._metering.run(),
+            self._tokens.run(),
             self._write_denials(),
             self._look_for_failure(),
             self._stop.wait(),
@@ -206,6 +209,10 @@ class _Worker:
         """Adopt what a plan says, under the stops of this node."""
         self._serving = serving
         self._gateway.adopt(stopped_here(serving, self._stops.stops))
+
+    def _forget_tokens(self) -> None:
+        if self._gateway.serving is not None:
+            self._gateway.serving.principals.forget()
 
     async def _follow_stops(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import fcntl
 
 from sqlalchemy import Connection, Engine
 
+from pilotage.access.issuers import list_issuers
 from pilotage.access.keys import active_keys
 from pilotage.access.limits import list_limits
 from pilotage.access.model import ApiKey
@@ -39,6 +40,7 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journ
         keys=[_key(key) for key in active_keys(connection, at)],
         journals_since=since,
         limits=list_limits(connection),
+        issuers=list_issuers(connection),
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from pilotage.access import keys, limits
+from pilotage.access import issuers, keys, limits
+from pilotage.access.issuers import Issuer
 from pilotage.access.limits import Limit
 from pilotage.access.model import Person, Secret, require
 from pilotage.errors import Conflict, InputError, NotFound, Refused
@@ -193,6 +194,36 @@ class Rollout:
         """End a limit (by its id), on every gateway as soon as the plan arrives. Raises Forbidden, NotFound."""
         with self._changing(person, "limit.edit") as (connection, at):
             limits.remove_limit(connection, person, limit, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+
+    def add_issuer(self, person: Person, issuer: Issuer, *, replace: bool = False) -> Issuer:
+        """Trust an issuer of tokens, on every gateway as soon as the plan arrives; with `replace`, change it.
+
+        Raises Forbidden, InputError, Conflict (there is one of that name or address), NotFound (no such system).
+        """
+        with self._changing(person, "issuer.edit") as (connection, at):
+            kept = issuers.add_issuer(connection, person, issuer, replace=replace, at=at)
+            for grant in kept.grants:
+                action, _, system = grant.right.partition(":")
+                if action in ("decide", "outcome") and system != "*":
+                    find_system(connection, system)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return kept
+
+    def revoke_tokens(self, person: Person, issuer: str) -> Issuer:
+        """Refuse every token that an issuer issued until now, once the plan arrives. Raises Forbidden, NotFound."""
+        with self._changing(person, "issuer.edit") as (connection, at):
+            kept = issuers.revoke_tokens(connection, person, issuer, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return kept
+
+    def remove_issuer(self, person: Person, issuer: str) -> None:
+        """Trust an issuer no longer, as soon as the plan arrives. Raises Forbidden, NotFound."""
+        with self._changing(person, "issuer.edit") as (connection, at):
+            issuers.remove_issuer(connection, person, issuer, at=at)
             self._plan(connection, at)
         refresh_plan_file(self.control, self.home)
 

@@ -81,6 +81,11 @@ class Home:
         return self.root / "idempotency"
 
     @property
+    def issuers(self) -> Path:
+        """The public keys of trusted issuers of tokens, as they were last read."""
+        return self.root / "issuers"
+
+    @property
     def run(self) -> Path:
         """What belongs to the running processes: pid file, endpoints, logs."""
         return self.root / "run"

@@ -1,4 +1,4 @@
-"""Who is asking: a person by bearer token (API) or by the console's session cookie."""
+"""Who is asking: a person by bearer token, ours or a trusted issuer's, or by the console's session cookie."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def person_of(request: Request, installation: Installation) -> Person:
             raise Unauthenticated(
                 "not a bearer token", got=scheme, expected="Bearer", mend="send Authorization: Bearer"
             )
-        return authenticate(installation.control, token.strip())
+        token = token.strip()
+        # A JSON Web Token begins with the base64 of `{"`; a token of ours with `pt_`.
+        return installation.bearers.person(token) if token[:3] == "eyJ" else authenticate(installation.control, token)
     session = session_of(request)
     if not session:
         raise Unauthenticated("you are not signed in", mend="sign in, or send Authorization: Bearer pt_...")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from pilotage.access.identities import Bearers
 from pilotage.errors import NotFound, PilotageError
 from pilotage.ledger.erasure_list import apply_erasure_list
 from pilotage.ledger.keyring import Keyring
@@ -70,6 +71,11 @@ class Installation:
         """What changes what is live."""
         key, *older = (key.public_key().public_bytes_raw().hex() for key in self.keyring.stewards)
         return Rollout(control=self.control, home=self.home, steward_key=key, older_steward_keys=tuple(older))
+
+    @cached_property
+    def bearers(self) -> Bearers:
+        """Who bears tokens of trusted issuers."""
+        return Bearers(self.control, self.home.issuers)
 
     def ledger(self) -> Ledger:
         """A reader of the ledger, which can open payloads."""

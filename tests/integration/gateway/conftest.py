@@ -115,7 +115,7 @@ class Stand:
     workers: list[Worker] = field(default_factory=list)
 
     def publish(
-        self, release: LoadedRelease | None = None, keys: tuple[Key, ...] | None = None, limits=(), **route
+        self, release: LoadedRelease | None = None, keys: tuple[Key, ...] | None = None, limits=(), issuers=(), **route
     ) -> int:
         """Publish the next plan: a release (the first), its route's settings, the live keys, and limits."""
         release = release or self.releases[0]
@@ -129,6 +129,7 @@ class Stand:
             keys=list(self.keys() if keys is None else keys),
             max_body_bytes=200_000,
             limits=list(limits),
+            issuers=list(issuers),
         )
         engine = open_engine(url_of(self.home, "control"))
         control.create_all(engine)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pilotage.cli.gate import NO_GO
+from tests.issuer_twin import AUDIENCE, SigningKey, issuer_twin
 from tests.unit.cli.conftest import Call, Installed
 
 
@@ -262,6 +263,50 @@ def test_limits_are_set_listed_and_removed(call: Call) -> None:
     for id_ in listed:
         assert call("limit", "remove", id_, role="operator")[0] == 0
     assert value(call("limit", "list", "--json", role="auditor")[1]) == []
+
+
+def test_an_issuer_is_trusted_checked_step_by_step_revoked_and_removed(call: Call, tmp_path: Path) -> None:
+    with issuer_twin() as twin:
+        grants = ("--grant", "groups=desk", "decide:example", "--grant", "groups=audit", "role:auditor")
+        words = ("oidc", "add", "corp", "--issuer", twin.url, "--audience", AUDIENCE, *grants)
+        assert call(*words, role="operator")[0] == 1, "only an admin trusts an issuer"
+        assert call(*words, role="admin")[0] == 0
+        assert "add --replace" in call(*words, role="admin")[2]
+        assert call(*words, "--replace", role="admin")[0] == 0
+        assert "groups=desk: decide:example" in call("oidc", "list")[1]
+        code, out, _ = call("oidc", "check", "corp")
+        assert (code, "k1 (RSA)" in out) == (0, True)
+        file, good = tmp_path / "token", twin.token()
+        for token, passed, said in (
+            (good, 9, "it gives decide:example"),
+            (twin.token(aud="mail"), 6, "audience"),
+            (twin.token(SigningKey("k9")), 3, "no such key"),
+            (twin.token(groups=["other"], secret="v-1"), 9, "claims: aud, exp, groups"),
+            ("pk_1", 1, "three parts"),
+        ):
+            file.write_text(token + "\n")
+            code, out, err = call("oidc", "check", "corp", "--token", str(file))
+            assert out.count("fine: ") == passed, out
+            assert said in out + err
+            assert code == (0 if token == good else 1)
+            assert token not in out + err
+            assert "v-1" not in out + err
+        twin.away = True
+        assert "cannot be reached" in call("oidc", "check", "corp")[2]
+        twin.away = False
+        keys = tmp_path / "keys.json"
+        keys.write_text('{"keys": [{"kty": "oct", "k": "AAAA"}]}')
+        assert "JWK set" in call(*words, "--replace", "--keys", str(keys), role="admin")[2]
+        keys.write_text(json.dumps({"keys": [twin.keys[0].jwk()]}))
+        assert call(*words, "--replace", "--keys", str(keys), role="admin")[0] == 0
+        assert "were" not in call("oidc", "check", "corp")[1]
+        assert call("oidc", "link", "nosuch", "--issuer", "corp", "--subject", "x", role="admin")[0] == 1
+        assert "refused" in call("oidc", "revoke", "corp", role="admin")[1]
+        assert call("oidc", "remove", "corp", role="admin")[0] == 0
+        assert "pilotage oidc list" in call("oidc", "remove", "corp", role="admin")[2]
+        wrong = ("oidc", "add", "Corp", "--issuer", "http://x.example", "--audience", "", "--grant", "a=b", "role:king")
+        err = call(*wrong, role="admin")[2]
+        assert all(f"- {path}: " in err for path in ("name", "issuer", "audience", "grant"))
 
 
 @pytest.mark.parametrize(
