@@ -185,7 +185,8 @@ class TestReading:
 
         everything = ids("")
         rejected = ids("outcome=rejected")
-        assert set(ids("fault=unseen_category")) == set(rejected) < set(everything)
+        # Others may have sealed more than one page meanwhile.
+        assert rejected and set(ids("fault=unseen_category")) == set(rejected) != set(everything)
         low, high = ids("score_max=0.5"), ids("score_min=0.5")
         assert low and high and set(low) | set(high) | set(rejected) >= set(everything)
         assert len(ids("subject=c-7-3")) == 1 and ids("subject=nobody") == []
