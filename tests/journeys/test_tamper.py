@@ -134,6 +134,7 @@ def make_history(live: LiveHome, up: Up) -> None:
     link_person(live.installation.control, live.governed.admin, people["auditor"].id, **link)
     bound = {"networks": ["127.0.0.0/8"]}
     issued = rollout.issue_key(people["operator"], name="second", scopes=["decide:example"], **bound)
+    rollout.name_certificate(people["operator"], issued.id, "DNS:shop.example")
     rollout.revoke_key(people["operator"], issued.id)
     live.call("people", "add", "another auditor", "--role", "auditor", token=live.token("admin"))
     live.call("people", "remove", "another auditor", token=live.token("admin"), fine=(0, 1))

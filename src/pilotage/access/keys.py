@@ -13,9 +13,18 @@ from pilotage.access.secrets import new_secret
 from pilotage.errors import Conflict, InputError, NotFound
 from pilotage.kernel.networks import parse_networks
 from pilotage.storage.outbox import emit
-from pilotage.storage.witness import attest
+from pilotage.storage.witness import attest, attest_removal
 
-__all__ = ["SCOPE", "active_keys", "find_key", "issue_key", "revoke_key", "rotate_key"]
+__all__ = [
+    "SCOPE",
+    "active_keys",
+    "find_key",
+    "issue_key",
+    "name_certificate",
+    "revoke_key",
+    "rotate_key",
+    "unname_certificate",
+]
 
 _LONGEST_OVERLAP = 90 * 86_400_000_000
 SCOPE = re.compile(r"(?:decide|outcome):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
@@ -47,8 +56,9 @@ def issue_key(
 def rotate_key(connection: Connection, person: Person, id: str, *, overlap: int, at: int) -> Secret:
     """A new key with the name, scopes, end and networks of another, in the caller's transaction.
 
-    The old key goes on for `overlap` microseconds, or to its own end if that is earlier; 0 ends it now. Events
-    `key.issued` and `key.superseded`. Raises Forbidden, NotFound, Conflict (the key is over already), InputError.
+    Names of certificates stand for the new one at once. The old key goes on for `overlap` microseconds, or to its own
+    end if that is earlier; 0 ends it now. Events `key.issued` and `key.superseded`. Raises Forbidden, NotFound,
+    Conflict (the key is over already), InputError.
     """
     require(person, "key.issue")
     require(person, "key.revoke")
@@ -68,8 +78,13 @@ def rotate_key(connection: Connection, person: Person, id: str, *, overlap: int,
         at=at,
     )
     until = min(at + overlap, old.expires or at + overlap)
-    row = store.change(connection, store.api_keys, id, expires=until)
-    facts = {"key": id, "successor": new.id, "expires": until, "rows": attest(store.api_keys, row)}
+    rows = attest(store.api_keys, store.change(connection, store.api_keys, id, expires=until))
+    for name in old.certificates:
+        store.drop_certificate(connection, name)
+        certificate = {"name": name, "key": new.id}
+        store.add(connection, store.key_certificates, certificate)
+        rows += attest(store.key_certificates, certificate)
+    facts = {"key": id, "successor": new.id, "expires": until, "rows": rows}
     emit(connection, "key.superseded", facts=facts, private={"by": person.id}, at=at)
     return new
 
@@ -125,6 +140,46 @@ def revoke_key(connection: Connection, person: Person, id: str, *, at: int) -> N
     row = store.change(connection, store.api_keys, id, revoked=at)
     facts = {"key": id, "rows": attest(store.api_keys, row)}
     emit(connection, "key.revoked", facts=facts, private={"by": person.id}, at=at)
+
+
+def name_certificate(connection: Connection, person: Person, id: str, name: str, *, at: int) -> None:
+    """Let a client certificate of this name stand for a key, in the caller's transaction.
+
+    `name` is `URI:` or `DNS:` and a subject alternative name, or `subject:` and the subject as RFC 4514 writes it.
+    Event `key.certificate_named`. Raises Forbidden, NotFound, InputError, Conflict (the key is over, the name taken).
+    """
+    require(person, "key.issue")
+    found = _held(connection, id)
+    if found.revoked or (found.expires and at >= found.expires):
+        raise Conflict("this API key is over already", got=id, mend="name another")
+    kind, sign, rest = name.partition(":")
+    if kind not in ("URI", "DNS", "subject") or not sign or not rest or len(name) > 512 or not name.isprintable():
+        raise InputError(
+            "no name of a certificate",
+            got=name[:200],
+            expected="URI:spiffe://corp/shop, DNS:shop.corp.example or subject:CN=shop,O=Corp",
+            mend="write it so; openssl x509 -noout -subject -ext subjectAltName -nameopt RFC2253 shows them",
+        )
+    other = next((each.id for each in store.keys(connection) if name in each.certificates), None)
+    if other is not None:
+        raise Conflict("this name stands for a key already", got=other, mend=f"pilotage key unname '{name}'")
+    row = {"name": name, "key": id}
+    store.add(connection, store.key_certificates, row)
+    facts = {"key": id, "rows": attest(store.key_certificates, row)}
+    emit(connection, "key.certificate_named", facts=facts, private={"by": person.id, "certificate": name}, at=at)
+
+
+def unname_certificate(connection: Connection, person: Person, name: str, *, at: int) -> None:
+    """Let a certificate's name stand for no key any more, with its event `key.certificate_unnamed`.
+
+    Raises Forbidden, NotFound.
+    """
+    require(person, "key.revoke")
+    row = store.drop_certificate(connection, name)
+    if row is None:
+        raise NotFound("no key has a certificate of this name", got=name[:200], mend="see: pilotage key list --json")
+    facts = {"key": row["key"], "rows": attest_removal(store.key_certificates, dict(row))}
+    emit(connection, "key.certificate_unnamed", facts=facts, private={"by": person.id, "certificate": name}, at=at)
 
 
 def active_keys(connection: Connection, at: int) -> list[ApiKey]:

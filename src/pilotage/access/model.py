@@ -97,7 +97,8 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as it is kept: hex SHA-256 of the whole key, and scopes such as `decide:credit-default`.
 
-    `networks` are where it may be used from, in CIDR form (empty: anywhere); `replaces` is the key it was rotated from.
+    `networks` are where it may be used from, in CIDR form (empty: anywhere); `replaces` is the key it was rotated from;
+    `certificates` are the names of client certificates that stand for it: `URI:...`, `DNS:...` or `subject:...`.
     """
 
     id: str
@@ -109,6 +110,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked: int
     networks: tuple[str, ...] = ()
     replaces: str = ""
+    certificates: tuple[str, ...] = ()
 
 
 def may(person: Person, permission: str) -> bool:

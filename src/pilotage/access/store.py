@@ -15,6 +15,7 @@ __all__ = [
     "all_people",
     "api_keys",
     "change",
+    "drop_certificate",
     "drop_issuer",
     "drop_limit",
     "find_person",
@@ -23,6 +24,7 @@ __all__ = [
     "issuer_documents",
     "issuers",
     "key_bounds",
+    "key_certificates",
     "keys",
     "limit_rows",
     "limits",
@@ -87,6 +89,15 @@ key_bounds = Table(
     Column("replaces", String(16), nullable=False),
 )
 """What a key has beyond scopes and an end, for those that have any."""
+
+key_certificates = Table(
+    "api_key_certificates",
+    control,
+    Column("name", String(512), primary_key=True),
+    Column("key", String(16), ForeignKey("api_keys.id"), nullable=False),
+    info={"personal": True},
+)
+"""The names of client certificates that stand for a key; one may be a person's."""
 
 limits = Table(
     "limits",
@@ -169,9 +180,19 @@ def lock(connection: Connection, table: Table) -> None:
 
 def keys(connection: Connection) -> list[ApiKey]:
     """Every API key, by id, revoked ones too."""
+    named: dict[str, list[str]] = {}
+    for certificate in connection.execute(select(key_certificates).order_by(key_certificates.c.name)):
+        named.setdefault(certificate.key, []).append(certificate.name)
     bounds = (key_bounds.c.networks, key_bounds.c.replaces)
     rows = connection.execute(select(api_keys, *bounds).outerjoin(key_bounds).order_by(api_keys.c.id)).mappings()
-    return [_key(found) for found in rows]
+    return [_key(found, tuple(named.get(found["id"], ()))) for found in rows]
+
+
+def drop_certificate(connection: Connection, name: str) -> RowMapping | None:
+    """Delete the name of a certificate; the row as it was, if there was one."""
+    found = connection.execute(select(key_certificates).where(key_certificates.c.name == name)).mappings().first()
+    connection.execute(delete(key_certificates).where(key_certificates.c.name == name))
+    return found
 
 
 def limit_rows(connection: Connection) -> list[dict[str, Any]]:
@@ -207,9 +228,17 @@ def linked(connection: Connection, kind: int) -> set[str]:
     return set(connection.execute(select(identities.c.person).where(identities.c.linked == kind)).scalars())
 
 
-def _key(found: RowMapping) -> ApiKey:
+def _key(found: RowMapping, certificates: tuple[str, ...]) -> ApiKey:
     networks, replaces = tuple(found["networks"] or ()), found["replaces"] or ""
-    return ApiKey(**{**found, "scopes": tuple(found["scopes"]), "networks": networks, "replaces": replaces})
+    return ApiKey(
+        **{
+            **found,
+            "scopes": tuple(found["scopes"]),
+            "networks": networks,
+            "replaces": replaces,
+            "certificates": certificates,
+        }
+    )
 
 
 def _person(found: RowMapping) -> Person:

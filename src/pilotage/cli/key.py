@@ -76,6 +76,30 @@ def rotate(chosen: Chosen, id_: str, overlap: str, json_: bool) -> None:
     click.echo(f"The key is shown this once. {id_} goes on until {rfc3339(old.expires)}.", err=True)
 
 
+@key.command("name")
+@click.argument("id_", metavar="ID")
+@click.argument("certificate")
+@click.pass_obj
+def name_(chosen: Chosen, id_: str, certificate: str) -> None:
+    """Let a client certificate of this name stand for a key: URI:..., DNS:... or subject:..., within a second.
+
+    It counts where the gateway asks for client certificates (PILOTAGE_TLS_CLIENT_CA), for requests without a key.
+    """
+    installation = opened(chosen)
+    installation.rollout.name_certificate(acting(installation), id_, certificate)
+    click.echo(f"{certificate} stands for {id_}")
+
+
+@key.command("unname")
+@click.argument("certificate")
+@click.pass_obj
+def unname(chosen: Chosen, certificate: str) -> None:
+    """Let a client certificate of this name stand for no key any more, within a second."""
+    installation = opened(chosen)
+    installation.rollout.unname_certificate(acting(installation), certificate)
+    click.echo(f"{certificate} stands for no key")
+
+
 @key.command("show")
 @click.argument("id_", metavar="ID")
 @json_option
@@ -95,6 +119,7 @@ def show(chosen: Chosen, id_: str, json_: bool) -> None:
             ("state", _state(found)),
             ("scopes", " ".join(found.scopes)),
             ("from", " ".join(found.networks) or "anywhere"),
+            ("certificates", " ".join(found.certificates) or "none"),
             ("created", rfc3339(found.created)),
             ("expires", rfc3339(found.expires) if found.expires else "never"),
             ("replaces", found.replaces or "no other"),
@@ -135,6 +160,7 @@ def _facts(key: ApiKey) -> dict[str, object]:
         "name": key.name,
         "scopes": list(key.scopes),
         "networks": list(key.networks),
+        "certificates": list(key.certificates),
         "expires": key.expires or None,
         "revoked": bool(key.revoked),
         "state": _state(key),

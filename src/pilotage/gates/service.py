@@ -33,6 +33,7 @@ ATTESTED = (
     access_store.tokens,
     access_store.api_keys,
     access_store.key_bounds,
+    access_store.key_certificates,
     access_store.limits,
     access_store.issuers,
     access_store.identities,

@@ -254,13 +254,17 @@ class Gateway:
         if self.in_flight > self.limits.in_flight:
             raise _overloaded()
         received, headers = self._clock(), read_headers(scope["headers"])
-        principal = await self._principal(serving, headers.key, received)
+        principal = await self._principal(serving, scope, headers.key, received)
         if principal.networks:
             self.peers.require(principal.networks, scope)
         return _Admitted(serving, turn, principal, received, headers, scope["path"])
 
-    async def _principal(self, serving: Serving, key: bytes, at: int) -> Principal:
-        """Who presents a key or a token, at a moment. Raises Unauthenticated, Unavailable."""
+    async def _principal(self, serving: Serving, scope: Scope, key: bytes, at: int) -> Principal:
+        """Who presents a key or a token, or without one a certificate. Raises Unauthenticated, Unavailable."""
+        if not key and (certificate := scope.get("client_certificate")) is not None:
+            found = serving.principals.certified(certificate, at)
+            if found is not None:
+                return found
         if self.tokens is None or not is_token(key):
             return serving.principals.authenticate(key, at)
         known = serving.principals.find(key)

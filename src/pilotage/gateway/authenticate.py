@@ -7,11 +7,12 @@ a digest towards that of an unknown 256-bit random key, so nothing about a key c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pilotage.errors import Forbidden, Unauthenticated
 from pilotage.gateway.plan import Key
+from pilotage.gateway.tls import Certificate
 from pilotage.kernel.networks import Network, parse_networks
 
 __all__ = ["Principal", "Principals", "authorize", "principal_of", "scopes_of"]
@@ -42,13 +43,34 @@ class Principal:
 class Principals:
     """The principals of one serving plan: of its keys, and of the last 10,000 tokens that were verified under it."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    def __init__(self, keys: Sequence[Key]) -> None:
         self._by_digest = {bytes.fromhex(key.sha256.removeprefix("sha256:")): principal_of(key) for key in keys}
         self._tokens: dict[bytes, None] = {}
+        self._by_certificate = {name: principal_of(key) for key in keys for name in key.certificates}
 
     def find(self, key: bytes) -> Principal | None:
         """The principal of a key or verified token, expired or not; None when it is unknown."""
         return self._by_digest.get(hashlib.sha256(key).digest())
+
+    def certified(self, certificate: Certificate, at: int) -> Principal | None:
+        """Whom a client certificate stands for at a moment; None where no name of it was declared.
+
+        Raises Unauthenticated when it, or the key it stands for, is over, and when its names stand for several.
+        """
+        found = {each.id: each for name in certificate.names if (each := self._by_certificate.get(name)) is not None}
+        if not found:
+            return None
+        principal = next(iter(found.values()))
+        if len(found) > 1:
+            raise Unauthenticated(
+                "the names of the client certificate stand for several keys",
+                got=", ".join(sorted(found)),
+                mend="let one name of it stand for a key: pilotage key unname NAME; or send an API key",
+                code="certificate_ambiguous",
+            )
+        if at >= certificate.until or (principal.expires and at >= principal.expires):
+            raise Unauthenticated("the certificate, or its key, has expired", mend=_BRING, code="key_expired")
+        return principal
 
     def learn(self, token: bytes, principal: Principal) -> None:
         """Know the bearer of a token that was verified, until the principal's end."""

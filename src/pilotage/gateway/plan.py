@@ -18,7 +18,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as a gateway knows it: never the key, only the hex SHA-256 of it.
 
     `scopes` are `action:system`, such as `decide:credit-default`; `*` stands for every system. `expires` is Unix
-    microseconds, 0 for never. `networks` are where it may be used from, in CIDR form; none is anywhere.
+    microseconds, 0 for never. `networks` are where it may be used from, in CIDR form; none is anywhere. `certificates`
+    are the names of client certificates that stand for it.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str]
     expires: int = 0
     networks: list[str] = []
+    certificates: list[str] = []
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

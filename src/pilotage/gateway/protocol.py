@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from pilotage.gateway.addresses import ADDRESSES
 from pilotage.gateway.exchange import Exchange, Shed, error_answer, shed_answer
+from pilotage.gateway.tls import Certificate, certificate_of
 
 __all__ = ["BoundedHttp"]
 
@@ -73,6 +74,7 @@ class BoundedHttp(HttpToolsProtocol):
     _shedding: Any = None
     _shed = 0
     _dropping = False
+    _certificate: Certificate | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that never asks is idle from here on."""
@@ -80,6 +82,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._direct = getattr(self.app, "answer_directly", None)
         self._shedding = getattr(self.app, "shedding", None)
         self.line: deque[Any] = deque()
+        if self.scheme == "https":
+            self._certificate = certificate_of(transport.get_extra_info("peercert"))
         self._rest()
 
     def data_received(self, data: bytes) -> None:
@@ -180,6 +184,7 @@ class BoundedHttp(HttpToolsProtocol):
                 "path": unquote(parsed.path.decode("ascii")),
                 "raw_path": parsed.path,
                 "query_string": parsed.query or b"",
+                "client_certificate": self._certificate,
             }
             self._known_url = self.url
         method = self.parser.get_method().decode("ascii")

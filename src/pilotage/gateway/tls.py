@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pilotage.errors import InputError
 
-__all__ = ["Tls", "TlsFiles"]
+__all__ = ["Certificate", "Tls", "TlsFiles", "certificate_of"]
 
 _log = logging.getLogger(__name__)
+_SHORT = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "STREET",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+"""The short names of RFC 4514 section 3."""
 _Seen = tuple[tuple[int, int, int], ...]
 
 
@@ -22,6 +36,31 @@ class TlsFiles:
     certificate: Path
     key: Path
     client_ca: Path | None = None
+
+
+class Certificate(NamedTuple):
+    """What a verified client certificate says: the names that may stand for a key, and its end (Unix microseconds)."""
+
+    names: tuple[str, ...]
+    until: int
+
+
+def certificate_of(peer: Mapping[str, Any] | None) -> Certificate | None:
+    """The certificate as `ssl.SSLSocket.getpeercert` gives it; None where none was asked for.
+
+    Names are `URI:...` and `DNS:...` of its alternative names, and `subject:...` as RFC 4514 writes it.
+    """
+    if not peer:
+        return None
+    names = [f"{kind}:{value}" for kind, value in peer.get("subjectAltName", ()) if kind in ("URI", "DNS")]
+    subject = ",".join("+".join(_attribute(*each) for each in part) for part in reversed(peer.get("subject", ())))
+    until = int(ssl.cert_time_to_seconds(peer["notAfter"])) * 1_000_000
+    return Certificate((*names, f"subject:{subject}"), until)
+
+
+def _attribute(kind: str, value: str) -> str:
+    escaped = "".join(f"\\{c}" if c in ',+"\\<>;=' else c for c in value)
+    return f"{_SHORT.get(kind, kind)}={escaped}"
 
 
 class Tls:

@@ -74,7 +74,14 @@ def refresh_plan_file(control: Engine, home: Home) -> None:
 
 
 def _key(key: ApiKey) -> Key:
-    return Key(id=key.id, sha256=key.sha256, scopes=list(key.scopes), expires=key.expires, networks=list(key.networks))
+    return Key(
+        id=key.id,
+        sha256=key.sha256,
+        scopes=list(key.scopes),
+        expires=key.expires,
+        networks=list(key.networks),
+        certificates=list(key.certificates),
+    )
 
 
 def _route(live: Live, answering: Answering) -> Route:

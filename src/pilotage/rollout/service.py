@@ -170,6 +170,23 @@ class Rollout:
         refresh_plan_file(self.control, self.home)
         return new
 
+    def name_certificate(self, person: Person, key: str, name: str) -> None:
+        """Let a client certificate's name stand for a key, as soon as the plan arrives.
+
+        Raises Forbidden, NotFound, Conflict, InputError.
+        """
+        with self._changing(person, "key.issue") as (connection, at):
+            keys.name_certificate(connection, person, key, name, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+
+    def unname_certificate(self, person: Person, name: str) -> None:
+        """Let a certificate's name stand for no key, as soon as the plan arrives. Raises Forbidden, NotFound."""
+        with self._changing(person, "key.revoke") as (connection, at):
+            keys.unname_certificate(connection, person, name, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+
     def revoke_key(self, person: Person, key: str) -> None:
         """End an API key, on every gateway as soon as the plan arrives. Raises Forbidden, NotFound, Conflict."""
         with self._changing(person, "key.revoke") as (connection, at):

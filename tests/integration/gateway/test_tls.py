@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import http.client
 import json
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -15,8 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pilotage.errors import InputError
-from pilotage.gateway.tls import Tls, TlsFiles
+from pilotage.errors import InputError, Unauthenticated
+from pilotage.gateway.authenticate import Principals
+from pilotage.gateway.plan import Key
+from pilotage.gateway.tls import Certificate, Tls, TlsFiles, certificate_of
 
 KEY = "pk_live_" + "a" * 43
 ROW = {"customer": "c-1", "income": 50_000, "late_payments": 2, "home": "rent", "age": 40}
@@ -66,8 +70,8 @@ def connection(worker, client=None):
     return http.client.HTTPSConnection(host, int(port), context=context, timeout=10)
 
 
-def ask(on):
-    headers = {"x-api-key": KEY, "content-type": "application/json"}
+def ask(on, key=KEY):
+    headers = ({"x-api-key": key} if key else {}) | {"content-type": "application/json"}
     on.request("POST", "/v1/systems/example/decide", json.dumps({"inputs": ROW}), headers)
     reply = on.getresponse()
     reply.read()
@@ -129,6 +133,87 @@ def test_without_a_client_certificate_of_the_authority_nobody_gets_in(stand, tmp
             ask(connect(worker, client))
     assert worker.end() == 0
     assert len(stand.decisions()) == 1
+
+
+def signed_by(authority: tuple[Path, Path], folder: Path, names: list[x509.GeneralName], hours: float = 1) -> Any:
+    """A client's certificate of an authority, with alternative names, and its key."""
+    issuer = x509.load_pem_x509_certificate(authority[0].read_bytes())
+    secret: Any = serialization.load_pem_private_key(authority[1].read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    parts = [(NameOID.ORGANIZATION_NAME, "Corp, Inc"), (NameOID.COMMON_NAME, "shop")]
+    subject = x509.Name([x509.NameAttribute(*part) for part in parts])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder(issuer.subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=hours))
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    made = builder.sign(secret, hashes.SHA256())
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    folder.mkdir()
+    paths = folder / "c.crt", folder / "c.key"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    return paths
+
+
+SHOP = [x509.UniformResourceIdentifier("spiffe://corp/shop"), x509.DNSName("shop.corp.example")]
+SUBJECT = "subject:CN=shop,O=Corp\\, Inc"
+
+
+def named(*names: str, id_: str = "shop", **facts: Any) -> Key:
+    facts = {"scopes": ["decide:example"], "certificates": list(names)} | facts
+    return Key(id=id_, sha256=hashlib.sha256(id_.encode()).hexdigest(), **facts)
+
+
+def test_a_name_of_the_certificate_stands_for_a_key_until_it_is_taken_back(stand, tmp_path, connect):
+    certificate, key = write_certificate(tmp_path / "server", "server")
+    authority = write_certificate(tmp_path / "ca", "ca")
+    shop = signed_by(authority, tmp_path / "shop", SHOP)
+    worker = start(stand, {"certificate": certificate, "key": key, "client_ca": authority[0]})
+    client = connect(worker, shop)
+    assert ask(client, "") == 401, "no name was declared"
+    for keys, status in (
+        ([named("URI:spiffe://corp/shop")], 200),
+        ([named("DNS:shop.corp.example")], 200),
+        ([named(SUBJECT)], 200),
+        ([named("subject:O=Corp\\, Inc,CN=shop")], 401),
+        ([named("URI:spiffe://corp/shop/till")], 401),
+        ([named("DNS:corp.example")], 401),
+        ([named("URI:spiffe://corp/shop", expires=1)], 401),
+        ([named("URI:spiffe://corp/shop", scopes=["decide:elsewhere"])], 403),
+        ([named("URI:spiffe://corp/shop", networks=["192.0.2.0/24"])], 403),
+        ([named("URI:spiffe://corp/shop"), named("DNS:shop.corp.example", id_="till")], 401),
+        ([named("URI:spiffe://corp/shop", "DNS:shop.corp.example")], 200),
+    ):
+        stand.publish(keys=tuple(keys))
+        since = time.monotonic()
+        while ask(client, "") != status or worker.told()["plan"] < stand.version:
+            assert time.monotonic() < since + 1.0, (keys, status)
+            time.sleep(0.02)
+        assert ask(client, "") == status
+        assert ask(client, "pk_wrong") == 401, "a key in the request comes first"
+    # Taken back: refused on the connection that is open.
+    stand.publish(keys=())
+    since = time.monotonic()
+    while ask(client, "") != 401:
+        assert time.monotonic() < since + 1.0
+        time.sleep(0.02)
+    assert worker.end() == 0
+    assert {payload.principal for _, _, payload, _ in stand.decisions().values()} == {"key:shop"}
+
+
+def test_an_end_of_the_certificate_is_an_end_on_open_connections_too():
+    one = certificate_of({"notAfter": "Jan  1 00:00:10 2030 GMT", "subjectAltName": (("DNS", "a"),)})
+    assert one is not None
+    book, end = Principals([named("DNS:a")]), 1_893_456_010_000_000
+    assert book.certified(one, end - 1) is not None
+    with pytest.raises(Unauthenticated):
+        book.certified(one, end)
+    assert book.certified(Certificate(("DNS:b",), end), 0) is None
+    assert certificate_of({}) is None
 
 
 def test_files_that_cannot_be_used_are_told_at_the_start(tmp_path):

@@ -14,9 +14,11 @@ from pilotage.errors import Conflict, Forbidden, InputError, NotFound
 from pilotage.gateway.authenticate import Principals
 from pilotage.gateway.plan import decode_plan
 from pilotage.gateway.plan_file import read_plan_file
+from pilotage.gateway.tls import Certificate
 from pilotage.rollout import service
 from pilotage.storage.database import control, open_engine, reading, writing
 from pilotage.storage.outbox import waiting
+from pilotage.storage.witness import changed_rows
 from pilotage.testing.governance import GovernedHome
 
 HOUR = 3_600_000_000
@@ -115,3 +117,39 @@ def test_an_edit_of_a_keys_networks_is_named(house: GovernedHome) -> None:
         connection.execute(wide)
     found = [row for row in service.witness(house.control, events) if row.table in tables]
     assert [(row.table, row.key, row.what) for row in found] == [("api_key_bounds", id_of(old), "changed")]
+
+
+def test_a_certificate_stands_for_one_key_moves_with_a_rotation_and_is_taken_back(house: GovernedHome) -> None:
+    operator, name = house.people["operator"], "URI:spiffe://corp/shop"
+    first, second = id_of(issue(house)), id_of(issue(house))
+    house.rollout.name_certificate(operator, first, name)
+    with pytest.raises(Conflict, match=first):
+        house.rollout.name_certificate(operator, second, name)
+    assert certified(house, name) == first
+    new = house.rollout.rotate_key(operator, first, overlap=HOUR).id
+    assert certified(house, name) == new
+    with pytest.raises(Forbidden):
+        house.rollout.unname_certificate(house.people["auditor"], name)
+    house.rollout.unname_certificate(operator, name)
+    assert certified(house, name) is None
+    with pytest.raises(NotFound):
+        house.rollout.unname_certificate(operator, name)
+    house.rollout.revoke_key(operator, second)
+    with pytest.raises(Conflict, match="over already"):
+        house.rollout.name_certificate(operator, second, name)
+    with reading(house.control) as connection:
+        events = list(waiting(connection))
+        assert list(changed_rows(connection, [store.api_keys, store.key_certificates], events)) == []
+    assert not any(name in str(event.facts) for event in events), "a certificate may name a person"
+
+
+@pytest.mark.parametrize("name", ["", "shop", "URI:", "email:a@b.example", "DNS:a\nb", "DNS:" + "a" * 512])
+def test_what_is_no_name_of_a_certificate_is_refused(house: GovernedHome, name: str) -> None:
+    key = id_of(issue(house))
+    with pytest.raises(InputError, match="spiffe"):
+        house.rollout.name_certificate(house.people["operator"], key, name)
+
+
+def certified(house: GovernedHome, name: str) -> str | None:
+    found = principals(house).certified(Certificate((name,), 2**62), 1)
+    return None if found is None else found.id

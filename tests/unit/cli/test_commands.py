@@ -236,6 +236,9 @@ def test_a_key_is_rotated_and_shown(call: Call) -> None:
     assert (shown["state"], shown["networks"], out.split("_")[1]) == ("good", ["10.0.0.0/8"], shown["successor"])
     assert value(call("key", "show", shown["successor"], "--json")[1])["replaces"] == old["id"]
     assert "10.0.0.0/8" in call("key", "show", old["id"])[1]
+    assert "stands for" in call("key", "name", shown["successor"], "DNS:till.example", role="operator")[1]
+    assert "DNS:till.example" in call("key", "show", shown["successor"])[1]
+    assert "no key" in call("key", "unname", "DNS:till.example", role="operator")[1]
 
 
 def test_limits_are_set_listed_and_removed(call: Call) -> None:
