@@ -125,9 +125,10 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 
 def test_the_api_page_lists_the_routes_and_their_permissions() -> None:
-    source = (ROOT / "src" / "pilotage" / "web" / "api.py").read_text(encoding="utf-8")
+    folder = ROOT / "src" / "pilotage" / "web"
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in ("api.py", "access_api.py"))
     page = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
-    routes = re.findall(r'\("(GET|POST|PUT|DELETE)", "(/[^"]*)", "([a-z_.]+)", api\.', source)
+    routes = re.findall(r'\("(GET|POST|PUT|DELETE)", "(/[^"]*)", "([a-z_.]+)", (?:api|access)\.', source)
     assert len(routes) > 10, "the table is seen"
     written = re.findall(r"^\| `([A-Z]+) /api/v1(/\S*)` \| ([a-z_.]+)", page, flags=re.MULTILINE)
     assert sorted(written) == sorted(routes)

@@ -58,6 +58,7 @@ class Console:
             "a backtest": f"/backtests/{self.backtest}",
             "a release": "/releases/example@1",
             "then": "/systems/example/at",
+            "access": "/access",
             "retention": "/retention",
             "erasure": "/erasure",
             "not found": "/decisions/none",

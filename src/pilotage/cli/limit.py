@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import click
 
-from pilotage.access.limits import PERIODS, Limit, list_limits
+from pilotage.access.limits import PERIODS, Limit
 from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_table
 from pilotage.errors import InputError
-from pilotage.gateway.leases import window_of
-from pilotage.gateway.store import pool_states
-from pilotage.kernel.clock import now_us
-from pilotage.storage.database import reading
+from pilotage.wiring.access import limits_now
 
 __all__ = ["limit"]
 
@@ -73,16 +70,13 @@ def list_(chosen: Chosen, json_: bool) -> None:
     """List limits, and what of each was given out to gateways in the present hour, day or month."""
     installation = opened(chosen)
     require(acting(installation), "system.read")
-    now = now_us()
-    with reading(installation.control) as connection:
-        found, pools = list_limits(connection), pool_states(connection)
-    used = {each.id: pools.get((each.id, window_of(each, now)), 0) for each in found if each.per != "second"}
+    found = limits_now(installation)
     if json_:
-        as_json([{"id": each.id, **_facts(each), "given_out": used.get(each.id)} for each in found])
+        as_json([{"id": each.id, **_facts(each), "given_out": used} for each, used in found])
         return
     show_table(
         ("id", "at most", "given out"),
-        [(each.id, _words(each), f"{used[each.id]:,}" if each.id in used else "") for each in found],
+        [(each.id, _words(each), "" if used is None else f"{used:,}") for each, used in found],
     )
 
 

@@ -27,7 +27,8 @@ _HERE = "stopped on this node: "
 
 
 class StopHere(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a system, or `*` for all, is stopped on this node; `by` is a user of the machine, `at` Unix microseconds."""
+    """Why a system, or `*` for all, is stopped on this node; `by` is a user of the machine or a person's
+    id, `at` Unix microseconds."""
 
     reason: str
     by: str
@@ -64,8 +65,8 @@ class StopFile:
         return read_stops(self._path)
 
 
-def stop_here(path: Path, system: str, reason: str | None, at: int) -> None:
-    """Write that a system (or `*`) is stopped on this node and why; None ends it.
+def stop_here(path: Path, system: str, reason: str | None, at: int, *, by: str = "") -> None:
+    """Write that a system (or `*`) is stopped on this node and why; None ends it. `by` is who, or this process's user.
 
     Raises Conflict when it is so already.
     """
@@ -82,7 +83,7 @@ def stop_here(path: Path, system: str, reason: str | None, at: int) -> None:
         if reason is None:
             del stops[system]
         else:
-            stops[system] = StopHere(reason=reason, by=getpass.getuser(), at=at)
+            stops[system] = StopHere(reason=reason, by=by or getpass.getuser(), at=at)
         write_durably(path, msgspec.json.encode(stops))
 
 

@@ -34,6 +34,7 @@ from pilotage.rollout.service import live, live_systems
 from pilotage.rollout.then import then
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
+from pilotage.web import access_api
 from pilotage.web.backtests import list_backtests, read_backtest, start_backtest
 from pilotage.web.bodies import (
     Approve,
@@ -70,8 +71,6 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/systems/{system}/outcomes", "monitor.read", api.outcomes),
         ("POST", "/systems/{system}/promote", "system.promote", api.promote),
         ("POST", "/systems/{system}/rollback", "system.rollback", api.rollback),
-        ("POST", "/systems/{system}/stop", "system.stop", api.stop),
-        ("POST", "/systems/{system}/start", "system.start", api.start),
         ("GET", "/systems/{system}/at", "decision.read", api.at),
         ("POST", "/approvals", "system.read", api.approve),
         ("GET", "/decisions", "decision.read", api.decisions),
@@ -98,7 +97,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
     ]
     return [
         Route(f"/api/v1{path}", _endpoint(installation, permission, work), methods=[method])
-        for method, path, permission, work in table
+        for method, path, permission, work in [*table, *access_api.table(installation)]
     ]
 
 
@@ -195,14 +194,6 @@ class _Api:
         return msgspec.to_builtins(
             self.installation.rollout.rollback(person, request.path_params["system"], move.reason)
         )
-
-    def stop(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
-        move = read_body(Reason, body)
-        return msgspec.to_builtins(self.installation.rollout.stop(person, request.path_params["system"], move.reason))
-
-    def start(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
-        move = read_body(Reason, body)
-        return msgspec.to_builtins(self.installation.rollout.start(person, request.path_params["system"], move.reason))
 
     def approve(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
         ask = read_body(Approve, body)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from pilotage.access.limits import Limit
 from pilotage.errors import InputError
 from pilotage.ledger.retention import Floor
 from pilotage.wiring.retention import parse_period
@@ -14,12 +15,17 @@ from pilotage.wiring.retention import parse_period
 __all__ = [
     "Approve",
     "Erase",
+    "IssueKey",
     "Move",
+    "Named",
     "Override",
     "PlaceHold",
     "Reason",
+    "Rotate",
+    "SetLimit",
     "SetRetention",
     "StartBacktest",
+    "Switch",
     "json_object",
     "read_body",
 ]
@@ -52,9 +58,52 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why somebody rolls back, stops or starts."""
+    """Why somebody rolls back."""
 
     reason: str = ""
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """Why somebody stops or starts; `here` for the node of console and API alone."""
+
+    reason: str = ""
+    here: bool = False
+
+
+class IssueKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A new API key; `expires` is an ISO 8601 time, empty for never, `networks` where it may be used from."""
+
+    name: str
+    scopes: list[str]
+    expires: str = ""
+    networks: list[str] = []
+
+
+class Rotate(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the old key goes on: `24h`."""
+
+    overlap: str = "24h"
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """What is meant, by its id."""
+
+    id: str
+
+
+class SetLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit: `scope` is `key:ID`, `system:NAME` or `installation`."""
+
+    scope: str
+    per: str
+    amount: int
+    unit: str = "rows"
+    burst: int = 0
+
+    @property
+    def limit(self) -> Limit:
+        """The limit as it is declared; its values are checked there."""
+        return Limit(scope=self.scope, unit=self.unit, per=self.per, amount=self.amount, burst=self.burst)  # type: ignore[arg-type]  # checked when it is set
 
 
 class StartBacktest(msgspec.Struct, frozen=True, kw_only=True):

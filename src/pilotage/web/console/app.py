@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from pilotage.errors import PilotageError, Unauthenticated
 from pilotage.web import api, log
 from pilotage.web.console import (
+    access_pages,
     backtest_pages,
     decision_pages,
     node_pages,
@@ -53,6 +54,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         *log.routes(installation),
         *sign_in.routes(view),
         *system_pages.routes(view),
+        *access_pages.routes(view),
         *decision_pages.routes(view),
         *backtest_pages.routes(view),
         *node_pages.routes(view),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pilotage.access.model import Person, require
-from pilotage.errors import PilotageError
+from pilotage.errors import InputError, PilotageError
 from pilotage.web.console.live import LiveFigures
 from pilotage.web.session import person_of
 from pilotage.wiring.installation import Installation
 
-__all__ = ["Pages", "download"]
+__all__ = ["Act", "Pages", "download", "form"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,37 @@ class Pages:
             return person_of(request, self.installation)
         except PilotageError:
             return None
+
+
+Act = Callable[[Person, dict[str, str]], "str | Response"]
+"""What a confirmed form does; where to go on, or the answer itself."""
+
+
+def form(view: Pages, permission: str, act: Act) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that does what a form asks for, once its box is ticked, and leads to the page that shows it.
+
+    The act gets the form's fields, and those of the address over them.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        sent = await request.form(max_files=0, max_fields=20)
+        given = {name: value for name, value in sent.items() if isinstance(value, str)} | request.path_params
+
+        def do() -> str | Response:
+            person = view.person(request, permission)
+            if given.get("confirm") != "yes":
+                raise InputError(
+                    "this was not confirmed: nothing was done",
+                    code="not_confirmed",
+                    expected="the box above the button ticked",
+                    mend="go back, tick it, and send the form again",
+                )
+            return act(person, given)
+
+        done = await run_in_threadpool(do)
+        return RedirectResponse(done, status_code=303) if isinstance(done, str) else done
+
+    return endpoint
 
 
 def download(content: bytes, name: str) -> Response:

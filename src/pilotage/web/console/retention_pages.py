@@ -5,24 +5,20 @@ Every form is an ordinary POST with a box to tick, so that it works without scri
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import urlencode
 
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from pilotage.access.model import Person, may, require
+from pilotage.access.model import Person, may
 from pilotage.errors import InputError, NotFound
 from pilotage.ledger.erasure import list_holds, place_hold, release_hold
 from pilotage.ledger.erasure_requests import erasure_requests
 from pilotage.ledger.retention import Floor, in_words, retention_floors
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
-from pilotage.web.console.render import Pages
-from pilotage.web.session import person_of
+from pilotage.web.console.render import Pages, form
 from pilotage.wiring.erasing import erase_person
 from pilotage.wiring.retention import KEPT, enforce, parse_period, retention_now, set_retention
 
@@ -30,7 +26,6 @@ __all__ = ["routes"]
 
 _MOST = 100
 _DELETIONS = ("retention.enforced", "retention.entries")
-Act = Callable[[Person, dict[str, str]], str]
 
 
 def routes(view: Pages) -> list[BaseRoute]:
@@ -39,11 +34,11 @@ def routes(view: Pages) -> list[BaseRoute]:
     return [
         Route("/retention", pages.retention),
         Route("/erasure", pages.erasure),
-        Route("/retention/set", pages.form("retention.set", pages.set), methods=["POST"]),
-        Route("/retention/enforce", pages.form("retention.enforce", pages.enforce), methods=["POST"]),
-        Route("/erasure", pages.form("subject.erase", pages.erase), methods=["POST"]),
-        Route("/erasure/holds", pages.form("hold.edit", pages.place), methods=["POST"]),
-        Route("/erasure/holds/release", pages.form("hold.edit", pages.release), methods=["POST"]),
+        Route("/retention/set", form(view, "retention.set", pages.set), methods=["POST"]),
+        Route("/retention/enforce", form(view, "retention.enforce", pages.enforce), methods=["POST"]),
+        Route("/erasure", form(view, "subject.erase", pages.erase), methods=["POST"]),
+        Route("/erasure/holds", form(view, "hold.edit", pages.place), methods=["POST"]),
+        Route("/erasure/holds/release", form(view, "hold.edit", pages.release), methods=["POST"]),
     ]
 
 
@@ -51,28 +46,6 @@ class _RetentionPages:
     def __init__(self, view: Pages) -> None:
         self.view = view
         self.installation = view.installation
-
-    def form(self, permission: str, act: Act) -> Callable[[Request], object]:
-        """An endpoint that does what a form asks for, once it is confirmed, and leads to the page that shows it."""
-
-        async def endpoint(request: Request) -> Response:
-            given = _texts(await request.form(max_files=0, max_fields=20))
-
-            def do() -> str:
-                person = person_of(request, self.installation)
-                require(person, permission)
-                if given.get("confirm") != "yes":
-                    raise InputError(
-                        "this was not confirmed: nothing was done",
-                        code="not_confirmed",
-                        expected="the box above the button ticked",
-                        mend="go back, tick it, and send the form again",
-                    )
-                return act(person, given)
-
-            return RedirectResponse(await run_in_threadpool(do), status_code=303)
-
-        return endpoint
 
     def retention(self, request: Request) -> Response:
         person = self.view.person(request, "retention.read")
@@ -156,7 +129,3 @@ _DONE = {
     "deleted": "What was due was deleted; the events are below.",
     "nothing": "Nothing was due.",
 }
-
-
-def _texts(form: FormData) -> dict[str, str]:
-    return {name: value for name, value in form.items() if isinstance(value, str)}

@@ -16,6 +16,7 @@ from pilotage.errors import PilotageError
 from pilotage.gates.model import GateVerdict
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import check
+from pilotage.gateway.stops import ALL, read_stops
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.queries import Ledger
@@ -98,6 +99,7 @@ class _SystemPages:
         assessed = latest_assessment(self.installation, system.id)
         drift, why = self._drift(system.id, placed)
         gate, gate_why = self._gate(system.id, placed, releases)
+        stops = read_stops(self.installation.home.stops)
         return self.view.render(
             "system.html",
             section="systems",
@@ -116,6 +118,8 @@ class _SystemPages:
             gate=gate,
             gate_why=gate_why,
             live=self.view.live.of(system.id),
+            here=stops.get(system.id) or stops.get(ALL),
+            followed=_FOLLOWED.get(request.query_params.get("done", ""), ""),
             events=self.ledger().events(system=system.id, limit=_MOST_EVENTS),
         )
 
@@ -201,6 +205,14 @@ class _SystemPages:
 
         await run_in_threadpool(known)
         return StreamingResponse(fragments(), media_type="text/event-stream")
+
+
+_FOLLOWED = {
+    "stopped": "It is stopped, and on record.",
+    "started": "It is started, and on record.",
+    "here": "Every worker of this node follows.",
+    "waits": "Not every worker of this node follows yet: look again, or at pilotage gateway check.",
+}
 
 
 def _gravity(column: ColumnVerdict) -> tuple[int, float]:
