@@ -49,6 +49,14 @@ _TOO_SLOW = error_answer(
 )
 
 
+_MALFORMED = error_answer(
+    b"400 Bad Request",
+    code=b"malformed_request",
+    message=b"this is no HTTP request",
+    mend=b"send HTTP/1.1 as RFC 9112 writes it",
+)
+
+
 class BoundedHttp(HttpToolsProtocol):
     """One connection. A head over the bound is answered 431, a request that drips in 408, and the connection closed.
 
@@ -62,7 +70,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     _arriving = False
     _in_head = False
-    _head = 0
+    _head = _read = 0
+    _refusal = b""
     _spilled = 0
     _timer: asyncio.TimerHandle | None = None
     _idle_timer: asyncio.TimerHandle | None = None
@@ -91,6 +100,7 @@ class BoundedHttp(HttpToolsProtocol):
         shedding = self._shedding
         if shedding is not None and (now := self.loop.time()) != shedding.at:
             shedding.begin(now)
+        self._read = len(data)
         super().data_received(data)
         if self._shed:
             self._count_shed()
@@ -106,6 +116,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head has ended: shed the request, wait for a small body, or begin to answer at once."""
+        if self._read + self._head > self.head_bytes and self._size_of_head() > self.head_bytes:
+            self._refusal = _TOO_LARGE
+            raise ValueError("the head is too large")
         self._in_head = False
         if self._shedding is not None:
             self._shedding.left -= 1
@@ -166,6 +179,13 @@ class BoundedHttp(HttpToolsProtocol):
             self._line_up(answer)
             self.flow.pause_reading()
         self.cycle = cast(RequestResponseCycle, answer)
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser cannot read, or was stopped in, is answered in the form of every error."""
+        self._end(self._refusal or _MALFORMED)
 
     def _stays(self, version: str) -> bool:
         return version != "1.0" and bool(self.parser.should_keep_alive())

@@ -317,6 +317,8 @@ class _Server(uvicorn.Server):
 
 
 def _server(app: Gateway, drain_s: float, tls: Tls | None) -> _Server:
+    # One line for each thing that is no HTTP would let strangers fill the disk; whoever sends it is told.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "Invalid HTTP" not in record.getMessage())
     config = uvicorn.Config(
         app,
         http=BoundedHttp,
