@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +15,9 @@ import msgspec
 from sqlalchemy import Connection, Engine
 
 from pilotage.access import store
-from pilotage.access.issuers import Rights, find_issuer, list_issuers, rights_of
+from pilotage.access.issuers import Issuer, Rights, find_issuer, list_issuers, rights_of
 from pilotage.access.model import Person, require
-from pilotage.errors import Conflict, Forbidden, InputError, NotFound, Unauthenticated
+from pilotage.errors import Conflict, Forbidden, InputError, NotFound, Unauthenticated, Unavailable
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest
 from pilotage.kernel.ids import uuid7
@@ -23,12 +27,15 @@ from pilotage.storage.witness import attest
 
 if TYPE_CHECKING:
     from pilotage.access.bearer import Verified
+    from pilotage.access.code_flow import Attempt
+    from pilotage.access.issuer_keys import Discovered
     from pilotage.access.trusted import Trusted
 
 __all__ = ["Bearers", "link_person", "person_of_token"]
 
 _NAMES = ("preferred_username", "email", "name")
 _MOST_NAME = 80
+_FOUND_US = 300_000_000
 
 
 class Bearers:
@@ -38,11 +45,99 @@ class Bearers:
         self._control, self._folder = control, folder
         self._lock = threading.Lock()
         self._trusted: Trusted | None = None
+        self._found: dict[str, tuple[int, Discovered]] = {}
+        self._room = threading.BoundedSemaphore(4)
 
     def person(self, token: str, *, at: int | None = None) -> Person:
         """The person who bears an access token. Raises Unauthenticated, Unavailable, Forbidden (no role by it)."""
         moment = now_us() if at is None else at
         return person_of_token(self._control, self.trusted().verify_asking(token.encode(), moment), at=moment)
+
+    def begin(self, name: str) -> tuple[str, str]:
+        """The address at which an issuer signs people in, and what the browser keeps until it is back.
+
+        Raises NotFound, Unavailable.
+        """
+        # As in `trusted`.
+        from pilotage.access.code_flow import begin
+
+        issuer = self._signing(name)
+        address, attempt = begin(issuer, self._discovered(issuer), _back(issuer))
+        return address, urlsafe_b64encode(msgspec.json.encode(attempt)).decode()
+
+    def finish(self, name: str, kept: str, code: str, said: str | None) -> Person:
+        """The person whom the issuer signed in, for the code that it sent back with the browser.
+
+        `kept` is what `begin` gave, `said` the issuer's own name of itself (RFC 9207) where it sent one. Raises
+        NotFound, Unauthenticated, Unavailable, Forbidden (no role).
+        """
+        from pilotage.access.code_flow import exchange
+        from pilotage.access.issuer_keys import CannotAsk
+
+        issuer, attempt, now = self._signing(name), _attempt(kept), now_us()
+        if attempt is None or attempt.issuer != name or said not in (None, issuer.issuer):
+            raise Unauthenticated("the answer is another issuer's", mend="sign in again", code="token_invalid")
+        secret = os.environ.get(f"PILOTAGE_OIDC_SECRET_{name.upper().replace('-', '_')}", "")
+        found = self._discovered(issuer)
+        with self._asking():
+            try:
+                token = exchange(issuer, found, attempt, code, _back(issuer), secret)
+            except CannotAsk as error:
+                raise _cannot_sign_in(error) from error
+        verified = self.trusted().verify_asking(token, now, kind="id")
+        nonce = verified.claims.get("nonce")
+        if verified.issuer.name != name or not isinstance(nonce, str) or not compare_digest(nonce, attempt.nonce):
+            raise Unauthenticated("the token is for another sign-in", mend="sign in again", code="token_invalid")
+        return person_of_token(self._control, verified, at=now)
+
+    def state_of(self, kept: str) -> str:
+        """The state that the browser must bring back with what `begin` gave it; empty when that is none."""
+        attempt = _attempt(kept)
+        return attempt.state if attempt is not None else ""
+
+    def secure(self, name: str) -> bool:
+        """Whether browsers reach the console over TLS, as an issuer's declaration says. Raises NotFound."""
+        return self._signing(name).console.startswith("https:")
+
+    def offered(self) -> list[str]:
+        """The names of the issuers at which people sign in to the console."""
+        with reading(self._control) as connection:
+            return [each.name for each in list_issuers(connection) if each.client]
+
+    def _signing(self, name: str) -> Issuer:
+        with reading(self._control) as connection:
+            issuer = find_issuer(connection, name)
+        if not issuer.client:
+            raise NotFound(
+                "nobody signs in to the console there", got=name, mend="pilotage oidc add --client --console"
+            )
+        return issuer
+
+    def _discovered(self, issuer: Issuer) -> Discovered:
+        """Where the issuer signs people in, read at most every five minutes. Raises Unavailable."""
+        from pilotage.access.code_flow import look_up
+        from pilotage.access.issuer_keys import CannotAsk
+
+        kept = self._found.get(issuer.issuer)
+        if kept is not None and now_us() < kept[0]:
+            return kept[1]
+        with self._asking():
+            try:
+                found = look_up(issuer)
+            except CannotAsk as error:
+                raise _cannot_sign_in(error) from error
+        self._found[issuer.issuer] = (now_us() + _FOUND_US, found)
+        return found
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One of the few who ask an issuer at once: strangers begin sign-ins too. Raises Unavailable."""
+        if not self._room.acquire(blocking=False):
+            raise Unavailable("too many are signing in", mend="try again in a moment", code="issuer_unavailable")
+        try:
+            yield
+        finally:
+            self._room.release()
 
     def trusted(self) -> Trusted:
         """The issuers as they are declared at this moment. Raises Unauthenticated where there is none."""
@@ -112,6 +207,25 @@ def link_person(
         private = {"person": found.id, "by": by.id, "issuer": trusted.issuer, "subject": subject}
         emit(connection, "person.linked", facts={"issuer": issuer, "rows": rows}, private=private, at=moment)
         return found
+
+
+def _back(issuer: Issuer) -> str:
+    return f"{issuer.console.rstrip('/')}/sign-in/back/{issuer.name}"
+
+
+def _attempt(kept: str) -> Attempt | None:
+    from pilotage.access.code_flow import Attempt
+
+    try:
+        return msgspec.json.decode(urlsafe_b64decode(kept.encode()), type=Attempt)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _cannot_sign_in(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"the issuer cannot sign anybody in: {error}", mend="try again; pilotage oidc check", code="issuer_unavailable"
+    )
 
 
 def _known(connection: Connection, id: str) -> tuple[Person, bool] | None:

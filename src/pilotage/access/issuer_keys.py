@@ -34,6 +34,7 @@ __all__ = [
     "discover",
     "fetch",
     "readable_keys",
+    "send",
 ]
 
 _log = logging.getLogger(__name__)
@@ -268,8 +269,13 @@ async def discover(client: httpx.AsyncClient, issuer: Issuer) -> Discovered:
 
 async def fetch(client: httpx.AsyncClient, address: str) -> bytes:
     """The bounded body behind an address; no redirect is followed. Raises CannotAsk, httpx.HTTPError."""
+    return await send(client, "GET", address)
+
+
+async def send(client: httpx.AsyncClient, method: str, address: str, **asked: Any) -> bytes:
+    """The bounded body of an answer of 200; no redirect is followed. Raises CannotAsk, httpx.HTTPError."""
     content = bytearray()
-    async with client.stream("GET", address, headers={"accept": "application/json"}) as response:
+    async with client.stream(method, address, headers={"accept": "application/json"}, **asked) as response:
         if response.status_code != 200:
             raise CannotAsk(f"it answers {response.status_code}")
         async for part in response.aiter_raw():

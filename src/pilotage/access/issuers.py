@@ -67,7 +67,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     `issuer` is the exact `iss`; a token's `aud` must name one of `audiences`. `keys` is a JWK set in JSON for nodes
     that cannot reach the issuer; without it the keys are discovered, read again each `refresh_s`, and good for `keep_s`
     after they were last read. `skew_s` is what clocks may differ, `life_s` the longest life of a token, `not_before`
-    (Unix microseconds) the moment before which no token may be issued. `client` is the console's own id at the issuer.
+    (Unix microseconds) the moment before which no token may be issued. `client` is the console's own id at the issuer,
+    and `console` its address as browsers know it, for signing in there.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     keep_s: int = 86_400
     not_before: int = 0
     client: str = ""
+    console: str = ""
 
 
 class UnknownKey(Exception):
@@ -157,7 +159,7 @@ def revoke_tokens(connection: Connection, person: Person, name: str, *, at: int)
 def remove_issuer(connection: Connection, person: Person, name: str, *, at: int) -> None:
     """Trust an issuer no longer, with the event `issuer.removed`. Raises Forbidden, NotFound."""
     require(person, "issuer.edit")
-    find_issuer(connection, name)
+    store.end_sessions(connection, find_issuer(connection, name).issuer, at)
     row = store.drop_issuer(connection, name)
     facts = {"issuer": name, "rows": attest_removal(store.issuers, row)}
     emit(connection, "issuer.removed", facts=facts, private={"by": person.id}, at=at)
@@ -191,6 +193,8 @@ def safe_url(url: str) -> bool:
 
 def _write(connection: Connection, person: Person, issuer: Issuer, kind: str, at: int) -> None:
     store.drop_issuer(connection, issuer.name)
+    # Whoever came by it signs in again, under what holds now.
+    store.end_sessions(connection, issuer.issuer, at)
     row = {"name": issuer.name, "document": msgspec.to_builtins(issuer), "changed": at}
     store.add(connection, store.issuers, row)
     facts: dict[str, Any] = {"issuer": issuer.name, "rows": attest(store.issuers, row)}
@@ -225,6 +229,12 @@ def _faults(issuer: Issuer) -> Iterator[tuple[str, str, object]]:
                 "decide:SYSTEM, outcome:SYSTEM, service, or role: and one of " + ", ".join(ROLES),
                 grant.right,
             )
+    if bool(issuer.client) != bool(issuer.console) or (issuer.console and not safe_url(issuer.console)):
+        yield (
+            "console",
+            "--client and --console together: the console's id there, its own https address",
+            issuer.console,
+        )
     for path, value, least, most in (
         ("skew", issuer.skew_s, 0, 600),
         ("life", issuer.life_s, 60, 31_536_000),

@@ -21,11 +21,13 @@ from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 
 __all__ = [
+    "ISSUER_SESSION_LIFE",
     "LINK_LIFE",
     "SESSION_LIFE",
     "TOKEN_LIFE",
     "add_person",
     "authenticate",
+    "begin_session",
     "create_first_admin",
     "end_session",
     "exchange_link",
@@ -42,6 +44,7 @@ __all__ = [
 MINUTE = 60_000_000
 LINK_LIFE = 15 * MINUTE
 SESSION_LIFE = 12 * 60 * MINUTE
+ISSUER_SESSION_LIFE = 4 * 60 * MINUTE
 TOKEN_LIFE = 90 * 24 * 60 * MINUTE
 _NOBODY = "0" * 64
 _EVENT = {"pt": "token.issued", "pl": "link.issued", "ps": "person.signed_in"}
@@ -165,6 +168,13 @@ def exchange_link(control: Engine, code: str, *, at: int | None = None) -> Secre
         id, person = _holder(connection, store.links, "pl", code, moment, hold=True)
         store.change(connection, store.links, id, used=moment)
         return _issue(connection, store.sessions, "ps", person, person.id, SESSION_LIFE, moment)
+
+
+def begin_session(control: Engine, person: Person, *, at: int | None = None) -> Secret:
+    """A console session `ps_...` of four hours for somebody whom an issuer signed in. Raises NotFound (has left)."""
+    with writing(control) as connection:
+        found = _known(connection, person.id)
+        return _issue(connection, store.sessions, "ps", found, found.id, ISSUER_SESSION_LIFE, _moment(at))
 
 
 def session_person(control: Engine, session: str, *, at: int | None = None) -> Person:

@@ -18,6 +18,7 @@ __all__ = [
     "drop_certificate",
     "drop_issuer",
     "drop_limit",
+    "end_sessions",
     "find_person",
     "identities",
     "identity_of",
@@ -216,6 +217,13 @@ def drop_issuer(connection: Connection, name: str) -> dict[str, Any]:
     found = connection.execute(select(issuers).where(issuers.c.name == name)).mappings().first()
     connection.execute(delete(issuers).where(issuers.c.name == name))
     return {} if found is None else dict(found)
+
+
+def end_sessions(connection: Connection, issuer: str, at: int) -> None:
+    """End the console sessions of everybody who is known by an issuer (its URL)."""
+    known = select(identities.c.person).where(identities.c.issuer == issuer)
+    running = update(sessions).where(sessions.c.person.in_(known), sessions.c.ended == 0)
+    connection.execute(running.values(ended=at))
 
 
 def identity_of(connection: Connection, id: str) -> RowMapping | None:

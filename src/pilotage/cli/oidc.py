@@ -66,6 +66,8 @@ def oidc() -> None:
 @click.option("--life", default="24h", show_default=True, help="The longest life of a token.")
 @click.option("--refresh", default="5m", show_default=True, help="How often its keys are read again.")
 @click.option("--keep", default="24h", show_default=True, help="How long its keys are good while it cannot be reached.")
+@click.option("--client", default="", help="The console's id at the issuer, for signing in to the console there.")
+@click.option("--console", default="", metavar="URL", help="The console's own address, as browsers know it.")
 @click.option("--replace", is_flag=True, help="Change the issuer of this name.")
 @click.pass_obj
 def add(
@@ -80,6 +82,8 @@ def add(
     life: str,
     refresh: str,
     keep: str,
+    client: str,
+    console: str,
     replace: bool,
 ) -> None:
     """Trust an issuer, from the next second on, at every gateway and the API."""
@@ -94,6 +98,8 @@ def add(
         refresh_s=parse_duration(refresh) // 1_000_000,
         keep_s=parse_duration(keep) // 1_000_000,
         algorithms=algorithms or STANDARD,
+        client=client,
+        console=console,
     )
     installation = opened(chosen)
     installation.rollout.add_issuer(acting(installation), asked, replace=replace)

@@ -28,6 +28,8 @@ OPEN = {
     ("POST", "/sign-in"),
     ("GET", "/sign-in/link"),
     ("POST", "/sign-in/link"),
+    ("GET", "/sign-in/with/{issuer}"),
+    ("GET", "/sign-in/back/{issuer}"),
     ("POST", "/sign-out"),
 }
 """What needs nobody: it shows nothing, or is the way in and out."""

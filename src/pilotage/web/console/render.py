@@ -37,6 +37,12 @@ class Pages:
         """A piece of HTML from a template."""
         return self.templates.get_template(template).render(**values)
 
+    def sign_in(self, *, fault: str = "", code: str = "", status_code: int = 200) -> HTMLResponse:
+        """The page of signing in: by token, by a link's `code`, at an issuer; `fault` says what did not work."""
+        offered = self.installation.bearers.offered()
+        facts = {"person": None, "section": "", "fault": fault, "code": code, "offered": offered}
+        return self.render("sign_in.html", status_code=status_code, **facts)
+
     def person(self, request: Request, permission: str) -> Person:
         """The person who asks, who must hold the permission. Raises Unauthenticated, Forbidden."""
         person = person_of(request, self.installation)

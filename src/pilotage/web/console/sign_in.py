@@ -21,12 +21,12 @@ def routes(view: Pages) -> list[BaseRoute]:
     control = view.installation.control
 
     def form(request: Request) -> Response:
-        return view.render("sign_in.html", person=None, section="", fault="", code="")
+        return view.sign_in()
 
     def link_form(request: Request) -> Response:
         # A GET must not use the link up: mail scanners and previews follow links.
         code = request.query_params.get("code", "")
-        return view.render("sign_in.html", person=None, section="", fault="", code=code)
+        return view.sign_in(code=code)
 
     async def by_token(request: Request) -> Response:
         token = str((await request.form()).get("token", "")).strip()
@@ -41,7 +41,7 @@ def routes(view: Pages) -> list[BaseRoute]:
             session = exchange_link(control, code_of())
         except Unauthenticated as error:
             fault = f"That did not work: {error.what}."
-            return view.render("sign_in.html", status_code=401, person=None, section="", fault=fault, code="")
+            return view.sign_in(fault=fault, status_code=401)
         response = RedirectResponse("/systems", status_code=303)
         keep_session(response, session.text, secure=request.url.scheme == "https")
         return response
