@@ -83,7 +83,7 @@ class Worker:
     def told(self) -> dict[str, object]:
         return json.loads((self.home.run / f"gateway-{self.number}.json").read_bytes())
 
-    def wait_for(self, plan: int, seconds: float = 15.0) -> None:
+    def wait_for(self, plan: int, seconds: float = 60.0) -> None:
         """Wait until the worker answers from a plan, or a later one."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -191,7 +191,7 @@ def test_a_name_of_the_certificate_stands_for_a_key_until_it_is_taken_back(stand
         stand.publish(keys=tuple(keys))
         since = time.monotonic()
         while ask(client, "") != status or worker.told()["plan"] < stand.version:
-            assert time.monotonic() < since + 1.0, (keys, status)
+            assert time.monotonic() < since + 3.0, (keys, status)
             time.sleep(0.02)
         assert ask(client, "") == status
         assert ask(client, "pk_wrong") == 401, "a key in the request comes first"
@@ -199,7 +199,7 @@ def test_a_name_of_the_certificate_stands_for_a_key_until_it_is_taken_back(stand
     stand.publish(keys=())
     since = time.monotonic()
     while ask(client, "") != 401:
-        assert time.monotonic() < since + 1.0
+        assert time.monotonic() < since + 3.0
         time.sleep(0.02)
     assert worker.end() == 0
     assert {payload.principal for _, _, payload, _ in stand.decisions().values()} == {"key:shop"}
