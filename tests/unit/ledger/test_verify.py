@@ -32,6 +32,7 @@ from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal import JournalWriter
 from pilotage.ledger.journal_reader import journal_files, read_frames
 from pilotage.ledger.keyring import Keyring
+from pilotage.ledger.keys import DataKey
 from pilotage.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from pilotage.ledger.notes import Signer, read_checkpoint_body
 from pilotage.ledger.record import Finding, Payload, Plain, Times, commitment
@@ -693,3 +694,29 @@ def test_a_payload_under_another_persons_key_is_found(tmp_path: Path, monkeypatc
     steward.seal()
     world.control.dispose()
     assert "subject_keys lookup of" in faults_of(world)
+
+
+def test_a_payload_that_is_sealed_well_but_is_not_the_one_committed_to_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decrypts under its key, is the right person's and gives the row of the index: only the commitment tells."""
+    world = found(tmp_path)
+    steward = world.steward()
+    assert steward.acquire()
+
+    async def write() -> None:
+        journal = JournalWriter(world.home.journal / "n", worker=0, steward_key=world.keyring.steward_public)
+        await journal.open()
+        await write_decision(journal, 1)
+        await journal.close()
+
+    asyncio.run(write())
+    seal = DataKey.seal
+
+    def other_salt(self: DataKey, id_: str, origin: str, secret: bytes, nonce: bytes) -> Any:
+        return seal(self, id_, origin, bytes(32) + secret[32:], nonce)
+
+    monkeypatch.setattr(DataKey, "seal", other_salt)
+    steward.seal()
+    world.control.dispose()
+    assert "at byte" in faults_of(world)
