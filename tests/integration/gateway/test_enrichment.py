@@ -292,12 +292,14 @@ def test_every_request_ends_in_time_whatever_the_source_does(tmp_path, caplog, m
         if body["outcome"] == "answered":
             assert status == 200 and (payload.features[0] == 50_000.0 or verdicts == {"stale"})
         elif body["outcome"] == "fallback":
-            assert status == 200 and body["degraded"] and verdicts == {"source_failed"}
+            assert status == 200 and body["degraded"] and verdicts <= {"source_failed", "stale", "deadline"}
         elif body["outcome"] == "review":
             assert (status, verdicts) == (202, {"not_found"})
+        elif body["outcome"] == "refused":  # a machine with much else to do leaves the model no time
+            assert (status, body["error"]["code"]) == (503, "deadline") and "deadline" in verdicts
         else:
             assert status == 422 and verdicts <= {"source_failed", "wrong_type", "not_finite", "null"}, verdicts
-    assert set(outcomes) == {"answered", "fallback", "review", "rejected"}, outcomes
+    assert set(outcomes) - {"refused"} == {"answered", "fallback", "review", "rejected"}, outcomes
     assert outcomes["answered"] > calls / 8, "a breaker that never closes again would pass all else"
     assert set(twin.asked) == {*KINDLY, *MISDEEDS}, "the twin did all that it can"
     assert in_use == 0 and upstream.calls["unavailable"] and upstream.calls["timeout"]
