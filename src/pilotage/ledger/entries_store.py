@@ -20,11 +20,12 @@ _MANY = 400
 
 
 class Span(NamedTuple):
-    """Entries of one system in one bundle that can go: how many, and the newest one's time (Unix microseconds)."""
+    """Entries of one system in one bundle that can go: how many, the newest one's time, the oldest one's (Unix us)."""
 
     system: str
     entries: int
     newest: int
+    oldest: int
 
 
 def spans(connection: Connection, bundles: int) -> dict[int, list[Span]]:
@@ -41,14 +42,16 @@ def spans(connection: Connection, bundles: int) -> dict[int, list[Span]]:
     )
     found: dict[int, list[Span]] = {}
     for query in queries:
-        for number, of, entries, newest in connection.execute(query):
-            found.setdefault(number, []).append(Span(system=of, entries=entries, newest=newest))
+        for number, of, entries, newest, oldest in connection.execute(query):
+            found.setdefault(number, []).append(Span(system=of, entries=entries, newest=newest, oldest=oldest))
     return dict(sorted(found.items()))
 
 
 def _grouped(leaf: Any, system: Any, at: Any, frame: Any, which: ColumnElement[bool], bundles: int) -> Any:
     number = leaf.op("/", return_type=BigInteger())(1 << _BITS)
-    query = frame.with_only_columns(number.label("number"), system.label("of"), func.count(), func.max(at))
+    query = frame.with_only_columns(
+        number.label("number"), system.label("of"), func.count(), func.max(at), func.min(at)
+    )
     return query.where(which, leaf < bundles << _BITS).group_by("number", "of")
 
 

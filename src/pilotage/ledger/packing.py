@@ -21,7 +21,7 @@ from pilotage.ledger.portions import Portion, sums_of_values
 from pilotage.ledger.record import Segment
 from pilotage.ledger.rows import WITHHELD, DecisionDraft, Place, decision_values, place_day, placed_row
 from pilotage.ledger.said import OUTCOME, OVERRIDE, SAID, said_row
-from pilotage.ledger.segment_set import Group, SegmentSet, nonces
+from pilotage.ledger.segment_set import DENIALS, Group, SegmentSet, nonces
 from pilotage.ledger.segments import SegmentBuilder
 from pilotage.ledger.sums import SumKey, add_sum
 from pilotage.profiles.model import ReferenceProfile
@@ -90,10 +90,7 @@ def pack(
         known.get(item.id) or (of_subjects[item.subject] if item.subject else of_days[day])
         for item, day in zip(items, days, strict=True)
     ]
-    places = [
-        ("", day[1]) if item.origin in _OF_CONTROL and item.id not in followed else day
-        for item, day in zip(items, days, strict=True)
-    ]
+    places = [_place(item, day, about_decision=item.id in followed) for item, day in zip(items, days, strict=True)]
     own, events = _sealed(items, places, keys, segments, after)
     said, counted = _said(items, cabinet, after), counted_of(groups)
     added = Added(
@@ -118,6 +115,15 @@ def pack(
         outcome_counts=count_outcomes(added, connection, profile_of, features_of, batch),
         builders=list(segments.builders.values()),
     )
+
+
+def _place(item: Item, day: Group, *, about_decision: bool) -> Group:
+    """Where a payload lies, so that what retention treats alike lies together."""
+    if about_decision or item.kind != "event":
+        return day
+    if item.origin in _OF_CONTROL:
+        return "", day[1]
+    return day if item.system else (DENIALS, day[1])
 
 
 def _sealed(

@@ -1,4 +1,4 @@
-"""Retention floors: until when a regime obliges to keep the record of a decision. The table ships with the package."""
+"""Retention floors: until when a regime obliges to keep a class of records. The table ships with the package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from pilotage.errors import InputError
 
-__all__ = ["Floor", "RetentionFloor", "after", "in_words", "kept_until", "retention_floors"]
+__all__ = ["Floor", "RetentionFloor", "after", "floors_on", "in_words", "kept_until", "retention_floors"]
 
 _TABLE = Path(__file__).with_name("retention_floors.yaml")
 
@@ -25,11 +25,12 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class RetentionFloor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long one regime obliges to keep decision records, and how sure the reading of the law is."""
+    """How long one regime obliges to keep some `classes` of records, and how sure the reading of the law is."""
 
     id: str
     law: str
     records: str
+    classes: tuple[str, ...]
     floor: Floor
     status: str
 
@@ -40,8 +41,8 @@ def retention_floors() -> dict[str, RetentionFloor]:
     return {floor.id: floor for floor in listed}
 
 
-def kept_until(at: int, regimes: Iterable[str]) -> int:
-    """Until when (Unix microseconds) a record of `at` must be kept under these regimes; 0 without any.
+def kept_until(at: int, regimes: Iterable[str], of: str = "payloads") -> int:
+    """Until when (Unix microseconds) a record of `at` and of a class must be kept under these regimes; 0 without any.
 
     Raises InputError naming every unknown regime.
     """
@@ -52,7 +53,14 @@ def kept_until(at: int, regimes: Iterable[str]) -> int:
         raise InputError(
             "unknown retention regimes", got=", ".join(unknown), expected=", ".join(floors), mend="use a listed one"
         )
-    return max((after(at, floors[regime].floor) for regime in wanted), default=0)
+    return max((after(at, floor.floor) for floor in floors_on(of, wanted)), default=0)
+
+
+def floors_on(of: str, regimes: Iterable[str]) -> list[RetentionFloor]:
+    """The floors that bind a class of data under these regimes, the longest first."""
+    floors = retention_floors()
+    binding = [floors[regime] for regime in regimes if of in floors[regime].classes]
+    return sorted(binding, key=lambda each: after(0, each.floor), reverse=True)
 
 
 def in_words(span: Floor) -> str:

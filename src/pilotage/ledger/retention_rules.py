@@ -16,16 +16,19 @@ from pilotage.access.model import Person, require
 from pilotage.errors import InputError, Refused
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
-from pilotage.ledger.retention import Floor, after, in_words, retention_floors
+from pilotage.ledger.retention import Floor, after, floors_on, in_words
 from pilotage.ledger.retiring import Policy
 from pilotage.storage.database import BIG, control, writing
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 
-__all__ = ["Class", "RetentionRule", "list_rules", "retention_rules", "set_rule", "with_rules"]
+__all__ = ["WIDE", "Class", "RetentionRule", "list_rules", "retention_rules", "set_rule", "wide_rules", "with_rules"]
 
-Class = Literal["payloads", "entries"]
+Class = Literal["payloads", "entries", "denials", "evidence", "journals"]
 """The classes of data whose period can be set."""
+
+WIDE: Mapping[str, Floor] = {"denials": Floor(months=13), "evidence": Floor(), "journals": Floor(days=30)}
+"""The classes that are kept by the installation, not by system, and how long unless somebody sets it."""
 
 _MOST_MONTHS, _MOST_DAYS = 1_200, 36_500
 
@@ -88,6 +91,16 @@ def with_rules(declared: Mapping[str, Policy], rules: Iterable[RetentionRule]) -
     return found
 
 
+def wide_rules(rules: Iterable[RetentionRule], regimes: Iterable[str]) -> dict[str, Policy]:
+    """The policy of each class in `WIDE`; `regimes` are those of all systems."""
+    newest = {rule.of: rule.span for rule in rules if not rule.system}
+    bound = tuple(sorted(set(regimes)))
+    return {
+        of: Policy(payloads=default if (span := newest.get(of)) is None else span, regimes=bound, of=of)
+        for of, default in WIDE.items()
+    }
+
+
 def set_rule(
     engine: Engine,
     person: Person,
@@ -101,14 +114,20 @@ def set_rule(
 ) -> Policy:
     """Set how long a class of a system's data is kept; the policy that holds then. `declared` is the system's own.
 
+    For a class in `WIDE` the system is empty, and `declared` has the regimes of all systems.
+
     Raises Forbidden, InputError, and Refused(code="retention_floor") for a period below a floor that binds the system.
     """
     require(person, "retention.set")
     moment = now_us() if at is None else at
     with writing(engine) as connection:
         rule = RetentionRule(id=uuid7(), system=system, of=of, span=span, by=person.id, at=moment)
-        holds = with_rules({system: declared}, [*list_rules(connection), rule])[system]
-        _check(of, span, holds, moment, reason)
+        rules = [*list_rules(connection), rule]
+        _check(system, of, span, reason)
+        wide = wide_rules(rules, declared.regimes)
+        holds = wide[of] if of in WIDE else with_rules({system: declared}, rules)[system]
+        _check_order(of, holds)
+        _refuse_below_floor(of, span, holds, moment)
         row = {
             "id": rule.id,
             "system": system,
@@ -127,10 +146,13 @@ def set_rule(
     return holds
 
 
-def _check(of: str, span: Floor | None, holds: Policy, now: int, reason: str) -> None:
+def _check(system: str, of: str, span: Floor | None, reason: str) -> None:
     faults: list[dict[str, object]] = []
     if of not in get_args(Class):
         faults.append({"path": "class", "code": "unknown_class", "message": f"no class is called {of[:40]}"})
+    elif (of in WIDE) == bool(system):
+        what = "is kept by the whole installation: name no system" if system else "is kept by system: name one"
+        faults.append({"path": "system", "code": "wrong_class", "message": f"{of} {what}"})
     if span is not None and not (0 <= span.months <= _MOST_MONTHS and 0 <= span.days <= _MOST_DAYS):
         most = f"0 to {_MOST_MONTHS} months, 0 to {_MOST_DAYS} days"
         faults.append({"path": "period", "code": "out_of_range", "message": "no such period", "expected": most})
@@ -139,25 +161,26 @@ def _check(of: str, span: Floor | None, holds: Policy, now: int, reason: str) ->
     if faults:
         expected = "class " + " or ".join(get_args(Class)) + ", a period, a reason"
         raise InputError("the rule cannot be set", expected=expected, mend="mend what is named", faults=faults)
+
+
+def _check_order(of: str, holds: Policy) -> None:
     if of == "entries" and holds.entries != Floor() and holds.payloads == Floor():
         raise InputError(
             "entries cannot go before their payloads, and these are kept without end",
             got=f"entries {in_words(holds.entries)}, payloads without end",
             mend="set a period for payloads first",
         )
-    _refuse_below_floor(span, holds, now)
 
 
-def _refuse_below_floor(span: Floor | None, holds: Policy, now: int) -> None:
+def _refuse_below_floor(of: str, span: Floor | None, holds: Policy, now: int) -> None:
     """A law's floor wins: what it forbids is not even kept as a wish."""
     if span is None or span == Floor():
         return
-    floors = retention_floors()
-    below = [floors[name] for name in holds.regimes if after(now, floors[name].floor) > after(now, span)]
-    if below:
-        longest = max(below, key=lambda each: after(now, each.floor))
+    longest = next(iter(floors_on(of, holds.regimes)), None)
+    if longest is not None and after(now, longest.floor) > after(now, span):
+        whom = "a system here" if of in WIDE else "this system"
         raise Refused(
-            f"a law that binds this system wants such records kept longer: {longest.law}",
+            f"a law that binds {whom} wants such records kept longer: {longest.law}",
             code="retention_floor",
             got=in_words(span),
             expected=f"at least {in_words(longest.floor)}",

@@ -47,17 +47,21 @@ _DAY_US = 86_400_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How long a system's payloads and entries are wanted, zero for without end, and the regimes whose floors win."""
+    """How long a system's payloads and entries are wanted, zero for without end, and the regimes whose floors win.
+
+    What is kept by class alone, not by system, has only the first span; `of` is its class.
+    """
 
     payloads: Floor = _NO_END
     entries: Floor = _NO_END
     regimes: tuple[str, ...] = ()
+    of: str = "payloads"
 
     def until(self, end: int) -> int:
         """When payloads of decisions before `end` may go (Unix microseconds); 0 for never."""
         if self.payloads == _NO_END:
             return 0
-        return max(after(end, self.payloads), kept_until(end, self.regimes))
+        return max(after(end, self.payloads), kept_until(end, self.regimes, self.of))
 
     def entries_until(self, at: int) -> int:
         """When the entries of decisions up to `at` may go, never before their payloads; 0 for never."""
@@ -70,7 +74,7 @@ class Policy:
 class StoredSegment:
     """A segment that is still kept. `until` is when it may go (0: never), `held` the legal hold that forbids it.
 
-    Its leaves are in `[first, size)`; `systems` are those of its payloads.
+    Its leaves are in `[first, size)`; `systems` are those of its payloads, of which the oldest can be of `since`.
     """
 
     path: str
@@ -81,6 +85,7 @@ class StoredSegment:
     systems: tuple[str, ...]
     until: int
     held: str = ""
+    since: int = 0
 
     def due(self, now: int) -> bool:
         """Whether it goes now."""
@@ -179,8 +184,10 @@ def _stored(connection: Connection, row: store_keeping.SegmentRow, policies: Map
     folder, day = row.path.split("/")[1:3]
     if day in ("mixed", "undated"):
         systems, end = store_keeping.systems_in(connection, row.path, row.first, row.size), row.at
+        since = row.at
     else:
         systems, end = ["" if folder == "_" else unquote(folder)], _end_of(day)
+        since = end - _DAY_US
     ends = [policies[system].until(end) if system in policies else 0 for system in systems]
     return StoredSegment(
         path=row.path,
@@ -190,6 +197,7 @@ def _stored(connection: Connection, row: store_keeping.SegmentRow, policies: Map
         size=row.size,
         systems=tuple(systems),
         until=max(ends) if ends and all(ends) else 0,
+        since=since,
     )
 
 

@@ -58,7 +58,7 @@ class StoredBundle:
     """A full bundle that still has entries which can go, of these `systems`, `entries` of them.
 
     `until` is when it may go (Unix microseconds, 0: never), `held` what forbids it: a legal hold's id, or `payloads`
-    while one of its payloads is still there.
+    while one of its payloads is still there. `oldest` is the time of its oldest entry.
     """
 
     number: int
@@ -66,6 +66,7 @@ class StoredBundle:
     entries: int
     until: int
     held: str = ""
+    oldest: int = 0
 
     def due(self, now: int) -> bool:
         """Whether it goes now."""
@@ -134,6 +135,7 @@ def _stored(number: int, parts: Sequence[entries_store.Span], policies: Mapping[
         systems=tuple(sorted({part.system for part in parts})),
         entries=sum(part.entries for part in parts),
         until=max(ends) if all(ends) else 0,
+        oldest=min(part.oldest for part in parts),
     )
 
 

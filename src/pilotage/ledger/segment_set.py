@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 
 from pilotage.ledger.segments import MAGIC, SealedPayload, SegmentBuilder, segment_path
 
-__all__ = ["Body", "Group", "SegmentSet", "nonces"]
+__all__ = ["DENIALS", "Body", "Group", "SegmentSet", "nonces"]
 
 Group = tuple[str, str]
 """System and day of the payloads that lie together; `("", "mixed")` of those beyond so many."""
+
+DENIALS = "~denials"
+"""In a group, in the place of a system: private parts of gateways' events, that is whom they turned away."""
 
 _MAX_SEGMENTS = 200
 """The batch leaf names every segment and is at most 65,535 bytes; payloads beyond so many system-days share one."""

@@ -23,6 +23,7 @@ from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.overriding import override, said_about
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.retention import in_words, retention_floors
+from pilotage.ledger.retention_rules import WIDE
 from pilotage.ledger.traces import TRACE_LIMIT, tree_document
 from pilotage.monitor.days import utc_day
 from pilotage.monitor.outcomes import realised_performance
@@ -53,7 +54,7 @@ from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
 from pilotage.wiring.installation import Installation
-from pilotage.wiring.retention import KEPT, enforce, retention_now, set_retention
+from pilotage.wiring.retention import classes_now, enforce, retention_now, set_retention
 
 __all__ = ["routes"]
 
@@ -278,12 +279,14 @@ class _Api:
     def retention(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         floors = [msgspec.to_builtins(each) for each in retention_floors().values()]
         kept = [asdict(each) for each in retention_now(self.installation)]
-        return {"systems": kept, "classes": dict(KEPT), "floors": floors}
+        return {"systems": kept, "classes": [asdict(each) for each in classes_now(self.installation)], "floors": floors}
 
     def set_retention(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
         ask = read_body(SetRetention, body)
         cover = {"system": ask.system, "of": ask.class_}
         made = set_retention(self.installation, person, **cover, span=ask.span, reason=ask.reason)
+        if ask.class_ in WIDE:
+            return {"class": ask.class_, "kept": in_words(made.payloads)}
         return {"system": ask.system, "payloads": in_words(made.payloads), "entries": in_words(made.entries)}
 
     def enforce(self, _request: Request, person: Person, _body: dict[str, Any]) -> Any:

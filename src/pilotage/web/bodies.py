@@ -139,9 +139,12 @@ class PlaceHold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetRetention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a class of a system's data is kept. `mode`: span (months and days), without_end, declared."""
+    """How long a class of data is kept, of a system or of none.
 
-    system: str
+    `mode`: span (months and days), without_end, declared.
+    """
+
+    system: str = ""
     class_: str = msgspec.field(name="class")
     mode: Literal["span", "without_end", "declared"] = "span"
     months: int = 0

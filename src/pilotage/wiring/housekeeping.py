@@ -39,8 +39,9 @@ def keep_house(installation: Installation, steward: Steward, stop: threading.Eve
             if (today := rfc3339(steward.clock())[:10]) != enforced:
                 done = enforce_now(installation, steward, "schedule")
                 enforced = today
-                if done.segments or done.bundles:
-                    _log.info("retention deleted %d payloads and %d entries", done.records, done.entries)
+                if done.something:
+                    figures = done.records, done.entries, done.evidence, done.journals
+                    _log.info("retention deleted %d payloads, %d entries, %d evidence, %d copies of journals", *figures)
             if time.monotonic() - looked >= _REMOTES_S:
                 looked = time.monotonic()
                 _look_at_remotes(installation)

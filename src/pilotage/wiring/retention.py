@@ -7,23 +7,28 @@ from dataclasses import dataclass, replace
 
 from pilotage.access.model import Person, require
 from pilotage.errors import InputError
+from pilotage.gates.retiring import finish_evidence, retire_evidence
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.journal_reader import journal_files, read_frames
-from pilotage.ledger.retention import Floor, after, in_words, retention_floors
-from pilotage.ledger.retention_rules import list_rules, set_rule, with_rules
+from pilotage.ledger.retention import Floor, in_words
+from pilotage.ledger.retention_rules import WIDE, list_rules, set_rule, wide_rules, with_rules
 from pilotage.ledger.retiring import Policy, StoredSegment, finish, retire, survey
 from pilotage.ledger.retiring_entries import StoredBundle, finish_entries, retire_entries, survey_entries
 from pilotage.ledger.sealing import Steward
+from pilotage.ledger.segment_set import DENIALS
+from pilotage.nodes.retiring import retire_copies, survey_copies
+from pilotage.nodes.store import list_nodes
 from pilotage.storage.database import reading
 from pilotage.systems.model import AISystem
 from pilotage.systems.store import find_system, list_systems
 from pilotage.wiring.erasing import succeed_journal
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.retention_classes import ClassRetention, class_retention, living_subjects, longest_floor
 
 __all__ = [
-    "KEPT",
     "Enforced",
     "SystemRetention",
+    "classes_now",
     "enforce",
     "enforce_now",
     "parse_period",
@@ -32,35 +37,14 @@ __all__ = [
     "set_retention",
 ]
 
-KEPT: tuple[tuple[str, str], ...] = (
-    (
-        "payloads of decisions, and of outcomes, overrides and explanations about them",
-        "as declared or set (class payloads), never shorter than a floor",
-    ),
-    (
-        "entries (plain parts) of decisions, and of events about them",
-        "as declared or set (class entries), with or after their payloads",
-    ),
-    ("private parts of control events", "without end: who approved, stopped, erased"),
-    ("entries of control events, hash tiles, heads", "without end: they hold no personal data, and proofs need them"),
-    ("profile counts, counts of outcomes, sums of decisions", "without end: numbers over many decisions"),
-    ("evidence, gates, approvals, assessments, backtests", "without end: a law may ask for ten years of them"),
-    ("journals", "until sealed, at most ten minutes after the file began"),
-    ("keys of people and days", "until erasure, or until nothing is left under them"),
-    ("environments", "no data of decisions; made again from their locks, so delete the folder as you like"),
-    ("logs in run/, metrics", "no personal data; rotate logs as you like"),
-    ("exports", "outside: whoever made one keeps it; the event names who and when"),
-)
-"""Classes of data and how long each is kept, in words."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SystemRetention:
     """One system: its wishes and floors in words, what is kept, what is due now, and when the next segment may go.
 
     `held` segments are due but under a legal hold. The same of entries: `bundles` hold some of its decisions' entries.
-    `payloads_set` and `entries_set` are when somebody set the period, 0 where it is as declared. Times in Unix
-    microseconds, 0 for never.
+    `payloads_set` and `entries_set` are when somebody set the period, 0 where it is as declared, `oldest` and
+    `bundles_oldest` since when something is kept. Times in Unix microseconds, 0 for never.
     """
 
     system: str
@@ -80,11 +64,15 @@ class SystemRetention:
     bundles_next: int = 0
     payloads_set: int = 0
     entries_set: int = 0
+    oldest: int = 0
+    bundles_oldest: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Enforced:
-    """What one enforcement deleted, of payloads and of entries."""
+    """What one enforcement deleted: payloads (`records`, with those of denials) in segments, entries in bundles, keys
+    under which nothing was left, evidence, copies of journals.
+    """
 
     segments: int
     records: int
@@ -92,6 +80,18 @@ class Enforced:
     bundles: int
     entries: int
     events: tuple[str, ...]
+    evidence: int = 0
+    journals: int = 0
+
+    @property
+    def something(self) -> bool:
+        """Whether anything went."""
+        return bool(self.segments or self.bundles or self.evidence or self.journals)
+
+
+def _policies(installation: Installation) -> dict[str, Policy]:
+    """The policies of all that lies in segments: of each system, and of whom gateways turned away."""
+    return {**policies_of(installation), DENIALS: wide_policies(installation)["denials"]}
 
 
 def policies_of(installation: Installation) -> dict[str, Policy]:
@@ -101,15 +101,27 @@ def policies_of(installation: Installation) -> dict[str, Policy]:
         return with_rules(declared, list_rules(connection))
 
 
+def wide_policies(installation: Installation) -> dict[str, Policy]:
+    """How long each class is kept that is kept by the installation: the default, but for what somebody set."""
+    with reading(installation.control) as connection:
+        regimes = [regime for system in list_systems(connection) for regime in system.retention.regimes]
+        return wide_rules(list_rules(connection), regimes)
+
+
 def set_retention(
     installation: Installation, person: Person, *, system: str, of: str, span: Floor | None, reason: str
 ) -> Policy:
-    """Set how long a class (payloads, entries) of a system's data is kept; None: as declared, an empty span: without
-    end. The policy that holds then. Raises Forbidden, NotFound, InputError, Refused below a law's floor.
+    """Set how long a class is kept: payloads or entries of a system, or one of `WIDE`, of no system. None: as declared,
+    an empty span: without end. The policy that holds then, with the period of a class of `WIDE` as its `payloads`.
+
+    Raises Forbidden, NotFound, InputError, Refused below a law's floor.
     """
     require(person, "retention.set")
-    with reading(installation.control) as connection:
-        declared = _declared(find_system(connection, system))
+    if of in WIDE or not system:
+        declared = wide_policies(installation).get(of, Policy())
+    else:
+        with reading(installation.control) as connection:
+            declared = _declared(find_system(connection, system))
     return set_rule(installation.control, person, system=system, of=of, span=span, declared=declared, reason=reason)
 
 
@@ -135,10 +147,10 @@ def _declared(system: AISystem) -> Policy:
 def retention_now(installation: Installation, now: int | None = None) -> list[SystemRetention]:
     """What is kept of each system, and what would go now. Deletes nothing."""
     at = now_us() if now is None else now
-    policies = policies_of(installation)
-    kept: dict[str, list[StoredSegment]] = {system: [] for system in policies}
+    policies = _policies(installation)
+    kept: dict[str, list[StoredSegment]] = {system: [] for system in policies if system != DENIALS}
     for segment in survey(installation.ledger_engine, installation.control, policies):
-        for system in filter(None, segment.systems):
+        for system in set(segment.systems) - {"", DENIALS}:
             kept.setdefault(system, []).append(segment)
     bundles: dict[str, list[StoredBundle]] = {}
     for bundle in _bundles(installation, policies):
@@ -156,6 +168,15 @@ def retention_now(installation: Installation, now: int | None = None) -> list[Sy
     ]
 
 
+def classes_now(installation: Installation, now: int | None = None) -> list[ClassRetention]:
+    """What is kept of each class that is not kept by system, and what would go now. Deletes nothing."""
+    with reading(installation.control) as connection:
+        rules = list_rules(connection)
+    segments = survey(installation.ledger_engine, installation.control, _policies(installation))
+    at = now_us() if now is None else now
+    return class_retention(installation, wide_policies(installation), rules, segments, at)
+
+
 def enforce(installation: Installation, person: Person) -> Enforced:
     """Delete what is due. Raises Forbidden. Cut off, it goes on at the next call, or in the steward."""
     require(person, "retention.enforce")
@@ -168,8 +189,8 @@ def enforce(installation: Installation, person: Person) -> Enforced:
 
 
 def enforce_now(installation: Installation, steward: Steward, actor: str) -> Enforced:
-    """Delete what is due, with a steward that has the lease: payloads first, then entries without payloads."""
-    policies, now = policies_of(installation), steward.clock()
+    """Delete what is due, with a steward that has the lease: payloads, then entries without payloads, then the rest."""
+    policies, now = _policies(installation), steward.clock()
     finish(installation.home.ledger, installation.ledger_engine)
     finish_entries(installation.home.ledger, installation.ledger_engine)
     found = survey(installation.ledger_engine, installation.control, policies)
@@ -180,14 +201,32 @@ def enforce_now(installation: Installation, steward: Steward, actor: str) -> Enf
     rules = {system: in_words(policy.entries) for system, policy in policies.items()}
     due = [bundle for bundle in _bundles(installation, policies) if bundle.due(now)]
     entries = retire_entries(steward, due, actor, rules)
+    journals, told = _retire_journals(installation, steward, actor, now)
     return Enforced(
         segments=payloads.segments,
         records=payloads.records,
         keys=payloads.keys,
         bundles=entries.bundles,
         entries=entries.entries,
-        events=(*payloads.events, *entries.events),
+        events=(*payloads.events, *entries.events, *told),
+        evidence=_retire_evidence(installation, actor, now),
+        journals=journals,
     )
+
+
+def _retire_journals(installation: Installation, steward: Steward, actor: str, now: int) -> tuple[int, tuple[str, ...]]:
+    span = wide_policies(installation)["journals"].payloads
+    with reading(installation.control) as connection:
+        found = survey_copies(installation.home.journal, list_nodes(connection), connection, span)
+    return retire_copies(steward, [each for each in found if each.due(now)], actor)
+
+
+def _retire_evidence(installation: Installation, actor: str, now: int) -> int:
+    finish_evidence(installation.control, installation.ledger_engine, installation.objects)
+    policy = wide_policies(installation)["evidence"]
+    with reading(installation.control) as connection:
+        living = living_subjects(connection)
+    return retire_evidence(installation.control, installation.objects, policy, living, now, actor)
 
 
 def _leave_no_copy(installation: Installation, steward: Steward) -> None:
@@ -213,7 +252,7 @@ def _of_system(
         payloads=in_words(policy.payloads),
         entries=in_words(policy.entries),
         regimes=policy.regimes,
-        floor=_longest(policy),
+        floor=longest_floor("payloads", policy.regimes),
         segments=len(segments),
         records=sum(segment.records for segment in segments),
         due=len(due),
@@ -224,13 +263,6 @@ def _of_system(
         bundles_due=sum(bundle.due(now) for bundle in bundles),
         bundles_held=sum(bool(bundle.held) and 0 < bundle.until <= now for bundle in bundles),
         bundles_next=min((bundle.until for bundle in bundles if bundle.until > now), default=0),
+        oldest=min((segment.since for segment in segments), default=0),
+        bundles_oldest=min((bundle.oldest for bundle in bundles), default=0),
     )
-
-
-def _longest(policy: Policy) -> str:
-    floors = retention_floors()
-    named = [floors[regime] for regime in policy.regimes]
-    if not named:
-        return "none"
-    most = max(named, key=lambda each: after(0, each.floor))
-    return f"{in_words(most.floor)} ({most.law})"

@@ -12,7 +12,7 @@ from pilotage.ledger import store
 from pilotage.ledger.erasure import erase, erase_due, place_hold, release_hold
 from pilotage.ledger.proofs import verify_proof
 from pilotage.ledger.queries import DecisionFilter
-from pilotage.ledger.retention import kept_until, retention_floors
+from pilotage.ledger.retention import Floor, after, kept_until, retention_floors
 from pilotage.ledger.tables import subject_keys
 from pilotage.ledger.verify import verify_ledger
 from pilotage.storage.database import reading
@@ -166,7 +166,9 @@ def test_floors_end_on_calendar_dates() -> None:
     assert kept_until(january_31, ["cert_in", "sebi_cp"]) - january_31 == (365 * 5 + 1) * DAY
     with pytest.raises(InputError, match="unknown retention regimes"):
         kept_until(january_31, ["cert_in", "atlantis"])
-    assert len(retention_floors()) == 5
+    assert kept_until(january_31, ["sebi_cp", "eu_ai_act_docs"], "denials") == 0
+    assert kept_until(january_31, ["sebi_cp", "eu_ai_act_docs"], "evidence") == after(january_31, Floor(months=120))
+    assert len(retention_floors()) == 7
 
 
 def test_files_with_copies_are_named_until_they_are_deleted(world: World) -> None:

@@ -11,7 +11,7 @@ from pilotage.access.model import Person
 from pilotage.errors import Forbidden, InputError, Refused
 from pilotage.ledger.queries import EventRow
 from pilotage.ledger.retention import Floor, in_words
-from pilotage.ledger.retention_rules import list_rules, retention_rules, set_rule, with_rules
+from pilotage.ledger.retention_rules import list_rules, retention_rules, set_rule, wide_rules, with_rules
 from pilotage.ledger.retiring import Policy
 from pilotage.rollout.service import witness
 from pilotage.storage.database import reading, writing
@@ -89,3 +89,32 @@ def test_who_may_not_and_what_cannot_be_set(world: World) -> None:
     with pytest.raises(InputError, match="before their payloads"):
         put(world, "entries", Floor(months=36))
     assert [in_words(each) for each in (Floor(), Floor(months=1, days=2))] == ["without end", "1 month 2 days"]
+
+
+def test_a_class_of_the_installation_has_its_default_its_floor_and_no_system(world: World) -> None:
+    bound = Policy(regimes=("dpdp_8_3", "eu_ai_act_docs"))
+
+    def wide(of: str, span: Floor | None, system: str = "") -> Policy:
+        return set_rule(world.control, OFFICER, system=system, of=of, span=span, declared=bound, reason="x")
+
+    def spans() -> list[Floor]:
+        with reading(world.control) as connection:
+            found = wide_rules(list_rules(connection), bound.regimes)
+        return [found[of].payloads for of in ("denials", "evidence", "journals")]
+
+    assert spans() == [Floor(months=13), Floor(), Floor(days=30)]
+    with pytest.raises(Refused, match="DPDP"):
+        wide("denials", Floor(months=11))
+    with pytest.raises(Refused, match="EU AI Act, article 18"):
+        wide("evidence", Floor(months=119))
+    assert wide("journals", Floor(days=1)).payloads == Floor(days=1), "all of it is in the ledger"
+    assert wide("denials", Floor(months=12)).payloads == Floor(months=12)
+    assert wide("evidence", Floor(months=120)).payloads == Floor(months=120)
+    assert spans() == [Floor(months=12), Floor(months=120), Floor(days=1)]
+    wide("journals", None)
+    assert spans()[2] == Floor(days=30)
+    for of, system in (("denials", "credit"), ("payloads", "")):
+        with pytest.raises(InputError) as wrong:
+            wide(of, Floor(months=24), system)
+        assert wrong.value.faults[0]["code"] == "wrong_class"
+    assert [row.facts["class"] for row in sealed(world)] == ["journals", "denials", "evidence", "journals"]

@@ -12,10 +12,11 @@ from pilotage.ledger.proofs import verify_proof
 from pilotage.ledger.queries import DecisionFilter
 from pilotage.ledger.retention import Floor
 from pilotage.ledger.retiring import Policy, StoredSegment, finish, retire, survey
+from pilotage.ledger.segment_set import DENIALS
 from pilotage.ledger.tables import day_keys, decisions, events, subject_keys
 from pilotage.ledger.verify import verify_ledger
 from pilotage.storage.database import reading, writing
-from tests.ledger_world import START, World, decision, frame_id, in_killed_process, make_world
+from tests.ledger_world import START, World, decision, event, frame_id, in_killed_process, make_world
 
 DAY = 86_400_000_000
 SHORT = {"credit": Policy(payloads=Floor(days=30))}
@@ -158,3 +159,26 @@ def test_retention_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
     verified(world)
     world.control.dispose()
     world.ledger.dispose()
+
+
+def test_whom_gateways_turned_away_is_forgotten_and_the_event_stays(world: World) -> None:
+    """An address is in the private part; it lies apart from what control events keep for ever."""
+    denied, kept = event(code="forbidden", count=3), decision("ann")
+    world.write([denied, kept])
+    steward = world.steward()
+    hold = place_hold(world.control, world.keyring, "file 12", "officer", system="credit")
+    steward.seal_all()
+    policies = {DENIALS: Policy(payloads=Floor(months=13), of="denials")}
+    assert due(world, policies, START + 390 * DAY) == []
+    [segment] = due(world, policies, START + 400 * DAY)
+    assert segment.path.startswith("segments/~denials/") and segment.records == 1
+    assert world.queries.event(frame_id(denied)).private == {"source": "10.0.0.9"}
+    done = retire(world.steward(), [segment], "officer")
+    assert (done.segments, done.records) == (1, 1) and not (world.home.ledger / segment.path).exists()
+    found = world.queries.event(frame_id(denied))
+    assert found.private is None and found.row.facts == {"code": "forbidden", "count": 3}
+    assert world.queries.decision(frame_id(kept)).payload is not None
+    assert [row.kind for row in world.queries.events(limit=9)].count("legal_hold.placed") == 1
+    verified(world)
+    verify_proof(world.queries.prove(frame_id(denied)), denied[1], world.vkey)
+    release_hold(world.control, hold, "officer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from pilotage.kernel.clock import now_us
 from pilotage.web.console.app import create_app
 from tests.console.client import TestClient
 from tests.console.world import SYSTEM, ConsoleWorld, make_console_world
+from tests.ledger_world import event
 
 DAY = 86_400_000_000
 SAME = {"sec-fetch-site": "same-origin"}
@@ -92,6 +94,29 @@ def test_a_period_is_set_by_form_and_what_is_over_goes(officer: TestClient, old:
     exported = api.get("/api/v1/decisions/export?format=jsonl&payload=yes").text.splitlines()
     assert sum("past retention (kept 200 days)" in line for line in exported) == 256 and len(exported) == 303
     assert "past retention" in officer.get("/decisions?outcome=past_retention").text
+
+
+def test_classes_of_the_installation_are_shown_set_and_enforced(
+    officer: TestClient, old: ConsoleWorld, api: TestClient
+) -> None:
+    def stands(name: str) -> dict[str, Any]:
+        return next(each for each in api.get("/api/v1/retention").json()["classes"] if each["name"] == name)
+
+    old.seal([event(code="forbidden", count=2)])
+    assert (stands("denials")["kept"], stands("denials")["number"]) == ("13 months", 1)
+    assert stands("evidence")["number"] > 0 and stands("evidence")["next"] == 0
+    wide = {"class": "denials", "mode": "span", "months": "", "days": "1", "reason": "x", "confirm": "yes"}
+    status, page = send(officer, "/retention/set", **wide, system=SYSTEM)
+    assert status == 422 and "kept by the whole installation" in page
+    status, page = send(officer, "/retention/set", **wide, system="")
+    assert status == 200 and "whom gateways turned away" in page
+    made = api.post("/api/v1/retention", json={"class": "evidence", "days": 1, "reason": "x"})
+    assert made.json() == {"class": "evidence", "kept": "1 day"}
+    assert stands("denials")["due"] == 1 and stands("denials")["set"] > 0
+    done = api.post("/api/v1/retention/enforce").json()
+    assert (done["records"], done["evidence"]) == (1, 0), "an approval binds all the evidence there is"
+    assert stands("denials")["number"] == 0 and stands("tree")["number"] > 300
+    assert "1 payloads" in officer.get("/retention").text
 
 
 def test_a_person_is_erased_by_form_and_a_hold_forbids_it(officer: TestClient, old: ConsoleWorld) -> None:

@@ -20,12 +20,13 @@ from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
 from pilotage.web.console.render import Pages, form
 from pilotage.wiring.erasing import erase_person
-from pilotage.wiring.retention import KEPT, enforce, parse_period, retention_now, set_retention
+from pilotage.wiring.retention import classes_now, enforce, parse_period, retention_now, set_retention
+from pilotage.wiring.retention_classes import CLASSES
 
 __all__ = ["routes"]
 
 _MOST = 100
-_DELETIONS = ("retention.enforced", "retention.entries")
+_DELETIONS = ("retention.enforced", "retention.entries", "retention.evidence", "retention.journals")
 
 
 def routes(view: Pages) -> list[BaseRoute]:
@@ -56,7 +57,8 @@ class _RetentionPages:
             section="retention",
             person=person,
             rows=retention_now(self.installation),
-            classes=KEPT,
+            wide=classes_now(self.installation),
+            meanings=CLASSES,
             floors=[(each, in_words(each.floor)) for each in retention_floors().values()],
             deletions=sorted(told, key=lambda row: row.leaf, reverse=True)[:_MOST],
             may_set=may(person, "retention.set"),
@@ -94,7 +96,7 @@ class _RetentionPages:
 
     def enforce(self, person: Person, _given: dict[str, str]) -> str:
         done = enforce(self.installation, person)
-        return "/retention?done=" + ("deleted" if done.segments or done.bundles else "nothing")
+        return "/retention?done=" + ("deleted" if done.something else "nothing")
 
     def erase(self, person: Person, given: dict[str, str]) -> str:
         subject = given.get("subject", "").strip()
