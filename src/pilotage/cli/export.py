@@ -15,9 +15,10 @@ from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option
 from pilotage.errors import InputError
-from pilotage.ledger.export import FORMATS, Export, begin_export
+from pilotage.ledger.export import begin_export
+from pilotage.ledger.row_file import FORMATS, RowFile
 
-__all__ = ["export"]
+__all__ = ["by_ending", "export", "target_of", "write_rows"]
 
 
 @click.command("export")
@@ -36,23 +37,24 @@ def export(chosen: Chosen, /, format_: str | None, payload: bool, output: str, j
     require(person, "decision.read")
     if payload:
         require(person, "decision.read_payload")
-    kind = format_ or _by_ending(output)
-    target = _target(output, json_=json_)
+    kind = format_ or by_ending(output)
+    target = target_of(output, json_=json_)
     wanted = wanted_decisions(installation, given)
     made = begin_export(installation.ledger(), installation.control, person.id, wanted, format_=kind, payload=payload)
-    _write(made, target)
+    write_rows(made.file, target, "decisions", made.rows)
     if json_:
         as_json({"rows": made.rows, "format": kind, "payload": payload, "output": output})
     elif target is not None:
         click.echo(f"{made.rows} decisions in {output}")
 
 
-def _by_ending(output: str) -> str:
+def by_ending(output: str) -> str:
+    """The format that a file's name asks for; JSON lines where it asks for none."""
     ending = Path(output).suffix.removeprefix(".").lower()
     return ending if ending in FORMATS else "jsonl"
 
 
-def _target(output: str, *, json_: bool) -> Path | None:
+def target_of(output: str, *, json_: bool) -> Path | None:
     """The file to write; None for standard output. Raises InputError before anything is read."""
     if output == "-":
         if json_:
@@ -66,13 +68,22 @@ def _target(output: str, *, json_: bool) -> Path | None:
     return path
 
 
-def _write(made: Export, target: Path | None) -> None:
+def write_rows(file: RowFile, target: Path | None, what: str, rows: int | None) -> int:
+    """Write to a file, whole or not at all, or to standard output, with a bar; how many rows it were."""
+    done = 0
+
+    def count(so_far: int) -> None:
+        nonlocal done
+        done = so_far
+        bar.update(task, completed=so_far)
+
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("decisions", total=made.rows)
+        task = bar.add_task(what, total=rows)
         if target is not None:
-            made.write(target, lambda done: bar.update(task, completed=done))
-            return
-        for piece in made.pieces(progress=lambda done: bar.update(task, completed=done)):
+            file.write(target, count)
+            return done
+        for piece in file.pieces(progress=count):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
+    return done

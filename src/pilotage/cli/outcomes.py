@@ -9,22 +9,21 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
+from pilotage.cli.export import by_ending, target_of, write_rows
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, progress_bar, show_facts, show_table
-from pilotage.errors import InputError
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.backfill import backfill
-from pilotage.ledger.columns import TEXT_FORMATS
-from pilotage.ledger.outcome_export import begin_outcome_export
+from pilotage.ledger.outcome_export import STATES, begin_outcome_export
 from pilotage.ledger.outcome_file import upload_file
 from pilotage.ledger.outcomes import Outcomes
+from pilotage.ledger.row_file import FORMATS
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system
+from pilotage.wiring.installation import Installation
 
 __all__ = ["outcomes"]
-
-_STATES = ("current", "superseded", "erased", "unmatched", "other_system")
 
 
 @click.group()
@@ -97,55 +96,42 @@ def backfill_(chosen: Chosen, system: str, json_: bool) -> None:
 
 
 @outcomes.command("export")
-@click.option("--system", default="")
-@click.option("--state", type=click.Choice(_STATES), help="How it counts.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(tuple(TEXT_FORMATS)),
-    default="jsonl",
-    show_default=True,
-    help="How the file is written.",
-)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file.")
+@click.option("--system", default="", help="Only of this AI system.")
+@click.option("--state", type=click.Choice(STATES), help="How it counts.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Else by the file's ending, else jsonl.")
+@click.option("-o", "--output", default="-", show_default=True, help="A file, or - for standard output.")
 @json_option
 @click.pass_obj
-def export(chosen: Chosen, system: str, state: str | None, format_: str, output: Path, json_: bool) -> None:
-    """Export outcomes, newest first, each with what was decided. On record as event outcomes.exported."""
+def export(chosen: Chosen, system: str, state: str | None, format_: str | None, output: str, json_: bool) -> None:
+    """Export outcomes, newest first, each with what was decided.
+
+    Of any number: JSON, JSON lines, CSV or Parquet. On record as event outcomes.exported. A file appears whole or not
+    at all.
+    """
     installation = opened(chosen)
     person = acting(installation)
     require(person, "decision.read")
+    kind, target = format_ or by_ending(output), target_of(output, json_=json_)
+    _known(installation, system)
     made = begin_outcome_export(
         Outcomes(installation.ledger_engine),
         installation.control,
         person.id,
         system=system,
         state=state or "",
-        format_=format_,
+        format_=kind,
         before=installation.ledger().next_leaf(),
     )
-    rows = 0
-
-    def count(done: int) -> None:
-        nonlocal rows
-        rows = done
-
-    try:
-        with output.open("xb") as file:
-            file.writelines(made.pieces(count))
-    except FileExistsError:
-        raise InputError("the file is there already", got=output, mend="name another, or remove it") from None
-    except OSError as error:
-        raise InputError("the file cannot be written", got=error.strerror, mend="name another place") from error
+    rows = write_rows(made.file, target, "outcomes", None)
     if json_:
-        as_json({"rows": rows, "format": format_, "output": str(output)})
-    else:
+        as_json({"rows": rows, "format": kind, "output": output})
+    elif target is not None:
         click.echo(f"{rows} outcomes in {output}")
 
 
 @outcomes.command("list")
-@click.option("--system", default="")
-@click.option("--state", type=click.Choice(_STATES), help="How it counts.")
+@click.option("--system", default="", help="Only of this AI system.")
+@click.option("--state", type=click.Choice(STATES), help="How it counts.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
 @json_option
 @click.pass_obj
@@ -153,6 +139,7 @@ def list_(chosen: Chosen, system: str, state: str | None, limit: int, json_: boo
     """List the outcomes on record, newest first, each with what was decided."""
     installation = opened(chosen)
     require(acting(installation), "decision.read")
+    _known(installation, system)
     rows = Outcomes(installation.ledger_engine).list(system=system, state=state or "", limit=limit)
     if json_:
         as_json([asdict(row) for row in rows])
@@ -173,3 +160,10 @@ def list_(chosen: Chosen, system: str, state: str | None, limit: int, json_: boo
             for row in rows
         ],
     )
+
+
+def _known(installation: Installation, system: str) -> None:
+    """A name that is mistyped is no system without outcomes. Raises NotFound."""
+    if system:
+        with reading(installation.control) as connection:
+            find_system(connection, system)

@@ -5,33 +5,24 @@ An export takes data out of where erasure reaches, so it is itself on record: wh
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
 from pilotage.kernel.chunks import weighed
-from pilotage.ledger.columns import COLUMNS, PAYLOAD_COLUMNS, TEXT_FORMATS, payload_values, row_values
-from pilotage.ledger.parquet import parquet_table
+from pilotage.ledger.columns import COLUMNS, PAYLOAD_COLUMNS, payload_values, row_values
 from pilotage.ledger.queries import DecisionFilter, DecisionRow, Ledger
+from pilotage.ledger.row_file import Progress, RowFile
 from pilotage.storage import outbox
 from pilotage.storage.database import writing
 
-__all__ = ["FORMATS", "Export", "begin_export"]
-
-FORMATS = ("json", "jsonl", "csv", "parquet")
-"""How an export may be written; the first is what is taken when none is named."""
+__all__ = ["Export", "begin_export"]
 
 _PAYLOAD_PAGE = 64
-_READ_BYTES = 1 << 20
 _NAMED = frozenset({"stage", "mode", "kind", "outcome", "release", "since", "until", "score_min", "score_max"})
 """Filters that cannot hold a person's data, whatever is typed: choices, digests and numbers."""
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,41 +39,11 @@ class Export:
     rows: int
     before: int
 
-    def pieces(self, folder: Path | None = None, progress: Progress = lambda rows: None) -> Iterator[bytes]:
-        """The file, piece by piece. Parquet is made in a temporary file in `folder` first."""
-        if self.format != "parquet":
-            yield from TEXT_FORMATS[self.format](list(self._columns), self._pages(progress))
-            return
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
-            path = Path(made) / "decisions.parquet"
-            self._write_parquet(path, progress)
-            with path.open("rb") as file:
-                while piece := file.read(_READ_BYTES):
-                    yield piece
-
-    def write(self, path: Path, progress: Progress = lambda rows: None) -> None:
-        """Write the file whole or not at all (mode 0600): beside it first, then synced and renamed."""
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for piece in self.pieces(path.parent, progress):
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
     @property
-    def _columns(self) -> dict[str, str]:
-        return {**COLUMNS, **PAYLOAD_COLUMNS} if self.payload else dict(COLUMNS)
-
-    def _write_parquet(self, path: Path, progress: Progress) -> None:
-        with parquet_table(self._columns, path.parent) as table:
-            for page in self._pages(progress):
-                table.add(page)
-            table.write(path)
+    def file(self) -> RowFile:
+        """The file of it."""
+        columns = {**COLUMNS, **PAYLOAD_COLUMNS} if self.payload else COLUMNS
+        return RowFile(columns=columns, format=self.format, pages=self._pages)
 
     def _pages(self, progress: Progress) -> Iterator[list[Sequence[Any]]]:
         done = 0

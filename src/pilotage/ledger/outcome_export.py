@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
 
 from pilotage.kernel.clock import rfc3339
-from pilotage.ledger.columns import TEXT_FORMATS
 from pilotage.ledger.outcomes import OutcomeRow, Outcomes
+from pilotage.ledger.row_file import Progress, RowFile
 from pilotage.storage import outbox
 from pilotage.storage.database import writing
 
-__all__ = ["COLUMNS", "OutcomeExport", "begin_outcome_export"]
+__all__ = ["COLUMNS", "STATES", "OutcomeExport", "begin_outcome_export"]
 
-COLUMNS = (
-    *("leaf", "event", "told", "decision", "state", "value", "number", "known", "system", "release", "arm", "stage"),
-    *("decided", "label", "score"),
-)
-"""`told` is when it was recorded, `known` when it became known, `decided` when the decision was made: RFC 3339."""
+COLUMNS: Mapping[str, str] = {
+    "leaf": "BIGINT",
+    "event": "VARCHAR",
+    "told": "VARCHAR",
+    "decision": "VARCHAR",
+    "state": "VARCHAR",
+    "value": "VARCHAR",
+    "number": "DOUBLE",
+    "known": "VARCHAR",
+    "system": "VARCHAR",
+    "release": "VARCHAR",
+    "arm": "VARCHAR",
+    "stage": "VARCHAR",
+    "decided": "VARCHAR",
+    "label": "VARCHAR",
+    "score": "DOUBLE",
+}
+"""Name and SQL type. `told` is when it was recorded, `known` when it became known, `decided` when the decision was
+made: RFC 3339."""
+
+STATES = ("current", "superseded", "erased", "unmatched", "other_system")
+"""How an outcome counts, by which an export and a list may be narrowed."""
 
 _PAGE = 2_000
 
@@ -35,11 +52,12 @@ class OutcomeExport:
     format: str
     before: int
 
-    def pieces(self, progress: Callable[[int], None] = lambda rows: None) -> Iterator[bytes]:
-        """The file, piece by piece."""
-        yield from TEXT_FORMATS[self.format](COLUMNS, self._pages(progress))
+    @property
+    def file(self) -> RowFile:
+        """The file of it."""
+        return RowFile(columns=COLUMNS, format=self.format, pages=self._pages)
 
-    def _pages(self, progress: Callable[[int], None]) -> Iterator[list[Sequence[Any]]]:
+    def _pages(self, progress: Progress) -> Iterator[list[Sequence[Any]]]:
         before, done = self.before, 0
         while page := self.outcomes.list(system=self.system, state=self.state, before=before, limit=_PAGE):
             yield [_values(row) for row in page]

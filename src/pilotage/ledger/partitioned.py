@@ -7,6 +7,7 @@ last, so that a run that was killed is done again, without doubles.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -89,10 +90,15 @@ def export_parts(
         columns = {**COLUMNS, **(PAYLOAD_COLUMNS if payload else {}), **_DAY}
         decisions = _write(fresh / "decisions", columns, pages, first, end)
         events = _write(fresh / "events", {**EVENT_COLUMNS, **_DAY}, _events(ledger, first, end), first, end)
+        places = {folder}
         for path in sorted(fresh.rglob("*.parquet")):
             target = folder / path.relative_to(fresh)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
+            places.update(each for each in target.parents if folder in each.parents)
+            _sync(target)
+        for place in places:
+            _sync(place)
     _remember(folder, origin, payload=payload, reached=end)
     return ExportedParts(first=first, end=end, decisions=decisions, events=events)
 
@@ -122,6 +128,15 @@ def _begin(folder: Path, origin: str, *, payload: bool) -> int:
     for path in folder.glob(".export-*"):
         shutil.rmtree(path, ignore_errors=True)
     return first
+
+
+def _sync(place: Path) -> None:
+    """Put a file or folder on the disk: the state file must not say more than a power cut leaves."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remember(folder: Path, origin: str, *, payload: bool, reached: int) -> None:

@@ -49,7 +49,7 @@ from pilotage.web.bodies import (
     json_object,
     read_body,
 )
-from pilotage.web.exports import export_response, look_ups
+from pilotage.web.exports import export_response, look_ups, outcomes_response
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
@@ -76,6 +76,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("POST", "/approvals", "system.read", api.approve),
         ("GET", "/decisions", "decision.read", api.decisions),
         ("GET", "/decisions/export", "decision.read", api.export),
+        ("GET", "/outcomes/export", "decision.read", api.export_outcomes),
         ("GET", "/decisions/{id}", "decision.read", api.decision),
         ("GET", "/traces/{id}", "decision.read", api.trace),
         ("GET", "/decisions/{id}/explanation", "decision.read_payload", api.explanation),
@@ -218,6 +219,9 @@ class _Api:
 
     def export(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         return export_response(self.installation, person, request.query_params)
+
+    def export_outcomes(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
+        return outcomes_response(self.installation, person, request.query_params)
 
     def trace(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return tree_document(self.installation.ledger().trace(request.path_params["id"], TRACE_LIMIT))

@@ -1,21 +1,25 @@
-"""An export of decisions as an answer: streamed, of any size; API and console give the same."""
+"""An export of decisions or outcomes as an answer: streamed, of any size; API and console give the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response, StreamingResponse
 
 from pilotage.access.model import Person, require
 from pilotage.access.store import find_person, person_named
 from pilotage.errors import InputError, NotFound
-from pilotage.ledger.export import FORMATS, begin_export
+from pilotage.ledger.export import begin_export
+from pilotage.ledger.outcome_export import STATES, begin_outcome_export
+from pilotage.ledger.outcomes import Outcomes
+from pilotage.ledger.row_file import FORMATS, RowFile
 from pilotage.releases.store import find_release
 from pilotage.storage.database import reading
+from pilotage.systems.store import find_system
 from pilotage.web.filters import LookUps, decision_filter
 from pilotage.wiring.installation import Installation
 
-__all__ = ["export_response", "look_ups"]
+__all__ = ["export_response", "look_ups", "outcomes_response"]
 
 _TYPES = {
     "json": "application/json",
@@ -31,17 +35,46 @@ def export_response(installation: Installation, person: Person, query: Mapping[s
     payload = _payload(query.get("payload", ""))
     if payload:
         require(person, "decision.read_payload")
-    format_ = query.get("format", "") or FORMATS[0]
-    if format_ not in FORMATS:
-        raise InputError("no such format", got=format_[:80], expected="one of: " + ", ".join(FORMATS), mend="name one")
+    format_ = _one_of("format", query.get("format", "") or FORMATS[0], FORMATS)
     wanted = decision_filter(query, look_ups(installation))
     made = begin_export(
         installation.ledger(), installation.control, person.id, wanted, format_=format_, payload=payload
     )
-    headers = {"content-disposition": f'attachment; filename="decisions.{format_}"', "pilotage-rows": str(made.rows)}
+    return _streamed(installation, made.file, "decisions", {"pilotage-rows": str(made.rows)})
+
+
+def outcomes_response(installation: Installation, person: Person, query: Mapping[str, str]) -> Response:
+    """The outcomes that `system` and `state` choose, as a file. Raises InputError, NotFound before anything is sent."""
+    format_ = _one_of("format", query.get("format", "") or FORMATS[0], FORMATS)
+    state, system = query.get("state", ""), query.get("system", "")
+    if state:
+        _one_of("state", state, STATES)
+    if system:
+        with reading(installation.control) as connection:
+            find_system(connection, system)
+    made = begin_outcome_export(
+        Outcomes(installation.ledger_engine),
+        installation.control,
+        person.id,
+        system=system,
+        state=state,
+        format_=format_,
+        before=installation.ledger().next_leaf(),
+    )
+    return _streamed(installation, made.file, "outcomes", {})
+
+
+def _streamed(installation: Installation, file: RowFile, name: str, more: Mapping[str, str]) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}.{file.format}"', **more}
     folder = installation.home.run
     folder.mkdir(exist_ok=True)
-    return StreamingResponse(made.pieces(folder), media_type=_TYPES[format_], headers=headers)
+    return StreamingResponse(file.pieces(folder), media_type=_TYPES[file.format], headers=headers)
+
+
+def _one_of(name: str, text: str, choices: Sequence[str]) -> str:
+    if text not in choices:
+        raise InputError(f"no such {name}", got=text[:80], expected="one of: " + ", ".join(choices), mend="name one")
+    return text
 
 
 def look_ups(installation: Installation) -> LookUps:

@@ -150,8 +150,17 @@ def test_outcomes_are_exported_and_no_cell_is_a_formula(call: Call, installed: I
     newest = {row["decision"]: row for row in reversed(rows)}
     assert newest[one]["value"] == '\'=HYPERLINK("x")' and newest[two]["value"] == "-1.5"
     assert newest[one]["known"].endswith("Z") and newest[two]["number"] == "-1.5"
-    code, _, err = call(*words, "-o", str(out), role="auditor")
-    assert code == 1 and "there already" in err
+    table = tmp_path / "out.parquet"
+    code, said, err = call(*words, "-o", str(table), "--json", role="auditor")
+    assert code == 0 and json.loads(said)["format"] == "parquet", err
+    names = "value, number, decision, score, known"
+    found = duckdb.sql(f"SELECT {names} FROM read_parquet('{table}') ORDER BY leaf DESC").fetchall()
+    assert [(row[0], row[2], row[4]) for row in found] == [
+        (row["value"].removeprefix("'"), row["decision"], row["known"]) for row in rows
+    ]
+    assert {type(row[3]) for row in found} <= {float, type(None)} and (found[0][1] in (None, -1.5))
+    code, _, err = call("outcomes", "export", "--system", "nowhere", "-o", str(table), role="auditor")
+    assert code == 1 and "not_found" in err and sorted(path.name for path in tmp_path.iterdir())[0] == "out.csv"
     code, _, err = call(*words, "-o", str(tmp_path / "w.jsonl"), role="witness")
     assert code == 1 and "decision.read" in err
     lines = tmp_path / "out.jsonl"

@@ -17,8 +17,9 @@ import pytest
 from pilotage.errors import Unavailable
 from pilotage.ledger.columns import plain_cell
 from pilotage.ledger.erasure import erase
-from pilotage.ledger.export import FORMATS, begin_export
+from pilotage.ledger.export import begin_export
 from pilotage.ledger.queries import DecisionFilter
+from pilotage.ledger.row_file import FORMATS
 from pilotage.storage.database import reading
 from pilotage.storage.outbox import waiting
 from tests.ledger_world import START, World, decision, frame_id, make_world, rejected
@@ -39,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 def exported(world: World, format_: str, *, payload: bool = False, **wanted: Any) -> bytes:
     made = begin_export(world.queries, world.control, "p1", DecisionFilter(**wanted), format_=format_, payload=payload)
-    return b"".join(made.pieces())
+    return b"".join(made.file.pieces())
 
 
 def rows_of(content: bytes, format_: str, folder: Path) -> list[dict[str, Any]]:
@@ -129,7 +130,7 @@ def test_rows_sealed_after_the_export_began_are_not_in_it(tmp_path: Path) -> Non
     late = decision()
     world.write([late])
     steward.seal_all()
-    content = b"".join(made.pieces())
+    content = b"".join(made.file.pieces())
     assert len(content.splitlines()) == made.rows == 3 and frame_id(late).encode() not in content
 
 
@@ -142,9 +143,9 @@ def test_a_file_is_there_whole_or_not_at_all(world: World, tmp_path: Path) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made.write(path, stop)
+        made.file.write(path, stop)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-    made.write(path)
+    made.file.write(path)
     assert len(list(csv.reader(io.StringIO(path.read_text(), newline="")))) == made.rows + 1
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -163,7 +164,7 @@ def little_room() -> Iterator[None]:
 def test_a_full_disk_is_said_and_leaves_nothing(world: World, tmp_path: Path, format_: str) -> None:
     made = begin_export(world.queries, world.control, "p1", DecisionFilter(), format_=format_, payload=False)
     with little_room(), pytest.raises((Unavailable, OSError)):
-        made.write(tmp_path / "out")
+        made.file.write(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from pilotage.ledger.notes import Signer
+from pilotage.ledger.outcome_file import upload_file
+from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.proofs import verify_proof
 from pilotage.web.console.app import create_app
 from pilotage.web.security import POLICY
@@ -291,6 +293,29 @@ class TestExport:
         assert "person" in client.get(f"{path}?payload=yes&format=csv", headers=as_(world, "auditor")).text
         for query in ("format=xml", "payload=maybe", "since=yesterday", "kind=nobody", "trace=%00"):
             assert client.get(f"{path}?{query}", headers=as_(world, "auditor")).status_code == 422, query
+
+    def test_outcomes_stream_in_every_format(self, client: TestClient, world: ConsoleWorld, tmp_path: Path) -> None:
+        reader, path = as_(world, "operator"), "/api/v1/outcomes/export"
+        some, told = world.installation.ledger().decisions(limit=2), tmp_path / "truth.csv"
+        told.write_text("decision,value\n" + "".join(f"{row.id},paid\n" for row in some))
+        outcomes, keyring = Outcomes(world.installation.ledger_engine), world.installation.keyring
+        given = {"control": world.installation.control, "outcomes": outcomes, "by": "tests"}
+        upload_file(told, SYSTEM, steward_public=keyring.steward_public, **given)
+        world.steward.seal_all()
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers=as_(world, "witness")).status_code == 403
+        listed = outcomes.list(system=SYSTEM, limit=1_000)
+        assert {row.decision for row in listed} >= {row.id for row in some}
+        answer = client.get(f"{path}?system={SYSTEM}", headers=reader)
+        assert [row["event"] for row in answer.json()] == [row.event for row in listed]
+        assert "outcomes.json" in answer.headers["content-disposition"]
+        lines = client.get(f"{path}?format=jsonl&state=current", headers=reader).text.splitlines()
+        assert len(lines) == sum(row.state == "current" for row in listed)
+        assert client.get(f"{path}?format=parquet", headers=reader).content[:4] == b"PAR1"
+        for query, status in (("format=xml", 422), ("state=odd", 422), ("system=none", 404)):
+            assert client.get(f"{path}?{query}", headers=reader).status_code == status, query
+        world.steward.seal_all()
+        assert world.installation.ledger().events(kind="outcomes.exported")[0].facts["format"] == "parquet"
 
 
 def test_a_trace_is_a_tree(auditor: TestClient) -> None:
