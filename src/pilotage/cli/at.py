@@ -27,7 +27,9 @@ _CHANGED = "the act's row in the control plane was changed or removed"
 @json_option
 @click.pass_obj
 def at(chosen: Chosen, time: str, system: str, json_: bool) -> None:
-    """Say what was in production at TIME (2026-03-01T10:00Z), since when, who approved it, on what evidence.
+    """Say what was in production at TIME, and why.
+
+    TIME is such as 2026-03-01T10:00Z. Since when, who approved it, on what evidence.
 
     It is answered from the sealed ledger, not from the tables that run the system today: figures and dates of evidence
     come from rows that are shown only while they are what the ledger attests.

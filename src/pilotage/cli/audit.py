@@ -84,7 +84,9 @@ def verify(
     processes: int | None,
     json_: bool,
 ) -> None:
-    """Recompute the whole ledger: leaves, tiles, heads, signatures, payloads, index, counts, journals, control rows;
+    """Recompute the whole ledger and name every fault.
+
+    Leaves, tiles, heads, signatures, payloads, index, counts, journals, control rows;
     and hold it against evidence from outside.
 
     Exit code 1 when anything was changed; each place is named.
@@ -149,7 +151,9 @@ def verify(
 def verify_proof(
     chosen: Chosen, proof: Path, record: Path, vkey: str, vkeys: Path | None, witness: str, json_: bool
 ) -> None:
-    """Verify offline that a record is in the ledger: needs the proof, the record and the public key, nothing else.
+    """Verify offline that a record is in the ledger.
+
+    Needs the proof, the record and the public key, nothing else.
 
     With --witness somebody outside must have confirmed it too: then whoever holds the ledger's key alone cannot have
     made it up.
@@ -180,7 +184,10 @@ def verify_proof(
 @json_option
 @click.pass_obj
 def checkpoint(chosen: Chosen, cosigned: bool, json_: bool) -> None:
-    """Print the signed checkpoint with its cosignatures; whoever keeps it can later show that history was rewritten."""
+    """Print the signed checkpoint with its cosignatures.
+
+    Whoever keeps it can later show that history was rewritten.
+    """
     ledger = opened(chosen).ledger()
     found = ledger.cosigned()
     newest = max(found, key=lambda each: (each.size, each.at), default=None)

@@ -89,7 +89,10 @@ decisions.add_command(export)
 @json_option
 @click.pass_obj
 def show(chosen: Chosen, id_: str, trace: str | None, json_: bool) -> None:
-    """Show every factor of one decision. The payload only to roles that may read payloads."""
+    """Show every factor of one decision.
+
+    The payload only to roles that may read payloads.
+    """
     if bool(id_) == bool(trace):
         raise click.UsageError("name one decision, or a trace with --trace")
     installation = opened(chosen)
@@ -225,7 +228,9 @@ def as_document(found: RecordedDecision, readable: bool) -> dict[str, Any]:
 @json_option
 @click.pass_obj
 def explain(chosen: Chosen, id_: str, json_: bool) -> None:
-    """Say why: up to four principal reasons, the whole attribution, and what would have altered the answer.
+    """Say why it was answered so.
+
+    Up to four principal reasons, the whole attribution, and what would have altered the answer.
 
     The first time puts it on record, under the decision's own key; from then on it is read from there.
     """
@@ -267,7 +272,10 @@ decisions.add_command(override)
 @click.option("--record", is_flag=True, help="Print the record that the proof is about, instead of the proof.")
 @click.pass_obj
 def prove(chosen: Chosen, id_: str, record: bool) -> None:
-    """Print the inclusion proof (c2sp.org/tlog-proof) of one decision; it verifies offline, also after an erasure."""
+    """Print the proof that a decision is on record.
+
+    An inclusion proof (c2sp.org/tlog-proof); it verifies offline, also after an erasure.
+    """
     installation = opened(chosen)
     require(acting(installation), "decision.read")
     ledger = installation.ledger()

@@ -29,8 +29,10 @@ __all__ = ["by_ending", "export", "target_of", "write_rows"]
 @json_option
 @click.pass_obj
 def export(chosen: Chosen, /, format_: str | None, payload: bool, output: str, json_: bool, **given: Any) -> None:
-    """Export decisions, newest first, of any number: JSON, JSON lines, CSV or Parquet. The export itself goes on record
-    as event decisions.exported. A file appears whole or not at all.
+    """Export decisions, newest first, of any number.
+
+    As JSON, JSON lines, CSV or Parquet. The export itself goes on record as event decisions.exported. A file appears
+    whole or not at all.
     """
     installation = opened(chosen)
     person = acting(installation)

@@ -85,7 +85,9 @@ def follow(
     stale_after: int,
     json_: bool,
 ) -> None:
-    """Witness the log at URL (such as http://host:8701/log) from another machine: verify that each checkpoint continues
+    """Witness the log at URL from another machine.
+
+    URL is such as http://host:8701/log. Verify that each checkpoint continues
     the last, cosign it, send the cosignature to the log. Needs no home.
 
     With --listen and no URL the log's steward brings its checkpoints here: POST /add-checkpoint.

@@ -31,7 +31,10 @@ def ledger() -> None:
 @json_option
 @click.pass_obj
 def stats(chosen: Chosen, system: str, since: str, json_: bool) -> None:
-    """Count the live decisions, from sums made when they were sealed. Times are at most 3.2 % off."""
+    """Count the live decisions.
+
+    From sums that were made when they were sealed. Times are at most 3.2 % off.
+    """
     installation = opened(chosen)
     require(acting(installation), "decision.read")
     found = installation.ledger().stats(system, parse_time(since) if since else None, seconds=0)
@@ -45,8 +48,18 @@ def stats(chosen: Chosen, system: str, since: str, json_: bool) -> None:
     }
     if json_:
         as_json(facts)
-    else:
-        show_facts(list(facts.items()))
+        return
+    ended = ", ".join(f"{number:,} {outcome}" for outcome, number in found.outcomes.items()) or "none"
+    times = {f"{share} %": "" if us is None else f"{us:,} µs" for share, us in ((50, found.p50_us), (99, found.p99_us))}
+    show_facts(
+        [
+            ("decisions", f"{found.decisions:,}"),
+            ("outcomes", ended),
+            ("faults", f"{found.faults:,}"),
+            *((f"answered in, {share}", time) for share, time in times.items()),
+            ("workers", installation.settings.workers),
+        ]
+    )
 
 
 @ledger.command("export")
@@ -55,8 +68,10 @@ def stats(chosen: Chosen, system: str, since: str, json_: bool) -> None:
 @json_option
 @click.pass_obj
 def export(chosen: Chosen, folder: Path, payload: bool, json_: bool) -> None:
-    """Add what was sealed since the last time to a folder of Parquet files, partitioned by system and day, that DuckDB,
-    Polars and Spark read. The export goes on record. What is in the folder is out of reach of a later erasure.
+    """Add what is new to a folder of Parquet files.
+
+    They are partitioned by system and day, and DuckDB, Polars and Spark read them. What was sealed since the last time
+    is added. The export goes on record. What is in the folder is out of reach of a later erasure.
     """
     installation = opened(chosen)
     person = acting(installation)
@@ -85,8 +100,10 @@ def export(chosen: Chosen, folder: Path, payload: bool, json_: bool) -> None:
 @json_option
 @click.pass_obj
 def rebuild(chosen: Chosen, json_: bool) -> None:
-    """Make the SQL index anew from entry bundles and payload segments, then swap it in at once. Works while the service
-    runs. Heads, data keys, the erasure list and open streams lie nowhere else: restore these from a backup.
+    """Make the SQL index anew from what is sealed.
+
+    From entry bundles and payload segments; then it is swapped in at once. Works while the service runs. Heads, data
+    keys, the erasure list and open streams lie nowhere else: restore these from a backup.
     """
     installation = opened(chosen)
     require(acting(installation), "ledger.rebuild")

@@ -16,7 +16,18 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["as_json", "console", "errors_console", "json_option", "progress_bar", "show_facts", "show_table"]
+__all__ = [
+    "as_json",
+    "console",
+    "errors_console",
+    "fitting_widths",
+    "json_option",
+    "progress_bar",
+    "show_facts",
+    "show_table",
+]
+
+_GAP = 2
 
 json_option: Callable[[Any], Any] = click.option("--json", "json_", is_flag=True, help="Print one JSON value.")
 
@@ -52,20 +63,60 @@ def as_json(value: Any) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print a table: drawn on a terminal, tab-separated with a header line when piped."""
+    """Print a table: drawn on a terminal, tab-separated with a header line when piped.
+
+    A terminal too narrow for a table of whole words gets each row as names and values, one after the other.
+    """
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        click.echo("\t".join(columns))
-        for row in rows:
-            click.echo("\t".join("" if cell is None else str(cell) for cell in row))
+        click.echo("\n".join("\t".join(row) for row in [list(columns), *texts]))
         return
     from rich.table import Table
+    from rich.text import Text
 
+    screen = console()
+    widths = fitting_widths([list(columns), *texts], screen.width)
+    if widths is None:
+        click.echo("\n".join(filter(None, [title, *(_flowing(columns, row, screen.width) for row in texts)])))
+        return
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(table)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(Text(column), width=width, overflow="fold")
+    for row in texts:
+        table.add_row(*map(Text, row))
+    screen.print(table)
+    if not rows:
+        click.echo("nothing")
+
+
+def fitting_widths(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """A width for each column, so that the table is at most so wide and no word is broken; None when there is none."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    least = [max((len(word) for cell in column for word in cell.split()), default=0) for column in columns]
+    room = width - _GAP * (len(columns) - 1)
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
+        widths[widest] -= 1
+    return widths
+
+
+def _flowing(columns: Sequence[str], row: Sequence[str], width: int) -> str:
+    """A row as lines of names and values; every line but the first is indented."""
+    lines, used = [""], 0
+    for name, value in zip(columns, row, strict=True):
+        if not value:
+            continue
+        size = len(name) + 1 + len(value)
+        if used and used + _GAP + size > width:
+            lines.append("")
+            used = 0
+        gap = " " * (_GAP if used or len(lines) > 1 else 0)
+        lines[-1] += f"{gap}{click.style(name, dim=True)} {value}"
+        used += len(gap) + size
+    return "\n".join(lines)
 
 
 def show_facts(facts: Sequence[tuple[str, object]]) -> None:

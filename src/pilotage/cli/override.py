@@ -19,7 +19,9 @@ __all__ = ["override"]
 @json_option
 @click.pass_obj
 def override(chosen: Chosen, id_: str, answer: str, reason: str, json_: bool) -> None:
-    """Answer a decision otherwise, on record: both answers stay, the newest override counts."""
+    """Answer a decision otherwise, on record.
+
+    Both answers stay, the newest override counts."""
     installation = opened(chosen)
     event = record_override(
         installation.control,

@@ -47,7 +47,9 @@ SHARE = click.FloatRange(0.0, 1.0)
 @json_option
 @click.pass_obj
 def replay(chosen: Chosen, /, id_: str, json_: bool, **kw: Any) -> None:
-    """Answer it again, from the same release in the recorded serving environment, and compare bit for bit.
+    """Answer it again, and compare bit for bit.
+
+    From the same release, in the recorded serving environment.
 
     With --window or --last: many. Exit code 1 when anything differs. With --release: the backtest of a candidate on
     what was decided; exit code 3 when it is beyond its limits. With --check-upgrade: a sample of each live

@@ -50,7 +50,7 @@ def show(chosen: Chosen, json_: bool) -> None:
         as_json({"systems": [asdict(each) for each in found], "classes": [asdict(each) for each in wide]})
         return
     show_table(
-        ("class", "of", "there is", "oldest", "kept", "floor", "goes"),
+        ("class", "of", "now", "oldest", "kept", "floor", "goes"),
         [*(row for each in found for row in _rows(each)), *(_row(each) for each in wide if each.number is not None)],
     )
 

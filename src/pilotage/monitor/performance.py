@@ -31,6 +31,12 @@ AGES = (
 )
 """Ages of decisions in whole UTC days: a name, and below how many days."""
 
+_NOT_HELD = (
+    "it is no input of the release, so what is counted of a decision does not hold it; make it an input of the next "
+    "release, or join it yourself to what pilotage outcomes export gives"
+)
+"""Why a declared slice cannot be counted, and what to do."""
+
 _SCORED = frozenset({"answered", "fallback", "abstained", "review"})
 """How decisions end that may have a score, so that an outcome of them counts."""
 
@@ -154,7 +160,7 @@ def performance(
         auc=_auc(sums.get("", {}), meaning) if whole.enough else None,
         bins=bins,
         slices=[each for name in slices for each in _figures(profile, name, sums.get(name, {}), meaning)],
-        left_out={name: "it is no input of the release" for name in slices if profile.column(name) is None},
+        left_out={name: _NOT_HELD for name in slices if profile.column(name) is None},
         waiting=waiting,
         notes=list(_notes(by_outcome, whole, waiting, meaning)),
     )
