@@ -22,11 +22,11 @@ from pilotage.systems.store import list_systems
 from pilotage.wiring.installation import Installation
 from pilotage.wiring.readiness import subject_of
 
-__all__ = ["CLASSES", "ClassOfData", "ClassRetention", "class_retention", "living_subjects", "longest_floor"]
+__all__ = ["CLASSES", "ClassRetention", "KindOfRecord", "class_retention", "living_subjects", "longest_floor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassOfData:
+class KindOfRecord:
     """A class: what is in it, how long it is kept when nobody says otherwise, and what its deletion means.
 
     `by` is system or installation where a period can be set, else empty.
@@ -44,7 +44,7 @@ def _settable(of: str) -> str:
 
 
 CLASSES = (
-    ClassOfData(
+    KindOfRecord(
         name="payloads",
         what="what was asked and answered; outcomes, overrides and explanations about it",
         kept="without end",
@@ -52,89 +52,89 @@ CLASSES = (
         "is left are destroyed",
         by="system",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="entries",
         what="plain parts of decisions, and of events about them",
         kept="without end; never before their payloads",
         deleting="hashes stay, so proofs verify for whoever kept the record; replay says past retention; sums stay",
         by="system",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="denials",
         what="whom gateways turned away: addresses and ids of keys, in events request.denied",
         kept=_settable("denials"),
         deleting="the event stays, with its code, minute and count, and its proof; nobody knows any more who it was",
         by="installation",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="evidence",
         what="evidence, assessments and backtests, with their raw results",
         kept=f"{_settable('evidence')}; always what an approval or a gate binds, and the newest about what is live",
         deleting="the event that recorded it stays in the tree; audit at no longer shows its figures",
         by="installation",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="journals",
         what="the last copies of journals of a retired node",
         kept=f"{_settable('journals')} after the node was retired; any other goes once it is sealed",
         deleting="nothing: all of it was sealed into the ledger before",
         by="installation",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="explanations",
         what="why a decision was what it was",
         kept="with their payloads",
         deleting="it can be made again only while the payload is there",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="sums",
         what="sums of decisions by minute, hour and day",
         kept="without end: numbers over many decisions",
         deleting="never deleted: figures of a window and audit verify add them up",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="profiles",
         what="counts of features and scores by batch",
         kept="without end: numbers over many decisions",
         deleting="never deleted: drift of any window is added up from them",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="outcome counts",
         what="counts of outcomes by score and slice",
         kept="without end: numbers over many decisions",
         deleting="never deleted: performance of any window is added up from them",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="control events",
         what="who approved, promoted, stopped, erased, and why",
         kept="without end",
         deleting="never deleted: they answer who was responsible",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="tree",
         what="hash tiles, heads, entries of control events",
         kept="without end: no personal data",
         deleting="never deleted: every proof needs them",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="keys",
         what="keys of people and days",
         kept="until erasure, or until nothing is left under them",
         deleting="what is encrypted under one is unreadable for ever",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="environments",
         what="serving environments, for replay",
         kept="as you like: no data of decisions",
         deleting="delete the folder as you like: replay makes them again from their locks",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="logs",
         what="run/, metrics",
         kept="as you like: no personal data",
         deleting="rotate them as you like",
     ),
-    ClassOfData(
+    KindOfRecord(
         name="exports",
         what="files that somebody exported",
         kept="outside: the installation keeps none",
@@ -253,7 +253,7 @@ def _journals(connection: Connection, installation: Installation, policy: Policy
     )
 
 
-def _as_it_stands(of: ClassOfData, policy: Policy, stands: _Stands, when: int) -> ClassRetention:
+def _as_it_stands(of: KindOfRecord, policy: Policy, stands: _Stands, when: int) -> ClassRetention:
     return ClassRetention(
         name=of.name,
         what=of.what,
@@ -271,7 +271,7 @@ def _as_it_stands(of: ClassOfData, policy: Policy, stands: _Stands, when: int) -
     )
 
 
-def _counted(of: ClassOfData, number: Number | None) -> ClassRetention:
+def _counted(of: KindOfRecord, number: Number | None) -> ClassRetention:
     return ClassRetention(
         name=of.name,
         what=of.what,
