@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ def write_rows(file: RowFile, target: Path | None, what: str, rows: int | None) 
         done = so_far
         bar.update(task, completed=so_far)
 
+    # Ended by a signal, it takes what it has decrypted off the disk first.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors_console(), transient=True) as bar:
         task = bar.add_task(what, total=rows)
