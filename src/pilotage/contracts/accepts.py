@@ -55,7 +55,11 @@ def _column(wide: Column, narrow: Column) -> Iterator[Fault]:
         return
     elif {code for code, done in narrow.on_fault.items() if done == "repair" and wide.action(code) != "repair"}:
         yield _fault(wide.name, "is repaired here and not there", "the same repairs, or more")
-    elif wide.format not in ("", narrow.format) or not _contains(wide, narrow):
+    elif (
+        wide.format not in ("", narrow.format)
+        or wide.pattern not in ("", narrow.pattern)
+        or not _contains(wide, narrow)
+    ):
         yield _fault(wide.name, f"takes {expectation(wide)} there and {expectation(narrow)} here", expectation(narrow))
 
 
@@ -67,6 +71,8 @@ def _contains(wide: Column, narrow: Column) -> bool:
         return False
     if wide.categories is not None:
         return narrow.categories is not None and set(narrow.categories) <= set(wide.categories)
+    if wide.type == "string":
+        return narrow.categories is not None or wide.longest >= narrow.longest
     if wide.type == "integer" and not _whole(narrow):
         return False
     low, high = _range(narrow)

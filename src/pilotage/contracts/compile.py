@@ -293,7 +293,9 @@ def _value_type(column: Column) -> Any:
     if column.type == "boolean":
         return bool
     if column.type == "string":
-        return str if column.categories is None else Literal[column.categories]
+        if column.categories is not None:
+            return Literal[column.categories]
+        return Annotated[str, msgspec.Meta(max_length=column.longest)]
     low, high, step = column.minimum, column.maximum, None
     if column.categories is not None:
         numbers = [float(value) for value in column.categories]

@@ -22,6 +22,7 @@ Code = Literal[
     "above_maximum",
     "unseen_category",
     "null",
+    "too_long",
     "wrong_format",
     "rule",
     "more_faults",
@@ -114,6 +115,8 @@ def expectation(column: Column) -> str:
         kinds = {"number": "a number", "integer": "an integer", "string": "text", "boolean": "true or false"}
         words = kinds[column.type] + _range(column)
         words += f" that is {_FORMATS[column.format]}" if column.format else ""
+        words += f" in which {column.pattern} is found, such as {column.example}" if column.pattern else ""
+        words += f", at most {column.max_length} characters" if column.max_length else ""
     return words + (", or null" if column.nullable else "")
 
 

@@ -42,13 +42,13 @@ class Mending:
             (rule, parse_expression(rule.check, contract.value_types, names)) for rule in contract.rules
         ]
         self._places = {name: at for at, name in enumerate(names)}
-        self._formats = [(at, column.format) for at, column in enumerate(contract.features) if column.format]
         self._hidden = {name: f"a value of {each.source}" for name, each in contract.brought.items()}
-        self.needed = bool(self._rules or self._formats or any(column.on_fault for column in contract.features))
+        self._forms = [at for at, column in enumerate(contract.features) if column.format or column.pattern]
+        self.needed = bool(self._rules or self._forms or any(column.on_fault for column in contract.features))
 
     def fits(self, values: tuple[Value, ...]) -> bool:
         """Whether values that fit by type and range fit in form and by the rules too."""
-        for at, _ in self._formats:
+        for at in self._forms:
             if fault_of(self._features[at], values[at]) is not None:
                 return False
         return all(condition.truth(values) is not False for _, condition in self._rules)

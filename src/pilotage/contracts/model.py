@@ -10,12 +10,16 @@ import msgspec
 
 from pilotage.contracts.enrichment import CODES, Enrichment, enrichment_faults
 from pilotage.contracts.expression import Type, parse_expression
+from pilotage.contracts.formats import is_formatted
+from pilotage.contracts.patterns import compile_pattern
 from pilotage.errors import InputError
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 
 __all__ = [
     "EXACT_INTEGER",
+    "MOST_TEXT",
+    "TEXT_LENGTH",
     "Action",
     "Column",
     "ColumnType",
@@ -40,10 +44,15 @@ _MENDABLE = (
     "below_minimum",
     "above_maximum",
     "unseen_category",
+    "too_long",
     "wrong_format",
     *CODES,
 )
 _MOST_RULES = 50
+
+TEXT_LENGTH = 10_000
+"""The most characters of text whose column says nothing else."""
+MOST_TEXT = 1_000_000
 
 EXACT_INTEGER = 2.0**53 - 1
 """The largest integer below which a float64 holds every integer: integer columns end here."""
@@ -53,7 +62,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One column. `minimum` and `maximum` are inclusive; `categories` are all values allowed (numbers or text).
 
     `personal` marks data about a person, `protected` a characteristic that decisions must not turn on. Only
-    `feature` columns and the `subject` are sent in a request. `format` is that of text. `on_fault` says what is done
+    `feature` columns and the `subject` are sent in a request. Text has a `format`, or a `pattern` that is found in it
+    (a regular expression), and at most `max_length` characters (0: TEXT_LENGTH); `example` is one of it, which a
+    pattern must have. `on_fault` says what is done
     about a kind of fault, by its code (`any` for all others); `impute` is what repairs one. Repairing `wrong_type` of
     a number takes the number in quotes as one where it is.
     """
@@ -70,12 +81,20 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: str = ""
     unit: str = ""
     format: Format = ""
+    pattern: str = ""
+    max_length: int = 0
+    example: str = ""
     on_fault: dict[str, Action] = {}
     impute: float | str | bool | None = None
 
     def action(self, code: str) -> Action:
         """What is done about a fault of this column."""
         return self.on_fault.get(code, self.on_fault.get("any", "reject"))
+
+    @property
+    def longest(self) -> int:
+        """The most characters of text."""
+        return self.max_length or TEXT_LENGTH
 
     @property
     def numeric(self) -> bool:
@@ -168,8 +187,8 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         values: dict[str, Any] = msgspec.to_builtins(self)
         # Left out where they say nothing: contracts from before there were such rules keep their digests.
         for column in values["columns"]:
-            for name in ("format", "on_fault", "impute"):
-                if column[name] in ("", {}, None):
+            for name in ("format", "pattern", "max_length", "example", "on_fault", "impute"):
+                if column[name] in ("", {}, None) or (name == "max_length" and not column[name]):
                     del column[name]
         for name in ("rules", "enrichment"):
             if not values[name]:
@@ -279,10 +298,36 @@ def _column_faults(column: Column) -> Iterable[dict[str, object]]:
         yield _fault(path, "the range is empty", bounds, "minimum <= maximum", "swap the bounds")
     if column.categories is not None:
         yield from _category_faults(column, path)
-    if column.format and (column.type != "string" or column.categories is not None):
-        yield _fault(path, "only text without categories has a format", column.format, "none", "remove it")
+    told = {name: getattr(column, name) for name in ("format", "pattern", "max_length", "example")}
+    told = {name: value for name, value in told.items() if value}
+    if told and (column.type != "string" or column.categories is not None or column.role == "subject"):
+        yield _fault(
+            path, f"only text without categories has a {' or a '.join(told)}", column.type, "none", "remove it"
+        )
+    elif told:
+        yield from _text_faults(column, path)
     if column.on_fault or column.impute is not None:
         yield from _mending_faults(column, path)
+
+
+def _text_faults(column: Column, path: str) -> Iterable[dict[str, object]]:
+    if not 0 <= column.max_length <= MOST_TEXT:
+        yield _fault(path, "is longer than text may be", column.max_length, f"1 to {MOST_TEXT}", "shorten it")
+    if column.format and column.pattern:
+        yield _fault(path, "has a format and a pattern", column.pattern, "one of them", "remove one")
+    if column.example and column.format and not is_formatted(column.format, column.example):
+        yield _fault(path, "its example is not of its format", column.example, column.format, "correct one")
+    if not column.pattern:
+        return
+    try:
+        found = compile_pattern(column.pattern)
+    except InputError as error:
+        yield _fault(f"{path}.pattern", error.what, error.got, str(error.expected), str(error.mend))
+        return
+    fits = [text for text in (column.example, column.impute) if isinstance(text, str) and text]
+    if not column.example or not all(map(found, fits)) or any(len(text) > column.longest for text in fits):
+        mend = "give an example that fits it; so must what repairs a fault"
+        yield _fault(path, "no example shows what the pattern takes", column.example, column.pattern, mend)
 
 
 def _mending_faults(column: Column, path: str) -> Iterable[dict[str, object]]:

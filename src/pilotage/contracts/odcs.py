@@ -141,8 +141,14 @@ def _property(column: Column) -> dict[str, Any]:
     if column.description:
         entry["description"] = column.description
     options = {name: _number(bound) for name in ("minimum", "maximum") if (bound := getattr(column, name)) is not None}
+    if column.pattern:
+        options["pattern"] = column.pattern
+    if column.max_length:
+        options["maxLength"] = column.max_length
     if options:
         entry["logicalTypeOptions"] = options
+    if column.example:
+        entry["examples"] = [column.example]
     if column.personal:
         entry["classification"] = "personal"
     if column.categories is not None:
@@ -215,9 +221,11 @@ def _column(entry: Any, faults: list[dict[str, object]]) -> Column | None:
     if kind is None:
         faults.append(_fault(name, "not a type of a single value", entry.get("logicalType"), ", ".join(_types)))
     options = entry.get("logicalTypeOptions") or {}
-    held = {"minimum", "maximum", "format"}
+    held = {"minimum", "maximum", "format", "pattern", "maxLength"}
     if not isinstance(options, dict) or (set(options) - held):
-        faults.append(_fault(name, "a rule that the row check does not hold", options, "minimum, maximum"))
+        faults.append(
+            _fault(name, "a rule that the row check does not hold", options, "minimum, maximum, maxLength, pattern")
+        )
     if len(faults) > before:
         return None
     custom = _custom(entry)
@@ -228,6 +236,9 @@ def _column(entry: Any, faults: list[dict[str, object]]) -> Column | None:
         "minimum": options.get("minimum"),
         "maximum": options.get("maximum"),
         "categories": _categories(entry),
+        "pattern": options.get("pattern", ""),
+        "max_length": options.get("maxLength", 0),
+        "example": _example(entry) if kind == "string" else "",
         "description": str(entry.get("description", "")),
         **custom,
         "personal": custom.get("personal", entry.get("classification") == "personal"),
@@ -244,6 +255,13 @@ def _custom(entry: Mapping[str, Any]) -> dict[str, Any]:
     pairs = [pair for pair in listed if isinstance(pair, dict)] if isinstance(listed, list) else []
     known = ("role", "personal", "protected", "unit", "format", "on_fault", "impute")
     return {pair["property"]: pair.get("value") for pair in pairs if pair.get("property") in known}
+
+
+def _example(entry: Mapping[str, Any]) -> str:
+    """The first text among a property's examples, where there are no categories to choose from."""
+    listed = entry.get("examples")
+    texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    return texts[0] if texts and _categories(entry) is None else ""
 
 
 def _categories(entry: Mapping[str, Any]) -> Any:

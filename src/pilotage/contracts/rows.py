@@ -10,6 +10,7 @@ from pilotage.contracts.body import Repeated
 from pilotage.contracts.faults import Code, Fault, expectation, shown, shown_name
 from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
+from pilotage.contracts.patterns import compile_pattern
 
 __all__ = ["SUBJECT_LENGTH", "RowInspection", "Value", "fault_of", "plain_value"]
 
@@ -24,6 +25,7 @@ _words: dict[Code, tuple[str, str]] = {
     "not_finite": ("is not a finite number", "send a finite number"),
     "below_minimum": ("is below the minimum", "check the value and its unit"),
     "above_maximum": ("is above the maximum", "check the value and its unit"),
+    "too_long": ("is longer than the contract allows", "shorten it"),
     "wrong_format": ("is not of the form expected", "send it in the form expected"),
     "unseen_category": ("is a category that the contract does not list", "send one of the listed values"),
 }
@@ -151,7 +153,11 @@ def fault_of(column: Column, value: Any) -> Code | None:
     if column.type == "string":
         if not isinstance(value, str) or not _is_text(value):
             return "wrong_type"
+        if column.categories is None and len(value) > column.longest:
+            return "too_long"
         if column.format and not is_formatted(column.format, value):
+            return "wrong_format"
+        if column.pattern and not compile_pattern(column.pattern)(value):
             return "wrong_format"
         return None if column.categories is None or value in column.categories else "unseen_category"
     return _number_fault(column, value)

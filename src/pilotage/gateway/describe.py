@@ -11,6 +11,15 @@ from pilotage.gateway.state import LiveSystem
 __all__ = ["describe", "example_row"]
 
 
+_EXAMPLES = {
+    "": "text",
+    "date": "2026-03-31",
+    "datetime": "2026-03-31T12:00:00Z",
+    "email": "someone@example.org",
+    "uuid": "018f0000-0000-7000-8000-000000000000",
+}
+
+
 def describe(live: LiveSystem) -> dict[str, Any]:
     """The system's release, stage, contract and an example body; the contract is None when its release is broken."""
     contract = live.model.contract if live.model is not None else None
@@ -54,7 +63,9 @@ def _example(column: Column) -> float | str | bool:
         return _shown(column, column.categories[0])
     if column.type == "boolean":
         return False
-    return "text" if column.type == "string" else _shown(column, _middle(column))
+    if column.type == "string":
+        return column.example or _EXAMPLES[column.format][: column.longest]
+    return _shown(column, _middle(column))
 
 
 def _middle(column: Column) -> float:

@@ -138,6 +138,10 @@ def _value(column: Column) -> Schema:
         return {"anyOf": [text, {"type": "integer"}]}
     if column.categories is not None:
         return {"enum": [_plain(value) for value in column.categories]}
+    if column.type == "string":
+        form = {"date": "date", "email": "email", "uuid": "uuid"}.get(column.format)
+        told = {"maxLength": column.longest, "pattern": column.pattern or None, "format": form}
+        return {"type": "string"} | {name: value for name, value in told.items() if value}
     if not column.numeric:
         return {"type": column.type}
     low, high = column.minimum, column.maximum

@@ -44,7 +44,8 @@ def _extremes(column: Column) -> list[tuple[str, Value]]:
     elif column.type == "boolean":
         found += [("category", True), ("category", False)]
     elif column.type == "string":
-        found.append(("unseen", UNSEEN))
+        if not column.format and not column.pattern and column.longest >= len(UNSEEN):
+            found.append(("unseen", UNSEEN))
     else:
         found += [("minimum", column.minimum)] if column.minimum is not None else []
         found += [("maximum", column.maximum)] if column.maximum is not None else []
