@@ -17,12 +17,13 @@ from pilotage.gateway.decide import LARGE_BODY, decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
 from pilotage.gateway.direct import Direct, DirectConnection
+from pilotage.gateway.exposition import Reading, UpstreamState
 from pilotage.gateway.headers import Headers, read_headers
 from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
-from pilotage.gateway.metrics import SAMPLED, Metrics, SourceState, UpstreamState
+from pilotage.gateway.metrics import SAMPLED, Metrics
 from pilotage.gateway.open_inference import (
     infer_error,
     infer_reply,
@@ -95,7 +96,8 @@ class Gateway:
         self.limits = limits or Limits()
         self.metering: Metering | None = None
         self.tokens: Tokens | None = None
-        self.metrics = Metrics(f"{node}/{worker}", self._gauges, self._upstreams)
+        self.metrics = Metrics(f"{node}/{worker}", self._readings, self._upstreams)
+        self.metrics.denials = self.denials.total
         self.shedding = Shedding(self.limits.queue_delay_s, lambda: self.limits.in_flight - self.in_flight)
         self._sample = 0
         self._rates = Rates(self.limits)
@@ -411,7 +413,6 @@ class Gateway:
             if self.ready and self.serving is not None:
                 return json_reply(200, {"ready": True, "plan": self.serving.plan.version}, outcome="page")
             return json_reply(503, {"ready": False, "reason": self._not_ready().code}, outcome="page")
-        self.metrics.denials = self.denials.total
         text = self.metrics.text()
         length = (b"content-length", b"%d" % len(text))
         return Reply(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), length], text, "page")
@@ -452,15 +453,16 @@ class Gateway:
         except Unavailable:
             self.failed.set()
 
-    def _gauges(self) -> dict[str, tuple[str, float]]:
+    def _readings(self) -> list[Reading]:
         version = self.serving.plan.version if self.serving is not None else 0
-        return {
-            "plan_version": ("Version of the serving plan answered from", version),
-            "ready": ("1 when requests are answered", float(self.ready)),
-            "journal_records": ("Records synced by this worker's journal", getattr(self._journal, "records", 0)),
-            "journal_groups": ("Groups they were synced in", getattr(self._journal, "groups", 0)),
-            "in_flight": ("Requests worked on now", self.in_flight),
-        }
+        records, groups = getattr(self._journal, "records", 0), getattr(self._journal, "groups", 0)
+        return [
+            Reading("plan_version", "gauge", "Version of the serving plan answered from", version),
+            Reading("ready", "gauge", "1 when requests are answered", float(self.ready)),
+            Reading("journal_records", "counter", "Records that the worker's journal has synced", records),
+            Reading("journal_groups", "counter", "Groups that they were synced in", groups),
+            Reading("requests_in_flight", "gauge", "Requests worked on now", self.in_flight),
+        ]
 
     def _upstreams(self) -> Iterable[UpstreamState]:
         models = self.serving.models.values() if self.serving is not None else ()

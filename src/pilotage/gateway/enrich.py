@@ -20,7 +20,7 @@ from pilotage.contracts.model import DataContract
 from pilotage.enrichment.cache import Cache
 from pilotage.enrichment.model import UNFIT, Entry, FeatureSource
 from pilotage.enrichment.open import kinds_of, open_source
-from pilotage.gateway.metrics import AGES, BUCKETS, SourceState, UpstreamState
+from pilotage.gateway.exposition import AGES, BUCKETS, SourceState, UpstreamState
 from pilotage.gateway.plan import Answering
 from pilotage.gateway.upstream import Protected
 from pilotage.kernel.clock import now_us

@@ -16,7 +16,7 @@ from msgspec import structs
 from pilotage.errors import Unavailable
 from pilotage.gateway.breaker import STATES, CircuitBreaker
 from pilotage.gateway.bulkhead import Bulkhead
-from pilotage.gateway.metrics import UpstreamState
+from pilotage.gateway.exposition import UpstreamState
 from pilotage.gateway.plan import Answering
 from pilotage.gateway.retry import RetryBudget, pause_s
 from pilotage.gateway.together import Company

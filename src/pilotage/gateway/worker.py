@@ -27,6 +27,7 @@ from pilotage.gateway.limit import Limits
 from pilotage.gateway.metering import LeaseSource, Metering
 from pilotage.gateway.peers import Peers
 from pilotage.gateway.protocol import BoundedHttp
+from pilotage.gateway.shared_metrics import SharedMetrics
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
 from pilotage.gateway.stops import StopFile, StopHere, stopped_here
 from pilotage.gateway.store import StoredPlan
@@ -46,6 +47,7 @@ RESTART = 75
 
 _RETRY_S = 5.0
 _DENIALS_S = 5.0
+_METRICS_S = 1.0
 _STOPS_S = 0.05
 _TLS_S = 1.0
 _FAREWELL_S = 0.5
@@ -116,6 +118,8 @@ class _Worker:
         source = LeaseSource(self._engine, f"{node}/{worker}")
         self._metering = gateway.metering = Metering(source, home.run / f"limits-{worker}.json")
         self._tokens = gateway.tokens = Tokens(home.issuers, self._forget_tokens)
+        self._shared = SharedMetrics(home.run, worker)
+        gateway.metrics.others = self._shared.others
         self._stops = StopFile(home.stops)
         self._serving: Serving | None = None
         self._state = "starting"
@@ -143,6 +147,7 @@ class _Worker:
             self._metering.run(),
             self._tokens.run(),
             self._write_denials(),
+            self._share_metrics(),
             self._look_for_failure(),
             self._stop.wait(),
         )
@@ -260,6 +265,11 @@ class _Worker:
             await asyncio.sleep(_DENIALS_S)
             self._gateway.write_denials()
 
+    async def _share_metrics(self) -> None:
+        while True:
+            self._shared.write(self._gateway.metrics.snapshot())
+            await asyncio.sleep(_METRICS_S)
+
     async def _look_for_failure(self) -> None:
         """After a failed record: say so for a moment, to clients and to /ready, then end for a new process."""
         await self._gateway.failed.wait()
@@ -289,6 +299,7 @@ class _Worker:
             for model in self._gateway.serving.models.values():
                 await model.close()
         self._engine.dispose()
+        self._shared.forget()
         self._tell("stopped")
 
     def _tell(self, state: str) -> None:

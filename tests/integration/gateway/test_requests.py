@@ -304,3 +304,35 @@ def test_a_key_bound_to_networks_works_from_them_only(shared, worker):
     reply = post(worker, body, **spoofed)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "address_not_allowed")
     assert httpx.get(worker.decide, headers=spoofed, timeout=20).status_code == 403
+
+
+def test_no_label_of_a_metric_is_what_a_stranger_sent(shared):
+    (worker,) = shared.workers
+    with worker.client("pk_nobody") as stranger, worker.client() as known:
+        for client in (stranger, known):
+            for number in range(5):
+                client.post(f"/v1/systems/unknown-{number}/decide", json={"inputs": {}})
+                client.get(f"/elsewhere-{number}")
+                client.get(f"/v2/models/unknown-{number}/versions/{number}")
+                client.request(f"M{number}", "/v1/outcomes")
+        text = known.get("/metrics").text
+    assert set(re.findall(r'system="([^"]*)"', text)) <= {"", SYSTEM}
+    assert "unknown-" not in text and "elsewhere" not in text and "M1" not in text
+
+
+def test_a_scrape_of_one_worker_tells_of_the_other(stand):
+    stand.publish()
+    first, second = stand.start(), stand.start(number=1)
+    assert first.ask(ROW).status_code == second.ask(ROW).status_code == 200
+    wanted = {f'worker="n1/{number}"' for number in (0, 1)}
+    for _ in range(100):
+        with second.client() as client:
+            lines = [line for line in client.get("/metrics").text.splitlines() if 'outcome="answered"' in line]
+        if wanted <= {found for line in lines for found in re.findall(r'worker="[^"]*"', line)}:
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError(lines)
+    assert first.end() == 0
+    with second.client() as client:
+        assert 'worker="n1/0"' not in client.get("/metrics").text

@@ -116,6 +116,6 @@ def test_the_phases_of_usual_requests_are_measured(shared):
         (count,) = [
             float(line.split()[-1])
             for line in text.splitlines()
-            if line.startswith("pilotage_gateway_phase_seconds_count") and f'phase="{phase}"' in line
+            if line.startswith("pilotage_gateway_phase_duration_seconds_count") and f'phase="{phase}"' in line
         ]
         assert count in (2.0, 3.0)
