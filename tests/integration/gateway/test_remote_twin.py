@@ -33,7 +33,7 @@ SLACK_S = 0.75
 AT_ONCE = 24
 
 
-def published(root, url):
+def published(root, url, deadline_s=DEADLINE_S):
     """A stand whose system is answered by the remote model there, and by rules when it does not."""
     stand = make_stand(root, releases=0)
     remote = Remote(url=url, model="late", output="score")
@@ -42,7 +42,7 @@ def published(root, url):
     stand.publish(
         release,
         fallback=[rules],
-        deadline_ms=round(DEADLINE_S * 1_000),
+        deadline_ms=round(deadline_s * 1_000),
         retry=Retry(attempts=3, budget=0.2, base=0.001, most=0.01),
         breaker=Breaker(failures=0.5, calls=20, window=1.0, open=0.05),
         bulkhead=Bulkhead(calls=16, wait=0.05),
@@ -136,3 +136,32 @@ def test_every_call_of_a_remote_model_ends_in_time_in_an_answer_a_marked_fallbac
     assert upstream.bulkhead.in_use == 0 and upstream.calls["unavailable"] and upstream.calls["timeout"]
     assert left == 0, "no connection is left behind"
     assert SECRET not in caplog.text and twin.url not in caplog.text
+
+
+def test_rows_of_one_request_are_asked_side_by_side_and_leave_places_for_others(tmp_path):
+    async def scene():
+        async with RemoteTwin(lambda: "slow") as twin:
+            stand = published(tmp_path / "home", twin.url, deadline_s=10)
+            serving = await start_serving(load_serving(read_plan_file(stand.home.plan_file), stand.home.releases))
+            gateway, upstream = Gateway(node="n1", worker=0), serving.systems[SYSTEM].model.upstream
+            gateway.adopt(serving)
+            writer = JournalWriter(stand.home.journal / "n1", worker=0, steward_key=stand.keyring.steward_public)
+            await writer.open()
+            gateway.record_in(writer)
+            most = []
+
+            async def look():
+                while True:
+                    most.append(upstream.bulkhead.in_use)
+                    await asyncio.sleep(0.002)
+
+            looking = asyncio.create_task(look())
+            _, status, body = await asked_of(gateway, [ROW] * 20)
+            looking.cancel()
+            await writer.close()
+            await serving.systems[SYSTEM].model.runtime.close()
+            return status, body, max(most), twin.asked["slow"]
+
+    status, body, most, asked = asyncio.run(scene())
+    assert (status, asked) == (200, 20) and {each["outcome"] for each in body["decisions"]} == {"answered"}
+    assert most == 8, "half of its sixteen places"
