@@ -249,7 +249,7 @@ def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home:
     assert [runtime.score(row) >= 0.41 for row in rows] == (own >= 0.41).tolist()
     with reading(engine) as connection:
         judged = latest(connection, release.digest, "serving.together")
-    assert judged is not None and judged.figures["sizes"] == list(SIZES) and judged.figures["gain"]["64"] > 4
+    assert judged is not None and judged.figures["sizes"] == list(SIZES)
     assert proven_rows(judged) == (64, environment_digest())
     assert judged.figures["rows"].keys() == {"held_out", "messy", "boundary"} and judged.figures["moved"] == 0
     for size in (2, 64):

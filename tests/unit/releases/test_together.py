@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,56 +23,71 @@ ROWS = [[float(at)] for at in range(70)]
 
 
 class Runtime:
-    """A runtime whose answer in company is `moved` at a size, or costs more than alone."""
+    """A runtime whose answer in company is `moved` at a size, or costs more than alone; `perf_counter` is its clock."""
 
     name, inline = "made", True
 
     def __init__(self, moved: int = 0, cost_s: float = 0.0) -> None:
-        self.moved, self.cost_s = moved, cost_s
+        self.moved, self.cost_s, self.now = moved, cost_s, 0.0
         self.sizes: list[int] = []
         self.places: dict[float, set[int]] = {}
+
+    def perf_counter(self) -> float:
+        return self.now
 
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
 
     async def score_async(self, values: Sequence[Any]) -> float:
-        await asyncio.sleep(0.0005)
+        self.now += 0.0005
         return values[0] / 100
 
     async def score_together_async(self, rows: Sequence[Sequence[Any]]) -> list[float]:
         self.sizes.append(len(rows))
         for at, row in enumerate(rows):
             self.places.setdefault(row[0], set()).add(at)
-        await asyncio.sleep(0.0005 + self.cost_s * len(rows))
+        self.now += 0.0005 + self.cost_s * len(rows)
         scores = [row[0] / 100 for row in rows]
         if len(rows) == self.moved:
             scores[-1] = math.nextafter(scores[-1], 1.0)
         return scores
 
 
-def _judged(runtime: Runtime) -> Judged:
-    return asyncio.run(together._judged(runtime, ROWS, seed=1))  # type: ignore[arg-type]
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Runtime], Judged]:
+    """Judges a runtime by its own clock."""
+
+    def judge(runtime: Runtime) -> Judged:
+        monkeypatch.setattr(together, "time", runtime)
+        return asyncio.run(together._judged(runtime, ROWS, seed=1))  # type: ignore[arg-type]
+
+    return judge
 
 
-def test_each_size_is_asked_with_every_row_at_several_places() -> None:
+Judge = Callable[[Runtime], Judged]
+
+
+def test_each_size_is_asked_with_every_row_at_several_places(judged: Judge) -> None:
     runtime = Runtime()
-    judged = _judged(runtime)
-    assert (judged.most, judged.why, judged.moved, judged.sizes) == (64, "", 0, list(SIZES))
+    found = judged(runtime)
+    assert (found.most, found.why, found.moved, found.sizes) == (64, "", 0, list(SIZES))
+    assert found.gain == {str(size): size for size in SIZES}
     assert set(runtime.sizes) == set(SIZES)
     assert all(len(places) >= 4 for places in runtime.places.values())
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_one_bit_in_one_size_at_one_place_is_enough_to_answer_row_by_row(size: int) -> None:
-    judged = _judged(Runtime(moved=size))
-    assert judged.most == 0 and judged.moved > 0 and str(size) in judged.why
-    assert judged.sizes == [each for each in SIZES if each < size]
+def test_one_bit_in_one_size_at_one_place_is_enough_to_answer_row_by_row(judged: Judge, size: int) -> None:
+    found = judged(Runtime(moved=size))
+    assert found.most == 0 and found.moved > 0 and str(size) in found.why
+    assert found.sizes == [each for each in SIZES if each < size]
 
 
-def test_what_is_no_faster_together_is_answered_row_by_row() -> None:
-    judged = _judged(Runtime(cost_s=0.002))
-    assert (judged.most, judged.moved) == (0, 0) and "no faster" in judged.why
+def test_what_is_no_faster_together_is_answered_row_by_row(judged: Judge) -> None:
+    found = judged(Runtime(cost_s=0.002))
+    assert (found.most, found.moved) == (0, 0) and "no faster" in found.why
+    assert judged(Runtime(cost_s=0.0004)).most == 64, "a little faster is faster"
 
 
 def test_a_proof_counts_as_it_was_made_and_nothing_else_does(tmp_path: Any) -> None:
