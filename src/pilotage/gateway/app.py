@@ -17,7 +17,7 @@ from pilotage.gateway.decide import LARGE_BODY, decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
 from pilotage.gateway.direct import Direct, DirectConnection
-from pilotage.gateway.exposition import Reading, UpstreamState
+from pilotage.gateway.exposition import Reading, SourceState, UpstreamState
 from pilotage.gateway.headers import Headers, read_headers
 from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body

@@ -6,7 +6,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from pilotage.gateway.app import Gateway
-from pilotage.gateway.exposition import Reading
+from pilotage.gateway.exposition import AGES, BUCKETS, Reading, SourceState
 from pilotage.gateway.metrics import Metrics
 from pilotage.gateway.plan import Answering
 from pilotage.gateway.shared_metrics import FRESH_S, SharedMetrics
@@ -78,6 +78,8 @@ def used(number=0):
     upstream = Upstream("process@1", Answering())
     upstream.calls["ok"] = 1
     gateway.metrics._upstreams = lambda: [upstream.now]
+    times, ages = [0] * (len(BUCKETS) + 1), [0] * (len(AGES) + 1)
+    gateway.metrics.sources = lambda: [SourceState("sql:bureau", {"ok": 1}, (times, 0.1), (ages, 5.0))]
     return gateway.metrics
 
 
