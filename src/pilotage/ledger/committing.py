@@ -27,6 +27,7 @@ from pilotage.ledger.packing import Packed, pack
 from pilotage.ledger.record import Batch
 from pilotage.ledger.rows import DECISION_COLUMNS, counts_digest
 from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
+from pilotage.ledger.segments import write_segments
 from pilotage.ledger.signing import Signing, verify_checkpoint
 from pilotage.ledger.sums_store import add_made_sums
 from pilotage.ledger.tables import (
@@ -189,9 +190,8 @@ class Committer:
             paths = [builder.path for builder in packed.builders]
             announce(self._folder, self._ledger, self._tenure.require().epoch, paths)
             self._step("intent")
-            for builder in packed.builders:
-                packed.segments.append(builder.write(self._folder))
-                self._step("segment")
+            packed.segments.extend(write_segments(self._folder, packed.builders))
+            self._step("segments")
         return packed
 
     def _batch(self, packed: Packed, taken: Taken, first: int, now: int) -> Batch:

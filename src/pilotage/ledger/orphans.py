@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from pilotage.ledger import store
 from pilotage.ledger.segments import intent_path, intents, make_folders
 from pilotage.storage.database import reading
-from pilotage.storage.objects import write_durably
+from pilotage.storage.objects import new_name, write_durably
 
 __all__ = ["announce", "drop_uncommitted"]
 
@@ -34,6 +34,7 @@ def drop_uncommitted(folder: Path, ledger: Engine, paths: Sequence[str]) -> None
     for path in paths:
         if path not in known and path.startswith("segments/") and ".." not in path:
             (folder / path).unlink(missing_ok=True)
+            new_name(folder / path).unlink(missing_ok=True)
 
 
 def _drop_orphans(folder: Path, ledger: Engine, epoch: int) -> None:

@@ -37,7 +37,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """All that one batch adds, but its own leaf. `segments` is filled as the `builders` write their files.
+    """All that one batch adds, but its own leaf. `segments` is filled when the files of the `builders` are written.
 
     `hashes` are the leaf hashes of `entries`, `decisions` rows in the order of `rows.DECISION_COLUMNS`, `sums` theirs.
     """

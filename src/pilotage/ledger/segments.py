@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -23,7 +23,7 @@ import msgspec
 from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger.record import Segment
-from pilotage.storage.objects import write_durably
+from pilotage.storage.objects import write_all_durably
 
 __all__ = [
     "MAGIC",
@@ -38,6 +38,7 @@ __all__ = [
     "parse_segment",
     "read_payload",
     "segment_path",
+    "write_segments",
 ]
 
 MAGIC = b"PLTSEG1\n"
@@ -66,7 +67,7 @@ def segment_path(system: str, day: str, batch: str) -> str:
 
 
 class SegmentBuilder:
-    """Collects the payloads of one segment in memory, then writes the file durably.
+    """Collects the payloads of one segment in memory; `write_segments` writes the file.
 
     `begun` is what another builder held, `records` how many payloads are in it.
     """
@@ -94,13 +95,13 @@ class SegmentBuilder:
         self.records += 1
         return offset, length
 
-    def write(self, folder: Path) -> Segment:
-        """Write the file under the ledger folder, synced with every folder on its way; for the batch leaf."""
-        content = self.content
-        target = folder / self.path
-        make_folders(target.parent)
-        write_durably(target, content)
-        return Segment(path=self.path, digest=digest(content), records=self.records)
+
+def write_segments(folder: Path, builders: Iterable[SegmentBuilder]) -> list[Segment]:
+    """Write the files of a batch under the ledger folder, all synced, with every folder on their way; for its leaf."""
+    made = {builder.path: builder for builder in builders}
+    files = {path: builder.content for path, builder in made.items()}
+    write_all_durably({folder / path: content for path, content in files.items()})
+    return [Segment(path=path, digest=digest(content), records=made[path].records) for path, content in files.items()]
 
 
 def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:

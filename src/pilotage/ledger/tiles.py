@@ -15,16 +15,14 @@ import hashlib
 import os
 import re
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pilotage.errors import Gone, InputError, IntegrityError, NotFound
 from pilotage.ledger.kept import Stub, grouped, kept_path, read_kept
 from pilotage.ledger.merkle import leaf_hash, subtree_root
 from pilotage.ledger.notes import read_checkpoint_body
-from pilotage.storage.objects import write_durably
+from pilotage.storage.objects import write_all_durably, write_durably
 
 __all__ = [
     "ENTRY_BYTES",
@@ -51,7 +49,6 @@ ENTRY_BYTES = 65_535
 """The longest entry a bundle can hold."""
 
 _HASH_BYTES = 32
-_SYNCS = 8
 _HEIGHT = 8
 _TILE = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?!x000)(?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _sha256 = hashlib.sha256
@@ -132,7 +129,7 @@ def publish(
     body = read_checkpoint_body(checkpoint)
     _check_partial(folder, old_size)
     hashes = new_hashes or [*map(leaf_hash, new_entries)]
-    _write_all(_entry_bundles(folder, old_size, new_entries) | _hash_tiles(folder, old_size, hashes))
+    write_all_durably(_entry_bundles(folder, old_size, new_entries) | _hash_tiles(folder, old_size, hashes))
     root = subtree_root(0, new_size, TileReader(folder, new_size).read)
     if (body.size, body.root) != (new_size, root):
         raise IntegrityError(
@@ -340,52 +337,6 @@ def _find(folder: Path, level: int | str, number: int, width: int) -> Path:
         if wider > width:
             return tile_path(folder, level, number, wider)
     raise _changed(exact, "no such file", f"a tile of {width}")
-
-
-def _write_all(files: Mapping[Path, bytes]) -> None:
-    """Like `write_durably` for many files: their syncs wait for each other's, not one after the other, and there is
-    one for each folder instead of each file. No file has its name before it is synced.
-    """
-    folders: set[Path] = set()
-    for path in files:
-        folders |= _make_folders(path.parent)
-    if len(files) > _SYNCS:
-        with ThreadPoolExecutor(_SYNCS, "tiles") as pool:
-            deque(pool.map(_write_new, files, files.values()), maxlen=0)
-    else:
-        for path, content in files.items():
-            _write_new(path, content)
-    for path in files:
-        _new(path).replace(path)
-    for folder in folders:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    with _new(path).open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(file.fileno(), 0o600)
-        os.fsync(file.fileno())
-
-
-def _new(path: Path) -> Path:
-    return path.with_name(f".new-{path.name}")
-
-
-def _make_folders(folder: Path) -> set[Path]:
-    """Make a folder; returns it and every parent that got a new entry by it."""
-    touched = {folder}
-    while not folder.exists():
-        folder = folder.parent
-        touched.add(folder)
-    for path in sorted(touched):
-        path.mkdir(exist_ok=True)
-    return touched
 
 
 def _drop_superseded(folder: Path, old_size: int, new_size: int) -> None:

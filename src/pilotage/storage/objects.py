@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.kernel.digests import digest
 
-__all__ = ["Objects", "write_durably"]
+__all__ = ["Objects", "new_name", "write_all_durably", "write_durably"]
+
+_T = TypeVar("_T")
+_SYNCS = 8
+"""Syncs under way at once: those of one moment share a write of the file system's own journal."""
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -27,11 +35,64 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def write_all_durably(files: Mapping[Path, bytes]) -> None:
+    """Like `write_durably` for many files that one process alone writes: their syncs wait for each other's, not one
+    after the other, and there is one for each folder instead of each file. No file has its name before it is synced.
+
+    A process that is killed here leaves files under their `new_name`, for whoever writes or gives up that file.
+    """
+    folders: set[Path] = set()
+    for folder in {path.parent for path in files}:
+        folders |= _make_folders(folder)
+    _together(_write_new, files.items())
+    for path in files:
+        new_name(path).replace(path)
+    _together(_sync_folder, folders)
+
+
+def new_name(path: Path) -> Path:
+    """The name of a file that `write_all_durably` has not synced yet."""
+    return path.with_name(f".new-{path.name}")
+
+
+def _together(do: Callable[[_T], None], what: Iterable[_T]) -> None:
+    todo = list(what)
+    if len(todo) < _SYNCS:
+        deque(map(do, todo), maxlen=0)
+        return
+    with ThreadPoolExecutor(_SYNCS, "sync") as pool:
+        deque(pool.map(do, todo), maxlen=0)
+
+
+def _write_new(file: tuple[Path, bytes]) -> None:
+    path, content = file
+    with new_name(path).open("wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fchmod(opened.fileno(), 0o600)
+        os.fsync(opened.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
+
+
+def _make_folders(folder: Path) -> set[Path]:
+    """Make a folder; returns it and every parent that got a new entry by it."""
+    touched = {folder}
+    while not folder.exists():
+        folder = folder.parent
+        touched.add(folder)
+    for path in sorted(touched):
+        path.mkdir(exist_ok=True, mode=0o700)
+    return touched
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from tests.ledger_world import World, make_world
 
 TERM_US = 1_000_000
 FENCED, LET_GO = 7, 0
-STEPS = ("intent", "segment", "written", "committed", "published", "pending_dropped", "outbox", "journal_deleted")
+STEPS = ("intent", "segments", "written", "committed", "published", "pending_dropped", "outbox", "journal_deleted")
 
 
 def steward_of(world: World, holder: str, step: Callable[[str], None] = lambda name: None) -> Steward:
@@ -100,6 +100,6 @@ def test_frozen_on_sqlite(tmp_path: Path, at: str) -> None:
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("at", ("segment", "written", pytest.param("published", marks=pytest.mark.slow)))
+@pytest.mark.parametrize("at", ("segments", "written", pytest.param("published", marks=pytest.mark.slow)))
 def test_frozen_on_postgresql(tmp_path: Path, postgres_url: str, at: str) -> None:
     assert take_over_from_frozen(make_world(tmp_path, postgres_url), at) in ("fenced", "killed")

@@ -215,7 +215,7 @@ def test_the_order_of_write_points(tmp_path: Path) -> None:
         pass
     assert names == [
         "intent",
-        *["segment"] * 5,
+        "segments",
         "written",
         "committed",
         "published",

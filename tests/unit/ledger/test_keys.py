@@ -14,7 +14,15 @@ from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.ledger import store
 from pilotage.ledger.keyring import ENVIRONMENT, Keyring
 from pilotage.ledger.keys import KeyCabinet, KeyNeeds
-from pilotage.ledger.segments import SealedPayload, SegmentBuilder, iterate_segment, mask, read_payload, segment_path
+from pilotage.ledger.segments import (
+    SealedPayload,
+    SegmentBuilder,
+    iterate_segment,
+    mask,
+    read_payload,
+    segment_path,
+    write_segments,
+)
 from pilotage.ledger.tables import day_keys, subject_keys
 from pilotage.storage.database import reading, writing
 from tests.ledger_world import START, World, make_world
@@ -139,7 +147,7 @@ def test_a_segment_gives_back_what_it_took(tmp_path_factory: pytest.TempPathFact
     taken = [payload(n, size) for n, size in enumerate(sizes)]
     builder = SegmentBuilder(segment_path("credit", "2026-03-01", "b1"), MASK_KEY)
     places = [builder.add(one) for one in taken]
-    segment = builder.write(folder)
+    [segment] = write_segments(folder, [builder])
     assert segment.records == len(taken)
     read = [read_payload(folder, segment.path, *place, MASK_KEY) for place in places]
     assert read == taken == [one for *_, one in iterate_segment(folder / segment.path, MASK_KEY)]
@@ -149,7 +157,7 @@ def test_records_of_one_key_are_not_alike_in_the_file(tmp_path: Path) -> None:
     builder = SegmentBuilder("segments/s/d/b.seg", MASK_KEY)
     for n in range(5):
         builder.add(replace(payload(n), key_id="ab" * 16))
-    builder.write(tmp_path)
+    write_segments(tmp_path, [builder])
     content = (tmp_path / "segments/s/d/b.seg").read_bytes()
     assert b"\xab" * 16 not in content and b"ab" * 16 not in content
     assert {one.key_id for *_, one in iterate_segment(tmp_path / "segments/s/d/b.seg", MASK_KEY)} == {"ab" * 16}
@@ -159,7 +167,7 @@ def test_records_of_one_key_are_not_alike_in_the_file(tmp_path: Path) -> None:
 def test_a_broken_segment_is_named(tmp_path: Path, cut: int) -> None:
     builder = SegmentBuilder("segments/s/d/b.seg", MASK_KEY)
     offset, length = builder.add(payload(1))
-    builder.write(tmp_path)
+    write_segments(tmp_path, [builder])
     path = tmp_path / "segments/s/d/b.seg"
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(IntegrityError, match=r"b\.seg"):

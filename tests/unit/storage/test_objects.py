@@ -10,7 +10,7 @@ import pytest
 
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.kernel.digests import digest
-from pilotage.storage.objects import Objects, write_durably
+from pilotage.storage.objects import Objects, new_name, write_all_durably, write_durably
 
 
 def test_bytes_come_back_under_their_digest(tmp_path: Path) -> None:
@@ -91,3 +91,28 @@ def test_the_mode_is_the_owners_unless_said_otherwise(tmp_path: Path) -> None:
     write_durably(tmp_path / "one", b"")
     write_durably(tmp_path / "two", b"", mode=0o644)
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("one", "two")] == [0o600, 0o644]
+
+
+@pytest.mark.parametrize("number", [3, 40])
+def test_many_files_have_their_names_only_once_all_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    files = {tmp_path / f"day-{n % 4}" / "deep" / f"{n}.seg": b"%d" % n for n in range(number)}
+    synced: list[Path] = []
+    named: list[int] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        named.append(sum(path.exists() for path in files))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_all_durably(files)
+    assert {*synced[:number]} == {new_name(path) for path in files}
+    assert {*named[:number]} == {0}
+    folders = {tmp_path, *(folder for path in files for folder in (path.parent, path.parent.parent))}
+    assert sorted(synced[number:]) == sorted(folders)
+    assert {path: path.read_bytes() for path in files} == files
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
