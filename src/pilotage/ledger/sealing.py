@@ -40,6 +40,7 @@ from pilotage.ledger.tenure import Tenure
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.storage.database import writing
 from pilotage.storage.home import Home
+from pilotage.storage.wal import WalBackfill
 
 __all__ = ["ProfileOf", "Steward"]
 
@@ -49,6 +50,7 @@ ProfileOf = Callable[[str], ReferenceProfile | None]
 _log = logging.getLogger(__name__)
 _SOON_S, _LATER_S = 0.05, 0.5
 _LEAST, _FIRST, _MOST, _BATCH_S = 1_024, 4_096, 16_384, 1.0
+_BACKFILL_LEAVES = 8_192
 
 
 class Steward:
@@ -89,6 +91,7 @@ class Steward:
         self._use(keyring)
         self._retry, self._unpublished = True, False
         self._pace = _FIRST
+        self._wal, self._since_backfill = WalBackfill(ledger), 0
 
     def _use(self, keyring: Keyring) -> None:
         self.keyring, self.cabinet, self._tree = keyring, KeyCabinet(keyring), Tree(keyring)
@@ -158,6 +161,7 @@ class Steward:
         """Give the lease back."""
         with self._lock:
             self._collector.close()
+            self._wal.wait()
             self._tenure.release()
 
     # Sealing.
@@ -178,14 +182,24 @@ class Steward:
             work = self._collector.collect(files, limit or self._pace, retry=self._retry)
             report = self._seal(work)
             self._retry = False
+            self._backfill(report)
             self._cleaner.clean(files, work.outbox)
             if report.more and limit is None:
                 self._set_pace(time.monotonic() - began)
             return report
 
+    def _backfill(self, report: SealReport) -> None:
+        self._since_backfill += report.decisions + report.events
+        if self._since_backfill >= _BACKFILL_LEAVES:
+            self._since_backfill = 0
+            self._wal.begin()
+
     def _set_pace(self, seconds: float) -> None:
-        """Larger batches write less for each decision, but a batch must end well within the lease's term."""
-        if seconds < _BATCH_S / 2:
+        """Larger batches write less for each decision, but a batch must end well within the lease's term.
+
+        On a busy machine what a batch costs whatever its size is long too: small batches would never grow again.
+        """
+        if seconds < _BATCH_S:
             self._pace = min(2 * self._pace, _MOST)
         elif seconds > 2 * _BATCH_S:
             self._pace = max(self._pace // 2, _LEAST)

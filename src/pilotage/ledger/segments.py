@@ -106,7 +106,8 @@ def write_segments(folder: Path, builders: Iterable[SegmentBuilder]) -> list[Seg
 
 def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:
     """16 bytes: a key id (32 hexadecimal digits) under a key stream of the nonce; masking twice gives the id again."""
-    return bytes.fromhex(_mask(bytes.fromhex(key_id), nonce, mask_key))
+    stream = int.from_bytes(hashlib.blake2b(nonce, digest_size=16, key=mask_key).digest())
+    return (int(key_id, 16) ^ stream).to_bytes(16)
 
 
 def intent_path(folder: Path, epoch: int) -> Path:

@@ -91,7 +91,8 @@ __all__ = [
 
 Rows = list[dict[str, Any]]
 _BULK_CACHE_KIB = 128 * 1024
-_BULK_CHECKPOINT_PAGES = 10_000
+_BULK_CHECKPOINT_PAGES = 20_000
+"""Of the log, from which on a commit moves it into the database itself: `WalBackfill` did not come to it."""
 
 
 def _chunks(values: Iterable[str], size: int = 500) -> Iterator[list[str]]:
