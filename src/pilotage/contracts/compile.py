@@ -31,6 +31,7 @@ __all__ = ["AskingRow", "CheckedBody", "CheckedRow", "EnrichedRow", "EnrichingCh
 ROW_FAULTS = 200
 BODY_FAULTS = 2_000
 LATER_FAULTS = 5
+_astuple = msgspec.structs.astuple
 
 
 class CheckedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +98,7 @@ class RowCheck:
         row = _row_type(sent)
         self._decoder = msgspec.json.Decoder(row)
         body = msgspec.defstruct("Body", [("inputs", row)], forbid_unknown_fields=True, gc=False)
-        self._body_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._decode_body = msgspec.json.Decoder(body).decode
         self._members = [
             (index, frozenset(column.categories or ()))
             for index, column in enumerate(contract.features)
@@ -136,13 +137,14 @@ class RowCheck:
         The whole body is decoded once, and the row's bytes are cut out of it afterwards.
         """
         try:
-            values = msgspec.structs.astuple(self._body_decoder.decode(body).inputs)
+            values: tuple[Value, ...] = _astuple(self._decode_body(body).inputs)  # type: ignore[attr-defined]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         # One colon more than the row has leaves no room for a repeated name, of the row or around it.
         if body.count(b":") != self._colons + 1:
             return None
-        start, end = body.index(b"{", body.index(b"{") + 1), body.rindex(b"}", 0, body.rindex(b"}")) + 1
+        start = body.index(b"{", body.index(b"{") + 1)
+        end = -1 if body.endswith(b"}}") else body.rindex(b"}", 0, body.rindex(b"}")) + 1
         return self._fitting(body[start:end], values)
 
     def _row(self, raw: bytes, path: str, cap: int) -> CheckedRow:

@@ -41,7 +41,7 @@ from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.gateway.tell import tell
 from pilotage.gateway.tokens import Tokens, is_token
 from pilotage.gateway.tracing import Tracing
-from pilotage.gateway.turn import Turn
+from pilotage.gateway.turn import UNSETTLED, Turn
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.frames import FrameKind
@@ -161,7 +161,9 @@ class Gateway:
         """
         serving, turn = self.serving, self._turn
         live = serving.direct.get(url) if serving is not None else None
-        if live is None or turn is None or serving is None or live.model is None or not self.ready:
+        if live is None or turn is None or serving is None or live.model is None:
+            return None
+        if self.draining or self.failed.is_set():
             return None
         if self.in_flight >= self.limits.in_flight:
             return None
@@ -182,7 +184,8 @@ class Gateway:
             return None
         contract_us = (perf_counter_ns() - started) // 1_000
         asked = Asked(self.chance.id(), received, principal.name, read.trace, contract_us)
-        direct = Direct(connection, live, asked, row, started, stays, self._ended)
+        deadline = started + live.route.deadline_ms * 1_000_000
+        direct = Direct(live, asked, asked.id, row, deadline, UNSETTLED, "", connection, started, stays, self._ended)
         self.in_flight += 1
         turn.take(direct)
         return direct

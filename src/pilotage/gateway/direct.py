@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from pilotage.contracts.compile import CheckedRow
 from pilotage.errors import PilotageError
 from pilotage.gateway.decide import reply_to_one
 from pilotage.gateway.exchange import answer_bytes
-from pilotage.gateway.record import Asked
-from pilotage.gateway.reply import error_reply, internal_error
-from pilotage.gateway.state import LiveSystem
-from pilotage.gateway.turn import UNSETTLED, Pending
+from pilotage.gateway.reply import Reply, error_reply, internal_error
+from pilotage.gateway.turn import Pending
 
 __all__ = ["Direct", "DirectConnection"]
 
@@ -36,7 +33,7 @@ class DirectConnection(Protocol):
         """The answer has left."""
 
 
-class Direct(Pending):
+class Direct(Pending, eq=False):
     """One decision, what waits for its record, and its answer on the connection, in one object.
 
     The journal settles it as it would a future, and the connection treats it as it does an `Exchange`. `ended` is
@@ -44,27 +41,17 @@ class Direct(Pending):
     draining, so that the connection ends with this answer.
     """
 
-    __slots__ = ("_connection", "_ended", "disconnected", "keep_alive", "ready", "response_complete", "started_ns")
+    connection: DirectConnection
+    started_ns: int
+    keep_alive: bool
+    ended: Callable[[Direct, str, int, BaseException | None], bool]
+    disconnected: bool = False
+    response_complete: bool = False
+    ready: bytes = b""
 
-    body = b""
-    more_body = response_started = False
-
-    def __init__(
-        self,
-        connection: DirectConnection,
-        live: LiveSystem,
-        asked: Asked,
-        row: CheckedRow,
-        started_ns: int,
-        keep_alive: bool,
-        ended: Callable[[Direct, str, int, BaseException | None], bool],
-    ) -> None:
-        self.live, self.asked, self.id, self.row = live, asked, asked.id, row
-        self.started_ns, self.deadline_ns = started_ns, started_ns + live.route.deadline_ms * 1_000_000
-        self.settled, self.leaf = UNSETTLED, ""
-        self._connection, self.keep_alive, self._ended = connection, keep_alive, ended
-        self.disconnected = self.response_complete = False
-        self.ready = b""
+    body: ClassVar[bytes] = b""
+    more_body: ClassVar[bool] = False
+    response_started: ClassVar[bool] = False
 
     # As the journal sees it
 
@@ -79,23 +66,25 @@ class Direct(Pending):
 
     def set_result(self, _: None) -> None:
         """The record is on the disk: answer."""
-        if self.settled.plain:
-            closing = self._ended(self, "answered", 200, None)
-            forms, settled = self.live.forms, self.settled
-            content = forms.reply(self.id, self.asked.id, settled.score, settled.answer["label"])
-            self._leave(forms.head % (len(content), self.id.encode(), self.leaf.encode()), content, closing)
+        settled = self.settled
+        if not settled.plain:
+            self._reply(reply_to_one(self), None)
             return
-        reply = reply_to_one(self)
-        closing = self._ended(self, reply.outcome, reply.status, None)
-        self._leave(*answer_bytes(reply.status, reply.headers, reply.body), closing)
+        closing = self.ended(self, "answered", 200, None)
+        head, content = self.live.forms.answer(
+            self.id, self.asked.id, self.leaf, settled.score, settled.answer["label"]
+        )
+        self._leave(head, content, closing)
 
     def set_exception(self, error: BaseException) -> None:
         """The record did not reach the disk: nothing was decided."""
         known = error if isinstance(error, PilotageError) else internal_error()
         if known is not error:
             _log.error("a request failed", exc_info=error)
-        reply = error_reply(known, self.asked.id)
-        closing = self._ended(self, reply.outcome, reply.status, error)
+        self._reply(error_reply(known, self.asked.id), error)
+
+    def _reply(self, reply: Reply, error: BaseException | None) -> None:
+        closing = self.ended(self, reply.outcome, reply.status, error)
         self._leave(*answer_bytes(reply.status, reply.headers, reply.body), closing)
 
     # As the connection sees it
@@ -109,7 +98,7 @@ class Direct(Pending):
         """Nobody waits: the record is made, whether or not its client is still there."""
 
     def _leave(self, head: bytes, content: bytes, closing: bool) -> None:
-        connection = self._connection
+        connection = self.connection
         if self.disconnected:
             self.response_complete = True
             return

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 __all__ = ["Headers", "read_headers"]
 
 
-class Headers(NamedTuple):
+_COUNT = frozenset(
+    (b"authorization", b"content-length", b"x-api-key", b"traceparent", b"idempotency-key", b"x-request-timeout")
+)
+
+
+class Headers(msgspec.Struct, frozen=True, gc=False):
     """`key` is the API key presented, `length` the declared length of the body, `trace` the caller's W3C trace id,
     `timeout` how long the caller wants to wait.
 
@@ -31,6 +37,8 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     bearer = key = length = timeout = b""
     trace, unusual, once = "", False, None
     for name, value in headers:
+        if name not in _COUNT:
+            continue
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
                 bearer = value[7:].strip()

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from math import isfinite, nan
+from time import time_ns
 from typing import Protocol
 
 import msgspec
@@ -14,10 +15,11 @@ import msgspec
 from pilotage.contracts.compile import CheckedRow, EnrichedRow
 from pilotage.contracts.faults import Fault
 from pilotage.gateway.state import LiveSystem
-from pilotage.kernel.ids import uuid7
+from pilotage.kernel.ids import VARIANT, uuid7, uuid7_prefix
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal import Acknowledged
 from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Place, Plain, Times
+from pilotage.runtimes.model import Value
 
 __all__ = ["Asked", "Chance", "Journal", "Settled", "event_frame", "write"]
 
@@ -69,16 +71,30 @@ class Settled(msgspec.Struct, frozen=True):
     batch: Place | None = None
 
 
+class _UsualPayload(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What of `Payload` a usual answer fills, in its order; the names, the same in each, are packed already."""
+
+    subject: str = ""
+    principal: str = ""
+    request: bytes = b""
+    names: msgspec.Raw = msgspec.Raw()
+    features: tuple[Value, ...] = ()
+    answer: dict[str, object] = {}
+    score: float | None = None
+
+
 class Chance:
     """Random bytes from the kernel, fetched 4 KiB at a time: a system call for each id and salt costs too much.
 
     Not for several threads, and not across a fork.
     """
 
-    __slots__ = ("_at", "_block")
+    __slots__ = ("_at", "_block", "_hex", "_hex_at", "_ms", "_prefix")
 
     def __init__(self) -> None:
         self._block, self._at = b"", 4_096
+        self._hex, self._hex_at = "", 4_000
+        self._ms, self._prefix = -1, ""
 
     def take(self, size: int) -> bytes:
         """Bytes that were never given before; at most 4,096."""
@@ -89,8 +105,16 @@ class Chance:
         return self._block[end - size : end]
 
     def id(self) -> str:
-        """A new UUIDv7."""
-        return uuid7(random=self.take(10))
+        """A new UUIDv7: as `uuid7`, from random digits and a time that many of them share."""
+        end = self._hex_at + 19
+        if end > 4_000:
+            self._hex, end = os.urandom(2_000).hex(), 19
+        self._hex_at = end
+        ms = time_ns() // 1_000_000
+        if ms != self._ms:
+            self._ms, self._prefix = ms, uuid7_prefix(ms)
+        r = self._hex[end - 19 : end]
+        return f"{self._prefix}{r[:3]}-{VARIANT[r[3]]}{r[4:7]}-{r[7:]}"
 
 
 def write(
@@ -106,9 +130,9 @@ def write(
 
     Raises Unavailable when the journal has failed.
     """
-    secret = chance.take(32) + _msgpack(_payload(live, asked, settled))
-    commitment = _sha256(secret).hexdigest()
     if settled.plain:
+        secret = chance.take(32) + _msgpack(_usual_payload(live, asked, settled))
+        commitment = _sha256(secret).hexdigest()
         plain = live.forms.plain(
             decision_id,
             asked.id,
@@ -120,7 +144,8 @@ def write(
             settled.batch,
         )
     else:
-        plain = _json(_plain(live, asked, settled, decision_id, commitment))
+        secret = chance.take(32) + _msgpack(_payload(live, asked, settled))
+        plain = _json(_plain(live, asked, settled, decision_id, _sha256(secret).hexdigest()))
     journal.put(FrameKind.decision, plain, secret, waiter)
     return _sha256(b"\0" + plain).hexdigest()
 
@@ -165,20 +190,18 @@ def event_frame(
     return _json(event), secret
 
 
+def _usual_payload(live: LiveSystem, asked: Asked, settled: Settled) -> _UsualPayload:
+    row, model = settled.row, live.model
+    assert row is not None and row.values is not None and model is not None  # noqa: S101 - it was answered from them
+    return _UsualPayload(
+        row.subject, asked.principal, row.raw, model.packed_names, row.values, settled.answer, settled.score
+    )
+
+
 def _payload(live: LiveSystem, asked: Asked, settled: Settled) -> Payload:
     row = settled.row
     if row is None or live.model is None:
         return Payload(principal=asked.principal, answer=settled.answer)
-    if settled.plain and row.values is not None:
-        return Payload(
-            subject=row.subject,
-            principal=asked.principal,
-            request=row.raw,
-            names=live.model.names,
-            features=list(row.values),
-            answer=settled.answer,
-            score=settled.score,
-        )
     # Of a row with faults the features are kept only where an answer came of what was left of them.
     used = row.values if row.values is not None else row.known if settled.outcome == "fallback" else None
     return Payload(

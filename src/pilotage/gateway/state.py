@@ -63,6 +63,11 @@ class LoadedModel:
         if self.enricher is not None:
             await self.enricher.close()
 
+    @cached_property
+    def packed_names(self) -> msgspec.Raw:
+        """The names as msgpack: each record of a decision holds them."""
+        return msgspec.Raw(msgspec.msgpack.encode(self.names))
+
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSystem:

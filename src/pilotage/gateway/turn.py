@@ -8,8 +8,10 @@ scoring and recording cost.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
+
+import msgspec
 
 from pilotage.contracts.compile import CheckedRow
 from pilotage.gateway.answer import answer_inline, answer_together
@@ -23,13 +25,11 @@ UNSETTLED = Settled("opened", None)
 """Stands for how a row ends until the end of the turn, when it is scored inline."""
 
 
-class Pending(ABC):
+class Pending(msgspec.Struct, eq=False):
     """One decision on its way. While it is `UNSETTLED` its row waits to be scored inline, before `deadline_ns`.
 
     When `durable` is done, `settled` says how it ended, and `leaf` is the hex RFC 6962 hash of its leaf.
     """
-
-    __slots__ = ("asked", "deadline_ns", "id", "leaf", "live", "row", "settled")
 
     live: LiveSystem
     asked: Asked
@@ -50,29 +50,15 @@ class Pending(ABC):
         return f"{self.id} {self.leaf}"
 
 
-class Awaited(Pending):
+class Awaited(Pending, eq=False):
     """A decision that a coroutine waits for."""
 
-    __slots__ = ("_durable",)
-
-    def __init__(
-        self,
-        live: LiveSystem,
-        asked: Asked,
-        id_: str,
-        row: CheckedRow | None,
-        deadline_ns: int,
-        settled: Settled,
-        durable: asyncio.Future[None],
-    ) -> None:
-        self.live, self.asked, self.id, self.row = live, asked, id_, row
-        self.deadline_ns, self.settled, self._durable = deadline_ns, settled, durable
-        self.leaf = ""
+    future: asyncio.Future[None]
 
     @property
     def durable(self) -> asyncio.Future[None]:
         """Done when the record is on the disk; raises Unavailable when it cannot be."""
-        return self._durable
+        return self.future
 
 
 class Turn:
@@ -97,7 +83,7 @@ class Turn:
         settled: Settled = UNSETTLED,
     ) -> Awaited:
         """Decide and record at the end of this turn; await its `durable`, which raises Unavailable when it failed."""
-        pending = Awaited(live, asked, id_, row, deadline_ns, settled, self._loop.create_future())
+        pending = Awaited(live, asked, id_, row, deadline_ns, settled, "", self._loop.create_future())
         if (watched := self.watched) is not None:
             pending.durable.add_done_callback(lambda done: done.exception() or watched(pending))
         self.take(pending)
@@ -122,12 +108,10 @@ class Turn:
             ended = answer_together(group[0].live, [(each.row, each.deadline_ns) for each in group])
             for each, settled in zip(group, ended, strict=True):
                 each.settled = settled
+        journal, chance = self._journal, self._chance
         for each in rows:
-            self._record(each)
-
-    def _record(self, each: Pending) -> None:
-        try:
-            each.leaf = write(self._journal, self._chance, each.live, each.asked, each.settled, each.id, each.durable)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the one who waits must hear of it
-            if not each.durable.done():
-                each.durable.set_exception(error)
+            try:
+                each.leaf = write(journal, chance, each.live, each.asked, each.settled, each.id, each.durable)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the one who waits must hear of it
+                if not each.durable.done():
+                    each.durable.set_exception(error)

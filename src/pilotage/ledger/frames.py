@@ -34,7 +34,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pilotage.errors import InputError, IntegrityError, NotFound
+from pilotage.errors import IntegrityError, NotFound
 from pilotage.kernel.sealedbox import key_id, open_box, seal
 
 __all__ = [
@@ -44,8 +44,10 @@ __all__ = [
     "GROUP_BYTES",
     "MARK_LENGTH",
     "MAX_FRAME_BYTES",
+    "MOST_RECORD_BYTES",
     "NEWEST",
     "NO_CHAIN",
+    "RECORD_BYTES",
     "FrameKind",
     "FrameSealer",
     "Header",
@@ -99,6 +101,7 @@ _TAG_BYTES = 16
 _CRC_FROM = 8
 _MIN_FRAME_BYTES = _HEAD.size + _TAG_BYTES + _CHAIN_BYTES
 
+RECORD_BYTES = _RECORD.size
 GROUP_BYTES = _GROUP.size + _LENGTH.size
 END_BYTES = _END.size + _LENGTH.size
 
@@ -173,11 +176,10 @@ class FrameSealer:
         return self.frame(GROUPED, _COUNT.pack(count), b"".join(records))
 
     def frame(self, kind: int, plain: bytes, secret: bytes) -> bytes:
-        """The bytes of the next frame. Raises InputError when it is longer than a frame may be."""
+        """The bytes of the next frame, which must not be longer than a frame may be: `MOST_RECORD_BYTES` in a group."""
         counter = self.counter
         length = _MIN_FRAME_BYTES + len(plain) + len(secret)
-        if length > MAX_FRAME_BYTES:
-            raise _too_long(length)
+        assert length <= MAX_FRAME_BYTES  # noqa: S101 - the journal's groups are smaller
         covered = _COVERED.pack(length, kind, len(plain), counter)
         before = b"".join((self.chain, covered, plain))
         sealed = self._aead.encrypt(_NONCE.pack(counter), secret, before)
@@ -190,12 +192,8 @@ class FrameSealer:
         return b"".join((covered[:4], _LENGTH.pack(crc), head, sealed, chain))
 
 
-def record_head(kind: int, plain: bytes, secret: bytes) -> bytes:
-    """What stands before a record's plain part and secret in a group. Raises InputError when it is too long."""
-    size = _RECORD.size + len(plain) + len(secret)
-    if size > MOST_RECORD_BYTES:
-        raise _too_long(size)
-    return _RECORD.pack(kind, len(plain), len(secret))
+record_head = _RECORD.pack
+"""What stands before a record in a group: its kind, the length of its plain part, of its secret."""
 
 
 def records_in(frame: RawFrame, secret: bytes) -> list[tuple[int, bytes, bytes]]:
@@ -352,16 +350,6 @@ def _marked(data: bytes, at: int, layout: struct.Struct, magic: bytes) -> bool:
 
 def _chained(chain: bytes, covered: bytes, plain: bytes, sealed: bytes) -> bytes:
     return hashlib.sha256(b"".join((chain, covered, plain, sealed))).digest()
-
-
-def _too_long(size: int) -> InputError:
-    return InputError(
-        "the record is too long for the journal",
-        code="record_too_long",
-        got=f"{size} bytes",
-        expected=f"at most {MAX_FRAME_BYTES}",
-        mend="send fewer or smaller inputs",
-    )
 
 
 def _context(node: str, worker: int, n: int, previous: str) -> bytes:

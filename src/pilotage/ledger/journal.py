@@ -22,14 +22,16 @@ from typing import Protocol
 
 import msgspec
 
-from pilotage.errors import IntegrityError, PilotageError, Unavailable
+from pilotage.errors import InputError, IntegrityError, PilotageError, Unavailable
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.disk import Disk, OsDisk
 from pilotage.ledger.frames import (
     GROUP_BYTES,
     GROUPING_BYTES,
+    MOST_RECORD_BYTES,
     NO_CHAIN,
+    RECORD_BYTES,
     FrameKind,
     FrameSealer,
     encode_header,
@@ -177,13 +179,12 @@ class JournalWriter:
         """
         if self._state:
             raise self._refusal()
-        head = record_head(kind, plain, secret)
-        size = len(head) + len(plain) + len(secret)
-        if self._bytes + size > self._room:
-            self._make_room(size)
-        self._records += (head, plain, secret)
+        size = self._bytes + RECORD_BYTES + len(plain) + len(secret)
+        if size > self._room:
+            size = self._make_room(size - self._bytes)
+        self._records += (record_head(kind, len(plain), len(secret)), plain, secret)
         self._waiters.append(waiter)
-        self._bytes += size
+        self._bytes = size
         if not self._kicking and not self._at_work:
             self._kicking = True
             self._loop.call_soon(self._kick)
@@ -243,12 +244,21 @@ class JournalWriter:
         self._at_work += 1
         self._groups.put(group)
 
-    def _make_room(self, size: int) -> None:
-        """Begin a group, in another file if this one is full, that has room for a record of this size."""
+    def _make_room(self, size: int) -> int:
+        """Begin a group, in another file if this one is full, that has room for a record of this size: its size."""
+        if size > MOST_RECORD_BYTES:
+            raise InputError(
+                "the record is too long for the journal",
+                code="record_too_long",
+                got=f"{size} bytes",
+                expected=f"at most {MOST_RECORD_BYTES}",
+                mend="send fewer or smaller inputs",
+            )
         self._hand_over()
         if size > _room(self._segment) and self._segment.sealer.counter:
             self._rotate()
         self._room = max(size, _room(self._segment))
+        return size
 
     def _rotate(self) -> None:
         self._segment = self._next_segment(self._segment.n + 1, self._segment.sealer.chain, self._sizes[1])
