@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -117,6 +120,18 @@ def _check_way(url: str, listen: str, certificate: Path | None, key: Path | None
         raise click.UsageError("--tls-certificate and --tls-key belong together, and to --listen")
 
 
+def _told_to_stop() -> threading.Event:
+    """Set by Ctrl-C, which also interrupts: Python drops an interruption that comes while an object is destroyed."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    return stopped
+
+
 @dataclass
 class _Watch:
     """The loop around rounds, and its words."""
@@ -144,7 +159,8 @@ class _Watch:
     def run(self) -> int:
         """Rounds until an alarm; Ctrl-C ends it."""
         last, failed = time.monotonic(), 0
-        while True:
+        stopped = _told_to_stop()
+        while not stopped.is_set():
             try:
                 self._say(self.follower.round(int(time.time())))
                 last, failed = time.monotonic(), 0
@@ -156,6 +172,7 @@ class _Watch:
             if time.monotonic() - last >= self.stale_after:
                 return self._stale(time.monotonic() - last)
             time.sleep(self._pause(failed))
+        raise KeyboardInterrupt
 
     def _pause(self, failed: int) -> float:
         if not failed:

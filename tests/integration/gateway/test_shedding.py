@@ -66,10 +66,14 @@ def connect():
 
 
 def total(worker, name: str, *labels: str) -> float:
+    """What this worker has counted; a scrape tells of the node's others too."""
     lines = httpx.get(f"{worker.url}/metrics", verify=False).text.splitlines()
-    return sum(
-        float(line.split()[-1]) for line in lines if line.startswith(name + "{") and all(x in line for x in labels)
-    )
+    wanted = (f'/{worker.number}"', *labels)
+    found = [
+        float(line.split()[-1]) for line in lines if line.startswith(name + "{") and all(x in line for x in wanted)
+    ]
+    assert found, name
+    return sum(found)
 
 
 @pytest.fixture
@@ -136,7 +140,7 @@ def test_pipelined_requests_are_decided_side_by_side_and_answered_in_order(stand
     bodies = [json.dumps({"inputs": row}).encode() for row in rows]
     client.ask(b"".join(request(body=body) for body in bodies))
     ids = [json.loads(client.answer()[2])["id"] for _ in rows]
-    assert total(worker, "pilotage_gateway_journal_groups") < len(rows) / 2
+    assert total(worker, "pilotage_gateway_journal_groups_total") < len(rows) / 2
     client.ask(request() + request("POST", PATH, BODY, "connection: close"))
     assert [client.answer()[0] for _ in range(2)] == [200, 200]
     assert client.socket.recv(1) == b""

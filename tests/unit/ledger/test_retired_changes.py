@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,4 +81,13 @@ def test_random_changes_after_retention_are_found_and_named(world: World, restor
 @pytest.mark.parametrize("seed", range(10, 15))
 def test_a_thousand_random_changes_after_retention(world: World, restorer: Restorer, seed: int) -> None:
     assert not changes_of_kept(world, restorer, seed, 100)
-    check_random_changes(world, restorer, seed, 100)
+    mutator = Mutator(world, seed)
+    wrong = [text for _ in range(100) if (text := missed(world, restorer, mutator.draw()))]
+    assert [text for text in wrong if not of_a_key_made_earlier(text)] == []
+
+
+def of_a_key_made_earlier(text: str) -> bool:
+    """The one change that nothing tells of: the payloads for which a key was made may be those that retention deleted,
+    so a key that says it was made earlier than its first payload that is left may be right."""
+    change = re.search(r"(?:subject|day)_keys\.created: '(\d+)' -> '(\d+)' in ", text)
+    return change is not None and int(change[2]) < int(change[1])
