@@ -19,7 +19,8 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from pilotage.access.issuer_keys import IssuerKeys
-from pilotage.access.issuers import Issuer, UnknownKey
+from pilotage.access.issuers import Issuer
+from pilotage.access.unknown_key import UnknownKey
 from pilotage.errors import Unauthenticated
 
 __all__ = ["MOST_BYTES", "Tell", "Verified", "issuer_in", "verify"]

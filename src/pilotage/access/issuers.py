@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,16 +20,12 @@ from pilotage.errors import Conflict, InputError, NotFound
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest, attest_removal
 
-if TYPE_CHECKING:
-    from pilotage.access.issuer_keys import IssuerKeys
-
 __all__ = [
     "ALGORITHMS",
     "STANDARD",
     "Grant",
     "Issuer",
     "Rights",
-    "UnknownKey",
     "add_issuer",
     "find_issuer",
     "list_issuers",
@@ -84,14 +80,6 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     not_before: int = 0
     client: str = ""
     console: str = ""
-
-
-class UnknownKey(Exception):
-    """A token names a key that its issuer's `keys`, as they were last read, do not have."""
-
-    def __init__(self, keys: IssuerKeys) -> None:
-        super().__init__("unknown key")
-        self.keys = keys
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pilotage.access.bearer import Tell, Verified, issuer_in, verify
 from pilotage.access.issuer_keys import IssuerKeys
-from pilotage.access.issuers import Issuer, UnknownKey
+from pilotage.access.issuers import Issuer
+from pilotage.access.unknown_key import UnknownKey
 from pilotage.errors import Unauthenticated
 from pilotage.kernel.clock import Clock, now_us
 

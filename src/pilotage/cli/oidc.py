@@ -14,11 +14,11 @@ from pilotage.access.issuers import (
     STANDARD,
     Grant,
     Issuer,
-    UnknownKey,
     find_issuer,
     list_issuers,
     rights_of,
 )
+from pilotage.access.unknown_key import UnknownKey
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_table

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilotage.access.issuers import Issuer, UnknownKey, rights_of
+from pilotage.access.issuers import Issuer, rights_of
+from pilotage.access.unknown_key import UnknownKey
 from pilotage.errors import Unauthenticated
 from pilotage.gateway.authenticate import Principal, scopes_of
 from pilotage.kernel.clock import Clock, now_us

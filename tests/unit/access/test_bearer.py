@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pilotage.access.bearer import verify
 from pilotage.access.issuer_keys import IssuerKeys, readable_keys
-from pilotage.access.issuers import Grant, Issuer, UnknownKey, rights_of, safe_url
+from pilotage.access.issuers import Grant, Issuer, rights_of, safe_url
+from pilotage.access.unknown_key import UnknownKey
 from pilotage.errors import Unauthenticated
 from pilotage.gateway.plan import ServingPlan, decode_plan, encode_plan
 from tests.issuer_twin import SigningKey, b64, part
