@@ -138,11 +138,16 @@ class TestDecisions:
         assert "cannot be read" in text and "<code>since</code>" in text and "&lt;b&gt;" in text and "<b>" not in text
 
     def test_text_from_outside_is_never_markup(self, pages: TestClient) -> None:
-        ids = re.findall(r'href="/decisions/([^"]+)"', pages.get("/decisions?outcome=rejected").text)
-        texts = [pages.get(f"/decisions/{id_}").text for id_ in ids]
+        listed = pages.get("/decisions?outcome=rejected")
+        ids = re.findall(r'href="/decisions/([^"]+)"', listed.text)
+        assert listed.status_code == 200 and len(ids) >= 2, listed.text
+        answers = [pages.get(f"/decisions/{id_}") for id_ in ids]
+        assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+        texts = [answer.text for answer in answers]
         assert not any("<script>alert" in text for text in texts)
         told = [text for text in texts if "&lt;script&gt;alert(1)" in text and "&lt;script&gt;alert(2)" in text]
-        assert told and all("There is no answer to explain" in text for text in told)
+        assert told, texts
+        assert all("There is no answer to explain" in text for text in told)
 
     def test_reasons_features_and_replay(self, pages: TestClient) -> None:
         id_ = re.findall(r'href="/decisions/([^"]+)"', pages.get("/decisions?outcome=answered").text)[0]

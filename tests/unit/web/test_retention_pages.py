@@ -119,7 +119,9 @@ def test_classes_of_the_installation_are_shown_set_and_enforced(
     assert "1 payloads" in officer.get("/retention").text
 
 
-def test_a_person_is_erased_by_form_and_a_hold_forbids_it(officer: TestClient, old: ConsoleWorld) -> None:
+def test_a_person_is_erased_by_form_and_a_hold_forbids_it(
+    officer: TestClient, api: TestClient, old: ConsoleWorld
+) -> None:
     [row] = old.installation.ledger().decisions(limit=1)
     payload = old.installation.ledger().decision(row.id).payload
     assert payload is not None and payload.subject
@@ -139,9 +141,10 @@ def test_a_person_is_erased_by_form_and_a_hold_forbids_it(officer: TestClient, o
     status, page = send(officer, "/erasure", **person)
     assert status == 200 and "is unreadable for ever" in page and payload.subject not in page
     assert old.installation.ledger().decision(row.id).unreadable == "erased"
+    assert [each["state"] for each in api.get("/api/v1/erasures").json()] == ["erased"]
 
 
-def test_who_may_only_read_gets_no_form_and_others_no_page(old: ConsoleWorld, api: TestClient) -> None:
+def test_who_may_only_read_gets_no_form_and_others_no_page(old: ConsoleWorld) -> None:
     app = create_app(old.installation)
     with TestClient(app, raise_server_exceptions=False) as client:
         for role, status in (("auditor", 200), ("operator", 403), ("witness", 403)):
@@ -157,4 +160,3 @@ def test_who_may_only_read_gets_no_form_and_others_no_page(old: ConsoleWorld, ap
         client.post("/sign-in", data={"token": old.token("risk_officer")}, headers=SAME)
         other = client.post("/erasure", data={"confirm": "yes"}, headers={"sec-fetch-site": "cross-site"})
         assert other.status_code == 403
-    assert [each["state"] for each in api.get("/api/v1/erasures").json()] == ["erased"]
