@@ -24,7 +24,8 @@ from pilotage.contracts.enrichment import REQUEST, Drawn
 from pilotage.contracts.faults import Fault, Repair
 from pilotage.contracts.mending import Mending
 from pilotage.contracts.model import EXACT_INTEGER, Action, Column, DataContract
-from pilotage.contracts.rows import SUBJECT_LENGTH, RowInspection, Value
+from pilotage.contracts.rows import SUBJECT_LENGTH, RowInspection
+from pilotage.kernel.rows import Value
 
 __all__ = ["AskingRow", "CheckedBody", "CheckedRow", "EnrichedRow", "EnrichingCheck", "RowCheck", "compile_contract"]
 

@@ -12,7 +12,8 @@ from pilotage.contracts.body import Repeated
 from pilotage.contracts.expression import Expression, parse_expression
 from pilotage.contracts.faults import Fault, Repair, shown
 from pilotage.contracts.model import Action, Column, DataContract, RowRule
-from pilotage.contracts.rows import Value, fault_of, plain_value
+from pilotage.contracts.rows import fault_of, plain_value
+from pilotage.kernel.rows import Value
 
 __all__ = ["Mended", "Mending"]
 

@@ -11,10 +11,10 @@ from pilotage.contracts.faults import Code, Fault, expectation, shown, shown_nam
 from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
 from pilotage.contracts.patterns import compile_pattern
+from pilotage.kernel.rows import Value
 
-__all__ = ["SUBJECT_LENGTH", "RowInspection", "Value", "fault_of", "plain_value"]
+__all__ = ["SUBJECT_LENGTH", "RowInspection", "fault_of", "plain_value"]
 
-Value = float | str | bool | None
 
 SUBJECT_LENGTH = 256
 

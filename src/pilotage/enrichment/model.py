@@ -10,9 +10,9 @@ from uuid import UUID
 
 from pilotage.contracts.enriching import Key
 from pilotage.contracts.model import ColumnType
-from pilotage.contracts.rows import Value
 from pilotage.errors import PilotageError, Unavailable
 from pilotage.kernel.clock import parse_time
+from pilotage.kernel.rows import Value
 
 __all__ = ["LONGEST_TEXT", "UNFIT", "Entry", "FeatureSource", "Told", "failed", "moment", "value_of"]
 

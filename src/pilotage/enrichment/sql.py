@@ -29,9 +29,9 @@ from sqlalchemy.pool import QueuePool
 from pilotage.contracts.enriching import Key
 from pilotage.contracts.enrichment import Enrichment
 from pilotage.contracts.model import ColumnType
-from pilotage.contracts.rows import Value
 from pilotage.enrichment.model import LONGEST_TEXT, Entry, Told, failed, moment, value_of
 from pilotage.errors import MissingExtra, Unavailable
+from pilotage.kernel.rows import Value
 
 __all__ = ["SqlSource"]
 

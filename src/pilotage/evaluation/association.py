@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Value
 
 __all__ = ["Columns", "associations", "connected"]
 

@@ -6,19 +6,19 @@ upkeep, even where it beats the line.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.explainer import Value
 from pilotage.evaluation.metrics import auc
+from pilotage.kernel.rows import Column, Value, columns_of, is_numeric, values_of
 
 __all__ = ["BINS", "constant_baseline", "linear_feature_baseline", "single_feature_baseline"]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
+Cells = NDArray[np.intp]
 
 BINS = 20
 _PRIOR_ROWS = 10.0
@@ -40,11 +40,9 @@ def linear_feature_baseline(
     Null counts as the training mean. None when no feature is a number.
     """
     best: tuple[float, str, Floats, Floats] | None = None
-    for name, column, other in zip(names, zip(*rows, strict=True), zip(*held_out, strict=True), strict=True):
-        if any(isinstance(value, (str, bool)) for value in column):
-            continue
-        known, asked = np.array(column, dtype=np.float64), np.array(other, dtype=np.float64)
-        if np.isnan(known).all():
+    width = len(names)
+    for name, known, asked in zip(names, columns_of(rows, width), columns_of(held_out, width), strict=True):
+        if not (is_numeric(known) and is_numeric(asked)) or np.isnan(known).all():
             continue
         mean, spread = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
         known, asked = ((np.where(np.isnan(each), mean, each) - mean) / spread for each in (known, asked))
@@ -85,36 +83,44 @@ def single_feature_baseline(
     """
     rate = float(labels.mean())
     best = ("", -1.0, constant_baseline(labels, len(held_out)))
-    for name, column, other in zip(names, zip(*rows, strict=True), zip(*held_out, strict=True), strict=True):
-        cuts = _cuts(column)
-        cells = _cells(column, cuts)
-        table = _rates(cells, labels, rate)
-        area = auc(labels, np.array([table[cell] for cell in cells])) or 0.0
+    width = len(names)
+    for name, column, other in zip(names, columns_of(rows, width), columns_of(held_out, width), strict=True):
+        cells, asked, count = _cells(column, other)
+        seen = np.bincount(cells, minlength=count)
+        hits = np.bincount(cells[labels], minlength=count)
+        rates = (hits + rate * _PRIOR_ROWS) / (seen + _PRIOR_ROWS)
+        area = auc(labels, rates[cells]) or 0.0
         if area > best[1]:
-            best = (name, area, np.array([table.get(cell, rate) for cell in _cells(other, cuts)]))
+            best = (name, area, np.where(seen[asked] > 0, rates[asked], rate))
     return best[0], best[2]
 
 
-def _cuts(column: Sequence[Value]) -> Floats | None:
-    """Borders of bins; None for values that are few or no numbers."""
-    distinct = {value for value in column if value is not None}
-    if len(distinct) <= BINS or any(isinstance(value, (str, bool)) for value in distinct):
-        return None
-    numbers = np.array([value for value in column if value is not None], dtype=np.float64)
-    return np.unique(np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1]))
+def _cells(column: Column, other: Column) -> tuple[Cells, Cells, int]:
+    """The cell of each value of a column and of another one's, and how many there are.
+
+    Numbers of many values are cut; a value that only the other one has is in a last, empty cell.
+    """
+    if is_numeric(column) and is_numeric(other):
+        known = column[~np.isnan(column)]
+        distinct = np.unique(known)
+        if len(distinct) > BINS:
+            distinct = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+            cells, asked = (np.searchsorted(distinct, each, side="right") for each in (column, other))
+        else:
+            cells, asked = (_places(distinct, each) for each in (column, other))
+        none = len(distinct) + 2
+        cells[np.isnan(column)] = asked[np.isnan(other)] = none - 1
+        return cells, asked, none
+    values, others = values_of(column), values_of(other)
+    places: dict[Value, int] = {value: at for at, value in enumerate(dict.fromkeys(values))}
+    return (
+        np.array([places[value] for value in values], dtype=np.intp),
+        np.array([places.get(value, len(places)) for value in others], dtype=np.intp),
+        len(places) + 1,
+    )
 
 
-def _cells(column: Sequence[Value], cuts: Floats | None) -> list[Value]:
-    if cuts is None:
-        return list(column)
-    numbers = np.array([np.nan if value is None else value for value in column], dtype=np.float64)
-    return [float(cell) for cell in np.where(np.isnan(numbers), -1, np.searchsorted(cuts, numbers, side="right"))]
-
-
-def _rates(cells: Sequence[Value], labels: Labels, rate: float) -> dict[Value, float]:
-    counts: dict[Value, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for cell, label in zip(cells, labels, strict=True):
-        entry = counts[cell]
-        entry[0] += 1
-        entry[1] += label
-    return {cell: (hits + rate * _PRIOR_ROWS) / (seen + _PRIOR_ROWS) for cell, (seen, hits) in counts.items()}
+def _places(distinct: Floats, column: Column) -> Cells:
+    """Where each number is among the distinct ones, or after the last."""
+    found = np.minimum(np.searchsorted(distinct, column), max(0, len(distinct) - 1))
+    return np.where(distinct[found] == column, found, len(distinct)) if len(distinct) else found + 0

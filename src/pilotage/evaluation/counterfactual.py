@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pilotage.evaluation.explainer import Explainer, Range, ScoreRows, Value
+from pilotage.evaluation.explainer import Explainer, Range, ScoreRows
+from pilotage.kernel.rows import Value
 from pilotage.systems.model import Reason
 
 __all__ = ["find_counterfactual"]

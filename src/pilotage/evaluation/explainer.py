@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.kernel.rows import Column, Value, columns_of, filled, looked_up
 from pilotage.systems.model import Reason
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "NumberTerm",
     "Range",
     "ScoreRows",
-    "Value",
     "contributions",
     "logit",
     "score_linear",
@@ -32,7 +32,6 @@ __all__ = [
 VERSION = "2"
 """The version of the explanation method, kept with each explanation."""
 
-Value = float | str | bool | None
 ScoreRows = Callable[[Sequence[Sequence[Value]]], NDArray[np.float64]]
 """Scores rows of contract values: [n] float64 probabilities."""
 
@@ -115,20 +114,19 @@ def logit(probability: float) -> float:
     return np.inf if probability >= 1.0 else float(np.log(probability) - np.log1p(-probability))
 
 
-def _term(term: NumberTerm | CategoryTerm, values: Sequence[Value]) -> NDArray[np.float64]:
+def _term(term: NumberTerm | CategoryTerm, values: Column) -> NDArray[np.float64]:
     """What one term adds for each value, [n]."""
-    filled = [term.fill if value is None else value for value in values]
     if isinstance(term, NumberTerm):
-        numbers = np.array(filled, dtype=np.float64)
+        numbers = filled(values, term.fill)
         return term.weight * ((numbers - term.center) / term.scale)
     table = dict(zip(term.categories, term.weights, strict=True))
-    return np.array([table.get(value, term.other) for value in filled], dtype=np.float64)  # type: ignore[arg-type]  # None and booleans are looked up alike
+    return looked_up(values, lambda value: table.get(term.fill if value is None else value, term.other))  # type: ignore[arg-type]  # None and booleans are looked up alike
 
 
 def contributions(form: LinearForm, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
     """What each feature adds to the log-odds of each row, [n, features], before any background is subtracted."""
     place = {name: index for index, name in enumerate(names)}
-    columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+    columns = columns_of(rows, len(names))
     total = np.zeros((len(rows), len(names)))
     for term in form.terms:
         index = place[term.feature]

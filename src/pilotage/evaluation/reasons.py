@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from pilotage.errors import InputError
 from pilotage.evaluation.counterfactual import find_counterfactual
-from pilotage.evaluation.explainer import Explainer, ScoreRows, Value, contributions, score_linear
+from pilotage.evaluation.explainer import Explainer, ScoreRows, contributions, score_linear
 from pilotage.evaluation.shapley import sampled_contributions
 from pilotage.evaluation.tree_shapley import TreeShapley
 from pilotage.evaluation.trees import TreeForm, score_trees
+from pilotage.kernel.rows import Value
 from pilotage.systems.model import Reason
 
 __all__ = ["MOST_REASONS", "Explanation", "GivenReason", "explain", "principal_reasons", "withheld_factors"]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.explainer import ScoreRows, Value
+from pilotage.evaluation.explainer import ScoreRows
+from pilotage.kernel.rows import Value
 
 __all__ = ["sampled_contributions"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.explainer import Value
 from pilotage.evaluation.metrics import auc, brier, confusion
+from pilotage.kernel.rows import Value
 
 __all__ = ["FEWEST", "QUANTILES", "evaluate_slices", "slice_names"]
 

@@ -18,8 +18,8 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.explainer import Value
 from pilotage.evaluation.trees import LEAF, MOST_ON_A_PATH, TreeForm, column_values, raw_scores
+from pilotage.kernel.rows import Value
 
 __all__ = ["TreeShapley"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import InputError
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Column, Value, columns_of, filled, looked_up
 
 __all__ = [
     "LEAF",
@@ -124,7 +124,7 @@ def _features_on_paths(form: TreeForm) -> list[int]:
 def column_values(form: TreeForm, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> Floats:
     """What the trees see of rows, [n, columns]; missing is NaN."""
     place = {name: index for index, name in enumerate(names)}
-    features = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+    features = columns_of(rows, len(names))
     made = np.empty((len(rows), len(form.columns)))
     for at, column in enumerate(form.columns):
         made[:, at] = _column(column, features[place[column.feature]])
@@ -134,14 +134,11 @@ def column_values(form: TreeForm, names: Sequence[str], rows: Sequence[Sequence[
     return made
 
 
-def _column(column: NumberColumn | TableColumn, values: Sequence[Value]) -> Floats:
-    filled = [column.fill if value is None else value for value in values]
+def _column(column: NumberColumn | TableColumn, values: Column) -> Floats:
     if isinstance(column, NumberColumn):
-        numbers = np.array([np.nan if value is None else value for value in filled], dtype=np.float64)
-        return (numbers - column.center) / column.scale
+        return (filled(values, column.fill) - column.center) / column.scale
     table: dict[Value, float | None] = dict(zip(column.categories, column.values, strict=True))
-    found = [table.get(value, column.other) for value in filled]
-    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+    return looked_up(values, lambda value: table.get(column.fill if value is None else value, column.other))
 
 
 def raw_scores(form: TreeForm, values: Floats) -> Floats:

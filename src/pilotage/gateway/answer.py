@@ -12,8 +12,8 @@ from pilotage.errors import Unavailable
 from pilotage.gateway.record import Settled
 from pilotage.gateway.reply import Denied
 from pilotage.gateway.state import LiveSystem, LoadedModel
+from pilotage.kernel.rows import Value
 from pilotage.ledger.record import Attempt, Place
-from pilotage.runtimes.model import Value
 from pilotage.runtimes.together import filled
 
 __all__ = ["REFUSALS", "answer_beside", "answer_by_rules", "answer_inline", "answer_together", "refusal"]

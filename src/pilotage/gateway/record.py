@@ -16,10 +16,10 @@ from pilotage.contracts.compile import CheckedRow, EnrichedRow
 from pilotage.contracts.faults import Fault
 from pilotage.gateway.state import LiveSystem
 from pilotage.kernel.ids import VARIANT, uuid7, uuid7_prefix
+from pilotage.kernel.rows import Value
 from pilotage.ledger.frames import FrameKind
 from pilotage.ledger.journal import Acknowledged
 from pilotage.ledger.record import Attempt, Event, Finding, Outcome, Payload, Place, Plain, Times
-from pilotage.runtimes.model import Value
 
 __all__ = ["Asked", "Chance", "Journal", "Settled", "event_frame", "write"]
 

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pilotage.kernel.rows import Value
 from pilotage.ledger.record import Place
-from pilotage.runtimes.model import Value
 from pilotage.runtimes.ports import CannotAnswer, Runtime
 from pilotage.runtimes.together import filled
 

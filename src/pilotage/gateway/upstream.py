@@ -20,8 +20,8 @@ from pilotage.gateway.exposition import UpstreamState
 from pilotage.gateway.plan import Answering
 from pilotage.gateway.retry import RetryBudget, pause_s
 from pilotage.gateway.together import Company
+from pilotage.kernel.rows import Value
 from pilotage.ledger.record import Attempt, Place
-from pilotage.runtimes.model import Value
 from pilotage.runtimes.ports import CannotAnswer, Runtime
 
 __all__ = ["Called", "Protected", "Scored", "Upstream"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import InputError
+from pilotage.kernel.rows import Column, Rows, counts_of, is_numeric
 from pilotage.profiles.counts import count_values
 from pilotage.profiles.model import SCORE, ColumnProfile, Kind, ReferenceProfile
 
@@ -33,30 +34,30 @@ def build_profile(
     than rows it meets. Numeric columns get about 20 bins of equal count; a single value that would fill a bin alone
     has its own. Raises InputError when there are no rows or they do not fit `kinds`.
     """
-    wrong = next((row for row in rows if len(row) != len(kinds)), None)
+    widths = {len(rows.columns)} if isinstance(rows, Rows) else set(map(len, rows))
+    wrong = next(iter(widths - {len(kinds)}), None)
     if not rows or wrong is not None:
         raise InputError(
             "the reference rows cannot be profiled",
-            got="no rows" if wrong is None else f"a row of {len(wrong)} values",
+            got="no rows" if wrong is None else f"a row of {wrong} values",
             expected=f"rows of {len(kinds)} values",
             mend="give the rows in the order of the columns",
         )
-    columns = [
-        _profile(name, kind, values)
-        for (name, kind), values in zip(kinds.items(), zip(*rows, strict=True), strict=True)
-    ]
+    given: Iterable[Sequence[Any] | Column] = rows.columns if isinstance(rows, Rows) else zip(*rows, strict=True)
+    columns = [_profile(name, kind, values) for (name, kind), values in zip(kinds.items(), given, strict=True)]
     if scores:
         columns.append(_profile(SCORE, "numeric", scores))
     return ReferenceProfile(columns=tuple(columns), rows=len(rows))
 
 
-def _profile(name: str, kind: Kind, values: Sequence[Any]) -> ColumnProfile:
+def _profile(name: str, kind: Kind, values: Sequence[Any] | Column) -> ColumnProfile:
     empty = _numeric(name, values) if kind == "numeric" else _categorical(name, values)
     return msgspec.structs.replace(empty, counts=tuple(count_values(empty, values)))
 
 
-def _categorical(name: str, values: Sequence[Any]) -> ColumnProfile:
-    common = Counter(value for value in values if value is not None)
+def _categorical(name: str, values: Sequence[Any] | Column) -> ColumnProfile:
+    common: Counter[Any] = counts_of(values) if isinstance(values, np.ndarray) else Counter(values)
+    common.pop(None, None)
     ranked = sorted(common, key=lambda value: (-common[value], str(value)))
     plain = [float(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in ranked]
     return ColumnProfile(
@@ -68,10 +69,8 @@ def _categorical(name: str, values: Sequence[Any]) -> ColumnProfile:
     )
 
 
-def _numeric(name: str, values: Sequence[Any]) -> ColumnProfile:
-    numbers = np.array(
-        [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)], dtype=np.float64
-    )
+def _numeric(name: str, values: Sequence[Any] | Column) -> ColumnProfile:
+    numbers = values if isinstance(values, np.ndarray) and is_numeric(values) else _numbers(values)
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return ColumnProfile(name=name, kind="numeric", counts=())
@@ -84,6 +83,11 @@ def _numeric(name: str, values: Sequence[Any]) -> ColumnProfile:
         high=float(distinct[-1]),
         cuts=_cuts(distinct, counts),
     )
+
+
+def _numbers(values: Iterable[Any]) -> NDArray[np.float64]:
+    numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    return np.array(numbers, dtype=np.float64)
 
 
 def _cuts(distinct: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pilotage.errors import InputError
+from pilotage.kernel.rows import Column, counts_of, is_numeric
 from pilotage.profiles.model import SCORE, ColumnProfile, ReferenceProfile
 
 __all__ = ["Counts", "add", "count_floats", "count_rows", "count_values", "total"]
@@ -53,7 +54,7 @@ def count_floats(
     counts = {
         column.name: _count_array(column, values[column.name])
         if column.kind == "numeric"
-        else _count_categories(column, values[column.name].tolist())
+        else _count_categories(column, Counter(values[column.name].tolist()))
         for column in profile.columns
         if column.name in values
     }
@@ -61,9 +62,11 @@ def count_floats(
     return {**counts, SCORE: count_values(score, scores)} if scores and score is not None else counts
 
 
-def count_values(column: ColumnProfile, values: Sequence[Any]) -> list[int]:
-    """The counts of one column's values: numbers, text, booleans, None."""
-    return _count_numbers(column, values) if column.kind == "numeric" else _count_categories(column, values)
+def count_values(column: ColumnProfile, values: Sequence[Any] | Column) -> list[int]:
+    """The counts of one column's values: numbers, text, booleans, None; or of a column of `kernel.rows`."""
+    if isinstance(values, np.ndarray):
+        return _count_column(column, values)
+    return _count_numbers(column, values) if column.kind == "numeric" else _count_categories(column, Counter(values))
 
 
 def add(a: Counts, b: Counts) -> Counts:
@@ -114,11 +117,22 @@ def _count_array(column: ColumnProfile, array: Array) -> list[int]:
     return [*counted.tolist(), 0, len(array) - len(finite)]
 
 
-def _count_categories(column: ColumnProfile, values: Sequence[Any]) -> list[int]:
+def _count_column(column: ColumnProfile, values: Column) -> list[int]:
+    if column.kind == "categorical":
+        return _count_categories(column, counts_of(values))
+    if not is_numeric(values):
+        return _count_numbers(column, values.tolist())
+    nulls = np.isnan(values)
+    counted = _count_array(column, values[~nulls])
+    counted[-2] += int(nulls.sum())
+    return counted
+
+
+def _count_categories(column: ColumnProfile, occurring: Mapping[Any, int]) -> list[int]:
     cell = {value: index for index, value in enumerate(column.categories)}
     other = len(column.categories)
     cell.update(dict.fromkeys(column.rare, other))
     counts = [0] * column.cells
-    for value, count in Counter(values).items():
+    for value, count in occurring.items():
         counts[column.null if value is None else cell.get(value, other + 1)] += count
     return counts

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from pilotage.errors import PilotageError
+from pilotage.kernel.rows import Value
 from pilotage.releases.convert import convert
 from pilotage.releases.follow import NotFollowed
 from pilotage.releases.linear_form import find_linear_form
 from pilotage.releases.tree_form import find_tree_form
-from pilotage.runtimes.model import Kind, Value
+from pilotage.runtimes.model import Kind
 from pilotage.runtimes.native import Opening, frame_of, open_model, positive_column, score_frame
 from pilotage.sandbox.messages import read_message, take_pipes, write_message
 

@@ -20,10 +20,11 @@ from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs, to_odcs
 from pilotage.enrichment.checking import require_sources
 from pilotage.errors import InputError
-from pilotage.evaluation.explainer import Explainer, Value
+from pilotage.evaluation.explainer import Explainer
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest, file_digest
+from pilotage.kernel.rows import Value
 from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import ReferenceProfile

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import InputError, MissingExtra
-from pilotage.evaluation.explainer import LinearForm, Value
+from pilotage.evaluation.explainer import LinearForm
+from pilotage.kernel.rows import Rows, Value
 from pilotage.releases.linear_graph import linear_graph
 from pilotage.releases.pilot_model import PilotModel
-from pilotage.runtimes.model import ServingSpec, row_encoder
+from pilotage.runtimes.model import ServingSpec, encoded
 from pilotage.runtimes.onnx import INPUT, OUTPUT, open_session
 
 __all__ = ["Attempted", "Conversion", "ProofRows", "choose_conversion"]
@@ -122,10 +123,10 @@ def _ways(pilot: PilotModel, form: LinearForm | None, spec: ServingSpec) -> list
 
 def _scores(model: bytes, spec: ServingSpec, proof: ProofRows, *, one_by_one: bool) -> dict[str, Floats]:
     """The ONNX model's scores of the proof rows: in batches to choose, one by one (as it will serve) to confirm."""
-    session, encode = open_session(model), row_encoder(spec)
+    session = open_session(model)
 
     def run(rows: Sequence[Sequence[Value]]) -> Floats:
-        matrix = np.array([encode(row) for row in rows], dtype=np.float64).reshape(len(rows), len(spec.names))
+        matrix = encoded(spec, Rows.of(rows, len(spec.names)))
         pieces = np.split(matrix, len(matrix)) if one_by_one and len(matrix) else [matrix]
         found = [session.run([OUTPUT], {INPUT: piece})[0].reshape(-1) for piece in pieces]
         return np.concatenate(found) if found else np.empty(0)

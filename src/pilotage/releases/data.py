@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.contracts import model as contracts
 from pilotage.contracts.compile import compile_contract
-from pilotage.contracts.infer import MISSING
-from pilotage.contracts.model import Column, DataContract
+from pilotage.contracts.infer import table_of
+from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Column, Rows, Value, values_of
 
 __all__ = ["PilotRows", "read_rows"]
 
@@ -31,16 +33,16 @@ class PilotRows:
     rows of the file that do not fit the contract, by code of their first fault.
     """
 
-    rows: list[tuple[Value, ...]]
+    rows: Rows
     labels: NDArray[np.bool_]
     held_out: NDArray[np.bool_]
     sliced: dict[str, list[Value]]
     refused: dict[str, int]
 
-    def part(self, held_out: bool) -> tuple[list[tuple[Value, ...]], NDArray[np.bool_]]:
+    def part(self, held_out: bool) -> tuple[Rows, NDArray[np.bool_]]:
         """The rows and labels of one side of the split."""
         chosen = self.held_out if held_out else ~self.held_out
-        return [self.rows[at] for at in np.flatnonzero(chosen)], self.labels[chosen]
+        return self.rows[chosen], self.labels[chosen]
 
 
 def read_rows(
@@ -54,52 +56,78 @@ def read_rows(
     known = {column.name: column for column in contract.columns}
     wanted = [*contract.features, *(known[name] for name in slices if name in known and known[name].role != "feature")]
     extra = [column for column in wanted if column.role != "feature"]
-    names = list(dict.fromkeys([*(column.name for column in wanted), target, *filter(None, [contract.subject])]))
-    table = _read(path, names)
-    columns = {column.name: [_value(column, value) for value in table[column.name]] for column in wanted}
-    rows = list(zip(*(columns[column.name] for column in contract.features), strict=True))
-    labels = np.array([_is_positive(value, positive) for value in table[target]], dtype=bool)
+    raw = list(dict.fromkeys([target, *filter(None, [contract.subject])]))
+    columns, plain = _read(path, wanted, raw)
+    rows = Rows([columns[column.name] for column in contract.features], len(plain[target]))
+    positives = {value: value is not None and _is_positive(value, positive) for value in set(plain[target])}
     fits, refused = _check(contract, rows)
-    fits &= np.array([value is not None for value in table[target]], dtype=bool)
-    kept = np.flatnonzero(fits)
-    keys = table[contract.subject] if contract.subject else rows
+    fits &= np.array([value is not None for value in plain[target]], dtype=bool)
+    kept = rows[fits]
+    keys = compress(plain[contract.subject], fits) if contract.subject else kept
     found = PilotRows(
-        rows=[rows[at] for at in kept],
-        labels=labels[kept],
-        held_out=np.array([_draw(keys[at], seed) < share for at in kept], dtype=bool),
-        sliced={column.name: [columns[column.name][at] for at in kept] for column in extra},
+        rows=kept,
+        labels=np.array([positives[value] for value in plain[target]], dtype=bool)[fits],
+        held_out=np.array([_draw(key, seed) < share for key in keys], dtype=bool),
+        sliced={column.name: values_of(columns[column.name][fits]) for column in extra},
         refused=refused,
     )
     _refuse_one_class(found, target, positive)
     return found
 
 
-def _read(path: Path, names: Sequence[str]) -> dict[str, list[object]]:
-    """The named columns of a file, by the rules by which contracts are inferred."""
-    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-    types = "['BIGINT', 'DOUBLE', 'VARCHAR']"
-    csv = f"read_csv(?, header = true, sample_size = -1, nullstr = ?, auto_type_candidates = {types})"
-    source, arguments = (csv, [str(path), MISSING]) if path.suffix != ".parquet" else ("read_parquet(?)", [str(path)])
+_AS_THEY_ARE = {"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "DOUBLE", "VARCHAR"}
+"""Types of which numpy has the values that Python would have."""
+
+
+def _read(
+    path: Path, wanted: Sequence[contracts.Column], raw: Sequence[str]
+) -> tuple[dict[str, Column], dict[str, list[object]]]:
+    """The wanted columns of a file as requests would carry them, and the `raw` ones as the file has them.
+
+    By the rules by which contracts are inferred.
+    """
+    source, arguments = table_of(path)
+    names = list(dict.fromkeys([*(column.name for column in wanted), *raw]))
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
         try:
-            records = connection.execute(f"SELECT {quoted} FROM {source}", arguments).fetchall()  # noqa: S608
+            listed = ", ".join(map(_quoted, names))
+            described = connection.execute(f"DESCRIBE SELECT {listed} FROM {source}", arguments).fetchall()  # noqa: S608
+            kinds = {name: str(kind) for name, kind, *_ in described}
+            asked = [*(_as_sent(column, kinds[column.name]) for column in wanted), *map(_quoted, raw)]
+            query = ", ".join(f"{each} AS c{at}" for at, each in enumerate(asked))
+            found = connection.execute(f"SELECT {query} FROM {source}", arguments).fetchnumpy()  # noqa: S608
+            odd = [name for name in raw if kinds[name] not in _AS_THEY_ARE]
+            listed = ", ".join(map(_quoted, odd))
+            plain = connection.execute(f"SELECT {listed} FROM {source}", arguments).fetchall() if odd else []  # noqa: S608
         except duckdb.Error as error:
             raise InputError(
                 f"cannot read {path.name}", got=str(error).split("\n")[0], expected=names, mend="mend the file or names"
             ) from error
-    return dict(zip(names, map(list, zip(*records, strict=True)), strict=True)) if records else {n: [] for n in names}
+    columns = {column.name: _column(column, found[f"c{at}"]) for at, column in enumerate(wanted)}
+    values = {name: found[f"c{at}"].tolist() for at, name in enumerate(raw, len(wanted))}
+    return columns, values | {name: [row[at] for row in plain] for at, name in enumerate(odd)}
 
 
-def _value(column: Column, value: object) -> Value:
-    """A value of the file as a request would carry it."""
-    if value is None:
-        return None
+def _as_sent(column: contracts.Column, kind: str) -> str:
+    """The expression for a column's values as a request would carry them."""
+    quoted = _quoted(column.name)
     if column.type == "boolean":
-        return value if isinstance(value, bool) else str(value).lower() == "true"
+        return quoted if kind == "BOOLEAN" else f"lower({quoted}::VARCHAR) = 'true'"
+    return f"{quoted}::DOUBLE" if column.numeric else f"{quoted}::VARCHAR"
+
+
+def _column(column: contracts.Column, found: NDArray[Any]) -> Column:
+    """What numpy has of it as a column: null is masked there; what is not finite cannot be sent."""
     if column.numeric:
-        number = float(value)  # type: ignore[arg-type]  # the contract says that it is one
-        return number if math.isfinite(number) else None
-    return str(value)
+        numbers = np.ma.filled(found.astype(np.float64), np.nan)
+        return np.where(np.isfinite(numbers), numbers, np.nan)
+    made = np.empty(len(found), dtype=object)
+    made[:] = found.tolist()
+    return made
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _is_positive(value: object, positive: str) -> bool:
@@ -111,7 +139,7 @@ def _is_positive(value: object, positive: str) -> bool:
         return False
 
 
-def _check(contract: DataContract, rows: Sequence[Sequence[Value]]) -> tuple[NDArray[np.bool_], dict[str, int]]:
+def _check(contract: DataContract, rows: Rows) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Which rows fit, and the first fault's code of the others, by the check that requests go through."""
     features = [column.name for column in contract.features]
     # Without the subject, which files may hold in any form; and as sent, since nothing is mended in these rows.

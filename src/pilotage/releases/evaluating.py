@@ -15,6 +15,7 @@ from pilotage.evaluation.baseline import constant_baseline, linear_feature_basel
 from pilotage.evaluation.fairness import Fairness, calibration_by_group, fairness_of
 from pilotage.evaluation.metrics import auc, auc_gain, brier, calibration, confusion, intervals, log_loss
 from pilotage.evaluation.slices import FEWEST, evaluate_slices, slice_names
+from pilotage.kernel.rows import values_of
 from pilotage.releases.data import PilotRows
 from pilotage.releases.hard_rows import HardRow
 from pilotage.runtimes.model import ServingSpec
@@ -159,7 +160,7 @@ def _held_out(name: str, contract: DataContract, rows: PilotRows) -> list[Any] |
     names, chosen = [column.name for column in contract.features], np.flatnonzero(rows.held_out)
     if name in names:
         place = names.index(name)
-        return [rows.rows[at][place] for at in chosen]
+        return values_of(rows.rows.columns[place][chosen])
     return [rows.sliced[name][at] for at in chosen] if name in rows.sliced else None
 
 

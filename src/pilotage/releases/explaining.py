@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.contracts.model import Column, DataContract
-from pilotage.evaluation.explainer import Explainer, LinearForm, Range, Value, contributions, score_linear
+from pilotage.evaluation.explainer import Explainer, LinearForm, Range, contributions, score_linear
 from pilotage.evaluation.shapley import sampled_contributions
 from pilotage.evaluation.tree_shapley import TreeShapley
 from pilotage.evaluation.trees import LEAF, TreeForm, column_values, raw_scores, score_trees
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
+from pilotage.kernel.rows import Rows, Value
 from pilotage.releases.code_map import CodeMap
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import ExplanationRules
@@ -28,7 +30,7 @@ __all__ = [
     "Score",
     "attributions",
     "background_size",
-    "choose_background",
+    "choose_backgrounds",
     "depends_on",
     "make_explainer",
     "verify_form",
@@ -82,18 +84,19 @@ def background_size(rules: ExplanationRules, followed: Followed, rows: int) -> i
     return max(1, min(rules.background or afford, rows // 2))
 
 
-def choose_background(
-    rows: Sequence[Sequence[Value]], seed: int, size: int = BACKGROUND, part: int = 0
-) -> list[list[Value]]:
+def choose_backgrounds(rows: Rows, seed: int, size: int = BACKGROUND, most: int = 1) -> list[list[list[Value]]]:
     """Rows to explain against: those of the smallest keyed hashes, so that the order of rows is no matter.
 
-    `part` 1 gives as many next ones, for the test of stability.
+    The next ones, as many each time, follow for the test of stability: up to `most` backgrounds, the first not full
+    where there are fewer rows.
     """
     key = seed.to_bytes(8, "big", signed=True)
-    ranked = sorted(
+    hashed = (
         (hashlib.blake2b(msgspec.json.encode(row), digest_size=16, key=key).digest(), at) for at, row in enumerate(rows)
     )
-    return [list(rows[at]) for _, at in ranked[part * size : (part + 1) * size]]
+    parts = max(1, min(most, len(rows) // size))
+    ranked = rows[np.array([at for _, at in nsmallest(parts * size, hashed)], dtype=np.intp)]
+    return [[list(row) for row in ranked[start * size : (start + 1) * size]] for start in range(parts)]
 
 
 def without_idle_fills(form: LinearForm, columns: Sequence[Column]) -> LinearForm:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.contracts.model import Column
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Value
 
 __all__ = ["HardRow", "boundary_rows", "messy_rows"]
 

@@ -12,9 +12,10 @@ import yaml
 from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs
 from pilotage.errors import IntegrityError, NotFound
-from pilotage.evaluation.explainer import Explainer, Value
+from pilotage.evaluation.explainer import Explainer
 from pilotage.evaluation.trees import TreeForm
 from pilotage.kernel.digests import digest, file_digest
+from pilotage.kernel.rows import Value
 from pilotage.profiles.model import ReferenceProfile, decode_profile
 from pilotage.releases.model import MANIFEST, Manifest, folder_name
 from pilotage.releases.sealed_rows import ROWS, SEALED_ROWS, is_sealed, open_rows

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import InputError, Unavailable
-from pilotage.evaluation.explainer import LinearForm, Value
+from pilotage.evaluation.explainer import LinearForm
 from pilotage.evaluation.trees import TreeForm, check_trees
+from pilotage.kernel.rows import Value
 from pilotage.releases.boxed import Ask
 from pilotage.runtimes.environment import kernel_variables
 from pilotage.runtimes.model import Kind

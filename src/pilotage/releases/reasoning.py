@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pilotage.contracts.model import Column, DataContract
 from pilotage.evaluation.association import Columns
-from pilotage.evaluation.explainer import Explainer, Value
+from pilotage.evaluation.explainer import Explainer
+from pilotage.kernel.rows import Rows, Value
 from pilotage.releases.code_map import check_inputs, make_code_map, proxies_of
 from pilotage.releases.conversion import ProofRows
 from pilotage.releases.data import PilotRows
@@ -20,7 +21,7 @@ from pilotage.releases.explaining import (
     Score,
     attributions,
     background_size,
-    choose_background,
+    choose_backgrounds,
     depends_on,
     make_explainer,
     verify_form,
@@ -51,7 +52,7 @@ class Reasons:
 
 def follow(pilot: PilotModel, names: Sequence[str], columns: Sequence[Column], proof: ProofRows) -> Followed:
     """The linear form or the trees of the pilot's model, if they give its own scores on every row of the proof."""
-    every = [row for rows in proof.kinds.values() for row in rows]
+    every = Rows.joined(proof.kinds.values(), len(names))
     own = np.concatenate([proof.scores[kind] for kind in proof.kinds])
     found, why = pilot.linear_form()
     if found is not None:
@@ -95,7 +96,7 @@ def make_reasons(
     size = background_size(system.explanation, followed, len(others))
     if remote is not None:
         size = min(size, system.explanation.background or BACKGROUND)
-    parts = [choose_background(others, seed, size, part) for part in range(min(MOST_BACKGROUNDS, len(others) // size))]
+    parts = choose_backgrounds(others, seed, size, MOST_BACKGROUNDS)
     explainer = make_explainer(
         followed=followed,
         contract=contract,
@@ -105,7 +106,7 @@ def make_reasons(
         score=score,
         seed=seed,
     )
-    adverse = [row for row, own in zip(held_out, scores, strict=True) if own >= serving.threshold]
+    adverse = held_out[scores >= serving.threshold]
     if remote is not None:
         adverse = adverse[: remote.left // (len(parts) * 2 * size * (len(serving.names) + 1))]
     judged = judge_reasons(explainer, attributions(followed, score, serving.names, seed), parts, adverse)

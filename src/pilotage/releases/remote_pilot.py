@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import InputError, Unavailable
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Value
 from pilotage.releases.conversion import Conversion, ProofRows
 from pilotage.runtimes.model import Remote, ServingSpec
 from pilotage.runtimes.ports import CannotAnswer

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.explainer import Explainer, Value
+from pilotage.evaluation.explainer import Explainer
 from pilotage.evaluation.reasons import principal_reasons, withheld_factors
+from pilotage.kernel.rows import Value
 
 __all__ = ["judge_reasons"]
 

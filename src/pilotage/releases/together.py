@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from pilotage.errors import Unavailable
-from pilotage.evaluation.explainer import Value
 from pilotage.evidence.model import Evidence
+from pilotage.kernel.rows import Value
 from pilotage.releases.conversion import ProofRows
 from pilotage.runtimes.environment import environment_digest
 from pilotage.runtimes.model import ServingSpec

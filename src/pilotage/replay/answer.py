@@ -15,7 +15,7 @@ import msgspec
 
 from pilotage.contracts.compile import CheckedRow, RowCheck, compile_contract
 from pilotage.errors import PilotageError
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Value
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.replay.questions import Answer, Hello, Question, Questions
 from pilotage.runtimes.environment import environment_digest, serving_environment

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pilotage.contracts.enrichment import Drawn
-from pilotage.evaluation.explainer import Value
+from pilotage.kernel.rows import Value
 
 __all__ = ["Answer", "Hello", "Question", "Questions"]
 

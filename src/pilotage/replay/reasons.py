@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import Refused
-from pilotage.evaluation.explainer import Explainer, ScoreRows, Value
+from pilotage.evaluation.explainer import Explainer, ScoreRows
 from pilotage.evaluation.reasons import Explanation, explain
+from pilotage.kernel.rows import Value
 from pilotage.ledger.queries import RecordedDecision
 from pilotage.ledger.record import Payload
 from pilotage.releases.load import LoadedRelease, open_release

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Kind", "Remote", "ServingSpec", "Value", "row_encoder"]
+from pilotage.kernel.rows import Rows, Value, filled, looked_up
+
+__all__ = ["Kind", "Remote", "ServingSpec", "encoded", "row_encoder"]
 
 Kind = Literal["number", "integer", "string", "boolean"]
-Value = float | str | bool | None
 """A feature value as the contract hands it on: float64, text, a boolean, or None."""
 
 
@@ -58,6 +62,22 @@ class ServingSpec(msgspec.Struct, frozen=True, kw_only=True):
     def label(self, score: float) -> str:
         """The answer's label for a score."""
         return self.adverse if score >= self.threshold else self.favourable
+
+
+def encoded(spec: ServingSpec, rows: Rows) -> NDArray[np.float64]:
+    """All rows as `row_encoder` would have them, [n, features], null as NaN."""
+    matrix = np.empty((len(rows), len(spec.names)), dtype=np.float64)
+    for at, (name, kind, column) in enumerate(zip(spec.names, spec.kinds, rows.columns, strict=True)):
+        if kind == "string":
+            places: dict[Value, float] = {text: float(place) for place, text in enumerate(spec.texts[name])}
+            matrix[:, at] = looked_up(column, partial(_place, places))
+        else:
+            matrix[:, at] = filled(column, None)
+    return matrix
+
+
+def _place(places: Mapping[Value, float], value: Value) -> float | None:
+    return None if value is None else places.get(value, float(len(places)))
 
 
 def row_encoder(spec: ServingSpec) -> Callable[[Sequence[Value]], Sequence[float | None]]:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.errors import InputError, MissingExtra
-from pilotage.runtimes.model import Kind, Value
+from pilotage.kernel.rows import Value
+from pilotage.runtimes.model import Kind
 from pilotage.sandbox.messages import read_message, take_pipes, write_message
 
 __all__ = ["Asking", "Opening", "frame_of", "main", "open_model", "positive_column", "score_frame"]

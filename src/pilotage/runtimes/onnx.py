@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from pilotage.errors import IntegrityError, MissingExtra, Unavailable
-from pilotage.runtimes.model import ServingSpec, Value, row_encoder
+from pilotage.kernel.rows import Value
+from pilotage.runtimes.model import ServingSpec, row_encoder
 
 __all__ = ["INPUT", "OUTPUT", "OnnxRuntime", "open_session"]
 

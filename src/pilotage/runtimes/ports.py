@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pilotage.errors import Unavailable
-from pilotage.runtimes.model import Value
+from pilotage.kernel.rows import Value
 
 __all__ = ["CannotAnswer", "Runtime", "not_together"]
 

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from pilotage.errors import Unavailable
+from pilotage.kernel.rows import Value
 from pilotage.runtimes.environment import kernel_variables
-from pilotage.runtimes.model import ServingSpec, Value
+from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.native import Asking, Opening
 from pilotage.runtimes.ports import CannotAnswer
 from pilotage.sandbox.box import Box, start_boxed

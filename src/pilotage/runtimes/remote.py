@@ -19,7 +19,8 @@ import msgspec
 from pilotage.errors import InputError, Unavailable
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
-from pilotage.runtimes.model import Kind, Remote, ServingSpec, Value
+from pilotage.kernel.rows import Value
+from pilotage.runtimes.model import Kind, Remote, ServingSpec
 from pilotage.runtimes.outward import bounded, client, tls_of
 from pilotage.runtimes.ports import CannotAnswer, not_together
 from pilotage.runtimes.remote_address import checked_remote, path_of

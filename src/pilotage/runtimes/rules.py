@@ -20,7 +20,7 @@ import msgspec
 from pilotage.contracts.expression import Expression, parse_expression
 from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
-from pilotage.runtimes.model import Value
+from pilotage.kernel.rows import Value
 from pilotage.systems.reading import Fault, fault, read_document, read_struct, refuse
 
 __all__ = ["MOST_RULES", "RULES", "RuleSet", "read_rules"]

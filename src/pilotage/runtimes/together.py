@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pilotage.runtimes.model import Value
+from pilotage.kernel.rows import Value
 
 __all__ = ["SIZES", "filled"]
 

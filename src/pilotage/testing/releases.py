@@ -17,12 +17,12 @@ from pilotage.evaluation.explainer import (
     LinearForm,
     NumberTerm,
     Range,
-    Value,
     contributions,
     score_linear,
 )
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
+from pilotage.kernel.rows import Rows, Value
 from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.releases.data import PilotRows
@@ -175,7 +175,11 @@ def _evaluation(
     generator = np.random.default_rng(11)
     held_out = np.arange(len(sample)) % 2 == 0
     rows = PilotRows(
-        rows=sample, labels=generator.random(len(sample)) < scores, held_out=held_out, sliced={}, refused={}
+        rows=Rows.of(sample, len(serving.names)),
+        labels=generator.random(len(sample)) < scores,
+        held_out=held_out,
+        sliced={},
+        refused={},
     )
     found = evaluate(declared, contract, serving, rows, np.array(scores)[held_out])
     return found | {"messy": messy_block([], np.array([]), np.array([]), serving.threshold)}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from pilotage.errors import Unavailable
-from pilotage.runtimes.model import Value
+from pilotage.kernel.rows import Value
 from pilotage.runtimes.ports import Runtime
 from pilotage.runtimes.together import filled
 

@@ -19,13 +19,13 @@ from pilotage.evaluation.explainer import (
     LinearForm,
     NumberTerm,
     Range,
-    Value,
     contributions,
     logit,
     score_linear,
 )
 from pilotage.evaluation.reasons import explain, principal_reasons
 from pilotage.evaluation.shapley import sampled_contributions
+from pilotage.kernel.rows import Value
 from pilotage.systems.model import Reason
 
 NAMES = ["income", "late", "home", "age"]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 
-from pilotage.evaluation.explainer import Value
 from pilotage.evaluation.tree_shapley import TreeShapley
 from pilotage.evaluation.trees import LEAF, NumberColumn, TableColumn, TreeForm, column_values, raw_scores, score_trees
+from pilotage.kernel.rows import Value
 from pilotage.releases.tree_form import find_tree_form
 
 NAMES = ["a", "b", "c", "d"]

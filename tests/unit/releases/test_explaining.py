@@ -11,8 +11,9 @@ import pytest
 from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import score_linear
+from pilotage.kernel.rows import Rows
 from pilotage.releases.code_map import check_code_map
-from pilotage.releases.explaining import Followed, attributions, choose_background, verify_form
+from pilotage.releases.explaining import Followed, attributions, choose_backgrounds, verify_form
 from pilotage.releases.stability import judge_reasons
 from pilotage.storage.home import Home
 from pilotage.systems.model import Reason
@@ -43,13 +44,16 @@ def test_what_the_contract_tags_as_protected_can_never_be_a_reason(release: Any)
 
 def test_the_background_is_the_same_whatever_the_order_of_rows() -> None:
     rows = make_rows(COLUMNS, 400)
-    shuffled = [rows[at] for at in np.random.default_rng(1).permutation(400)]
-    first = choose_background(rows, 1)
-    assert first == choose_background(shuffled, 1)
+    given = Rows.of(rows, len(COLUMNS))
+    shuffled = given[np.random.default_rng(1).permutation(400)]
+    [first] = choose_backgrounds(given, 1)
+    assert [first] == choose_backgrounds(shuffled, 1)
     assert len(first) == 100
-    assert first != choose_background(rows, 2)
-    second = choose_background(rows, 1, part=1)
-    assert not [row for row in second if row in first]
+    assert [first] != choose_backgrounds(given, 2)
+    parts = choose_backgrounds(given, 1, most=9)
+    assert parts[0] == first and len(parts) == 4
+    every = [row for part in parts for row in part]
+    assert sorted(map(str, every)) == sorted(str(list(row)) for row in rows), "each row is in one of them"
 
 
 def test_a_form_that_is_off_by_a_hair_is_not_exact(release: Any) -> None:

@@ -26,7 +26,7 @@ from pilotage.testing.runtimes import check_runtime
 from tests.remote_twin import KINDLY, MISDEEDS, SECRET, RemoteTwin
 
 ROW = (1.5, 3.0, "rent", True)
-PATIENCE_S = 0.3
+PATIENCE_S = 0.6
 
 
 def spec(url, **changes):
