@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from pilotage.assess.paired_auc import auc_error, auc_gain
 from pilotage.evaluation.baseline import single_feature_baseline
+from pilotage.evaluation.leakage.suite import find_leaks
+from pilotage.evaluation.leakage.table import Table, Target, field_of
 from pilotage.evaluation.metrics import auc, calibration, confusion
 from pilotage.evaluation.slices import evaluate_slices
 from pilotage.sandbox.messages import take_pipes
@@ -32,7 +34,7 @@ Labels = NDArray[np.bool_]
 Step = dict[str, Any]
 
 _MAX_ROWS = 60_000
-_LEAK, _CALIBRATED, _FOUR_FIFTHS, _FEW = 0.98, 0.05, 0.8, 100
+_CALIBRATED, _FOUR_FIFTHS, _FEW = 0.05, 0.8, 100
 
 
 def _step(criterion: str, level: float, summary: str, **figures: Any) -> Step:
@@ -209,22 +211,32 @@ class _Probe:
         name, single = single_feature_baseline(
             self.features, train, self.labels[self.train], [rows[at] for at in self.test]
         )
-        alone = auc(labels, single) or 0.5
-        leaks = alone >= _LEAK
-        said = f"{name} alone reaches AUC {alone:.3f}"
-        yield _step(
-            "data.leakage",
-            0 if leaks else 1,
-            f"{said}: it gives the answer away" if leaks else said,
-            best=name,
-            auc=alone,
-        )
+        yield self._leakage(columns, f"{name} alone reaches AUC {auc(labels, single) or 0.5:.3f}")
         area = auc(labels, self.scores) or 0.5
         half = 1.96 * auc_error(area, int(labels.sum()), int((~labels).sum()))
         said = f"AUC {area - 0.5:+.3f} [{area - 0.5 - half:+.3f}, {area - 0.5 + half:+.3f}] over the base rate"
         yield _step("model.beats_baseline", 1 if area - half > 0.5 else 0, said, gain=area - 0.5, half_width=half)
         rules = {f"a rule on {name} alone": single, "a decision tree of depth 3": self._tree(rows)}
         yield self._simpler({what: auc_gain(labels, self.scores, scores) for what, scores in rules.items()})
+
+    def _leakage(self, columns: list[list[Any]], said: str) -> Step:
+        """Whether a column, or rows on both sides of this split, give the answer away."""
+        held_out = np.zeros(len(self.labels), dtype=bool)
+        held_out[self.test] = True
+        found = find_leaks(
+            Table(
+                fields=tuple(field_of(name, column) for name, column in zip(self.features, columns, strict=True)),
+                target=Target(
+                    name=self.request["target"],
+                    questions={self.request["positive"]: self.labels},
+                    values=self.labels.astype(np.float64),
+                ),
+                held_out=held_out,
+            )
+        )
+        counts, words = found.counts(), "; ".join(each.said for each in found.findings[:5])
+        level = 0.0 if counts["high"] else 0.5 if counts["medium"] else 1.0
+        return _step("data.leakage", level, words or said, alone=said, **found.as_dict())
 
     def _simpler(self, gains: dict[str, tuple[float, float, float]]) -> Step:
         """Whether the model beats every simpler one beyond chance."""

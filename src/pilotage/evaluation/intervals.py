@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pilotage.evaluation.metrics import auc
 
-__all__ = ["Area", "Rate", "auc_area", "binned_auc", "mean_interval", "wilson"]
+__all__ = ["Area", "Rate", "auc_area", "binned_auc", "hanley_mcneil", "mean_interval", "wilson"]
 
 _Z = 1.959963984540054
 _ROUNDS = 400
@@ -62,11 +62,16 @@ def auc_area(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> Area | N
     if area is None:
         return None
     positives = int(labels.sum())
-    negatives = len(labels) - positives
+    low, high = hanley_mcneil(area, positives, len(labels) - positives)
+    return Area(area=area, low=low, high=high)
+
+
+def hanley_mcneil(area: float, positives: int, negatives: int) -> tuple[float, float]:
+    """The interval at 95 % of an AUC on so many rows of each class (Hanley and McNeil 1982)."""
     one, other = area / (2 - area), 2 * area * area / (1 + area)
     spread = (positives - 1) * (one - area * area) + (negatives - 1) * (other - area * area)
     half = _Z * math.sqrt(max(0.0, area * (1 - area) + spread) / (positives * negatives))
-    return Area(area=area, low=max(0.0, area - half), high=min(1.0, area + half))
+    return max(0.0, area - half), min(1.0, area + half)
 
 
 def binned_auc(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> Area | None:

@@ -21,6 +21,7 @@ from pilotage.contracts.odcs import from_odcs, to_odcs
 from pilotage.enrichment.checking import require_sources
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import Explainer
+from pilotage.evaluation.leakage.suite import find_leaks
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest, file_digest
@@ -37,6 +38,7 @@ from pilotage.releases.explaining import Followed
 from pilotage.releases.findings import findings
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.hard_rows import boundary_rows, messy_rows
+from pilotage.releases.leaking import leakage_table
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
@@ -381,6 +383,7 @@ def _score_messy(pilot: PilotModel | RemotePilot, rows: Sequence[Sequence[Value]
 def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried) -> dict[str, Any]:
     evaluation = evaluate(declared.system, declared.contract, serving, declared.rows, tried.scores)
     evaluation["messy"] = tried.messy
+    evaluation["leakage"] = find_leaks(leakage_table(declared.system, declared.contract, declared.rows)).as_dict()
     evaluation["conversion"] = tried.conversion.as_facts()
     evaluation["explanation"] = tried.reasons.facts
     evaluation["pilot"] = {name: tried.facts[name] for name in ("kind", "steps")}

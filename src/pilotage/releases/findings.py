@@ -38,6 +38,7 @@ def findings(
         ("evaluation.holdout", *_holdout(evaluation)),
         ("evaluation.baseline", *_baseline(evaluation)),
         ("evaluation.slices", *_slices(system, evaluation)),
+        ("evaluation.leakage", *_leakage(evaluation)),
         ("evaluation.fairness", *_fairness(evaluation)),
         ("conversion.equal", True, _conversion(serving, evaluation)),
         ("environment.locked", True, _environment()),
@@ -101,6 +102,14 @@ def _slices(system: AISystem, evaluation: dict[str, Any]) -> _Verdict:
     judged = {entry["column"] for entry in evaluation["slices"] if entry["judged"]}
     missing = sorted(set(system.pilot.slices) - judged)
     return not missing, {"slices": len(evaluation["slices"]), "columns": sorted(judged), "columns_missing": missing}
+
+
+def _leakage(evaluation: dict[str, Any]) -> _Verdict:
+    """Whether nothing gives the target away so that the figures mean nothing; the rest is told, for people to judge."""
+    found = evaluation["leakage"]
+    shown = ("kind", "columns", "severity", "strength")
+    findings = [{name: each[name] for name in shown} for each in found["findings"]]
+    return not found["counts"]["high"], {"rows": found["rows"], **found["counts"], "findings": findings[:20]}
 
 
 def _fairness(evaluation: dict[str, Any]) -> _Verdict:

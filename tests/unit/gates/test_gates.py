@@ -67,7 +67,7 @@ def test_no_go_names_everything_that_is_missing_and_the_next_command(house: Gove
     release = house.register()
     found = verdict(house, release)
     assert not found.go
-    assert len(found.missing) == len(found.checks) + len(found.approvals) == 9 + 2
+    assert len(found.missing) == len(found.checks) + len(found.approvals) == 10 + 2
     assert all("run" in text for text in found.missing)
     assert any("evaluation.baseline is missing" in text and "pilotage release build" in text for text in found.missing)
     command = f"pilotage approve --release {release.digest[7:19]} --to internal"
@@ -76,7 +76,7 @@ def test_no_go_names_everything_that_is_missing_and_the_next_command(house: Gove
 
 def test_two_people_in_the_right_roles_open_the_gate(house: GovernedHome, ready: Release) -> None:
     before = verdict(house, ready)
-    assert [state.state for state in before.checks] == ["fresh"] * 9 and not before.go
+    assert [state.state for state in before.checks] == ["fresh"] * 10 and not before.go
     given = [approve(house, ready, "model_validator", statement="validated"), approve(house, ready, "risk_officer")]
     after = verdict(house, ready)
     assert after.go and after.missing == []
@@ -131,7 +131,7 @@ def test_nobody_can_approve_incomplete_evidence(house: GovernedHome) -> None:
     house.evidence(release, "contract.valid")
     with pytest.raises(Refused, match="incomplete") as caught:
         approve(house, release, "model_validator")
-    assert len(caught.value.faults) == 8
+    assert len(caught.value.faults) == 9
 
 
 def test_an_approval_expires_between_granting_and_use(house: GovernedHome, ready: Release) -> None:
