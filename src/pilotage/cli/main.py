@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Run gateway, steward and console on this machine."),
     "assess": ("assess", "Measure how ready a pilot is for production."),
     "check-data": ("check_data", "Look for leaks in a table: what gives the target away."),
+    "value": ("value", "Say what a system is worth: its business case."),
     "system": ("system", "Declare, list and show AI systems."),
     "release": ("release", "Build, list and show immutable releases."),
     "gate": ("gate", "Check what stands between a release and its next stage."),

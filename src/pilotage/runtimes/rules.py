@@ -20,8 +20,8 @@ import msgspec
 from pilotage.contracts.expression import Expression, parse_expression
 from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
+from pilotage.kernel.documents import Fault, fault, read_document, read_struct, refuse
 from pilotage.kernel.rows import Value
-from pilotage.systems.reading import Fault, fault, read_document, read_struct, refuse
 
 __all__ = ["MOST_RULES", "RULES", "RuleSet", "read_rules"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from pilotage.errors import NotFound
+from pilotage.kernel.documents import Fault, fault, read_document, read_struct, refuse
 from pilotage.ledger.retention import retention_floors
 from pilotage.systems.model import AISystem
-from pilotage.systems.reading import Fault, fault, read_document, read_struct, refuse
 from pilotage.systems.serving import serving_faults
 
 __all__ = ["MOST_BACKGROUND", "load_system", "parse_system"]

@@ -1,0 +1,1 @@
+"""What a system is worth: the business case before it is live, and what of it came true."""
