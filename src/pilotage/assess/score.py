@@ -19,7 +19,18 @@ from pilotage.assess.model import (
 )
 from pilotage.systems.model import STAGES, Stage
 
-__all__ = ["applies", "blockers", "freshness", "level_of", "next_steps", "rate", "required_level", "score", "verdict"]
+__all__ = [
+    "applies",
+    "blockers",
+    "freshness",
+    "level_of",
+    "next_steps",
+    "proved",
+    "rate",
+    "required_level",
+    "score",
+    "verdict",
+]
 
 _DAY_US = 86_400_000_000
 _TESTED: tuple[str, ...] = ("E3", "E4")
@@ -133,7 +144,7 @@ def _blocks(criterion: Criterion) -> bool:
     return criterion.knock_out or criterion.weight >= 3
 
 
-def _proved(rating: Rating, at: int) -> Rating:
+def proved(rating: Rating, at: int) -> Rating:
     """The rating if the criterion held, on the evidence that can be had for it now."""
     criterion = rating.criterion
     usual: Grade = "E3" if criterion.kind == "measurable" else "E1"
@@ -155,7 +166,7 @@ def next_steps(dimensions: Sequence[DimensionScore], at: int, limit: int = 12) -
     steps: list[Raise] = []
     while verdict(list(current.values())) == start and len(steps) < limit:
         weakest = min(DIMENSIONS, key=lambda name: (current[name].level, current[name].score))
-        options = [(_proved(item, at), item) for item in current[weakest].ratings]
+        options = [(proved(item, at), item) for item in current[weakest].ratings]
         open_ones = [(new, old) for new, old in options if new.score > old.score + 1e-9 or old.knocked_out]
         if not open_ones:
             break

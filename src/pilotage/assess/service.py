@@ -11,6 +11,7 @@ from pilotage.assess.claims import contradictions
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import DIMENSIONS, Assessment, Criterion, DimensionScore, Observation, Rating
+from pilotage.assess.planning import stated
 from pilotage.assess.probes import Probed, probe
 from pilotage.assess.score import applies, blockers, next_steps, rate, required_level, score, verdict
 from pilotage.assess.signals import artefacts, governance, packaging, secrets, serving, training
@@ -71,7 +72,7 @@ def assess(
     tell("reading the folder", 0.0)
     folder = Folder(path)
     at, criteria = clock(), load_criteria()
-    observations = list(known) + _read(folder, at)
+    observations = [*known, *stated(folder.root, folder.subject, at), *_read(folder, at)]
     probed = Probed(skipped=["not probed: probes were turned off"])
     if probes:
         tell("running the model in a box", 0.2)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn
+import msgspec
+from rich.markup import escape
 
+from pilotage.assess.compare import Moved, compare, decode_report
 from pilotage.assess.model import Assessment, DimensionScore, Rating, State
+from pilotage.assess.planning import Plan, make_plan
 from pilotage.assess.service import assess as assess_pilot
 from pilotage.cli.identity import opened
+from pilotage.cli.interview import interview
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, console, errors_console, json_option, show_table
+from pilotage.cli.output import as_json, console, json_option, show_table, step_bar
 from pilotage.errors import NotFound
 from pilotage.systems.parse import load_system
 from pilotage.wiring.readiness import keep_assessment, summary
@@ -26,27 +30,55 @@ _MARKS: dict[State, str] = {
 }
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
 @click.option("--no-probes", is_flag=True, help="Static signals only: nothing of the pilot runs, not even boxed.")
 @click.option("--evidence", is_flag=True, help="Show every finding under every point.")
+@click.option("--interview", "ask", is_flag=True, help="First ask what cannot be measured; kept in readiness.yaml.")
+@click.option("--compare", "before", type=_FILE, help="Say what moved since this report, kept from --json.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page that loads nothing.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
 @json_option
 @click.pass_obj
-def assess(chosen: Chosen, path: Path, no_probes: bool, evidence: bool, json_: bool) -> None:
+def assess(
+    chosen: Chosen,
+    path: Path,
+    no_probes: bool,
+    evidence: bool,
+    ask: bool,
+    before: Path | None,
+    html: Path | None,
+    markdown: Path | None,
+    json_: bool,
+) -> None:
     """Measure how ready the pilot in PATH is. Its code runs only inside a box, and only in the three probes."""
-    columns = (TextColumn("assessing"), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        found = assess_pilot(
-            path,
-            probes=not no_probes,
-            progress=lambda step, share: bar.update(task, completed=share, description=step),
-        )
+    earlier = None if before is None else decode_report(before.read_bytes(), str(before))
+    if ask:
+        interview(path)
+    with step_bar("assessing") as progress:
+        found = assess_pilot(path, probes=not no_probes, progress=progress)
+    plan = make_plan(path, found)
     _keep(chosen, path, found)
+    if html is not None:
+        from pilotage.web.console.readiness_report import report_file
+
+        html.write_text(report_file(found, plan), encoding="utf-8")
+    if markdown is not None:
+        from pilotage.assess.report import as_markdown
+
+        markdown.write_text(as_markdown(found, plan), encoding="utf-8")
+    moved = None if earlier is None else compare(earlier, found)
     if json_:
-        as_json({**found.as_dict(), **summary(found)})
+        told = {"plan": plan.as_dict()} | ({} if moved is None else {"moved": msgspec.to_builtins(moved)})
+        as_json({"level": found.verdict, "weakest": summary(found)["weakest"], **found.as_dict(), **told})
         return
     _show(found, evidence)
+    _show_triage(plan)
+    if moved is not None:
+        _show_moved(moved)
 
 
 def _keep(chosen: Chosen, path: Path, found: Assessment) -> None:
@@ -133,3 +165,43 @@ def _show_lists(found: Assessment) -> None:
         )
     for skipped in found.skipped:
         screen.print(f"[dim]not looked at: {skipped}[/]")
+
+
+def _show_triage(plan: Plan) -> None:
+    screen, decided, road = console(), plan.triage, plan.roadmap
+    tone = {"stop": "red", "rebuild": "yellow", "fix": "green"}[decided.what]
+    screen.print(f"\n[bold]Triage:[/] [{tone}]{decided.what}[/], by {decided.who}")
+    for title, lines in (
+        ("because", decided.because),
+        ("take along", decided.keep),
+        ("what would flip it", decided.flips),
+        ("not known", decided.unknown),
+    ):
+        for line in lines:
+            screen.print(f"  [dim]{title}:[/] {escape(line)}")
+    screen.print(
+        f"\n[bold]Roadmap:[/] {len(road.items)} items, {road.effort.p10:.0f} to {road.effort.p90:.0f} engineer-days, "
+        f"{road.weeks.p10:.0f} to {road.weeks.p90:.0f} weeks with {road.engineers:g} engineers"
+        + (" (a guess)" if road.guessed else "")
+    )
+    screen.print("next: pilotage roadmap make; what only people can say: pilotage assess --interview")
+
+
+def _show_moved(moved: Moved) -> None:
+    screen = console()
+    screen.print(f"\n[bold]Since then[/]: verdict {moved.verdict_before} → {moved.verdict}")
+    show_table(
+        ("dimension", "level", "score"),
+        [
+            (each.name, f"{each.level_before} → {each.level}", f"{each.score_before:.2f} → {each.score:.2f}")
+            for each in moved.dimensions
+        ],
+    )
+    for title, lines in (
+        ("better", moved.better),
+        ("worse", moved.worse),
+        ("new blocker", moved.new_blockers),
+        ("blocker gone", moved.gone_blockers),
+    ):
+        for line in lines:
+            screen.print(f"  [dim]{title}:[/] {escape(line)}")

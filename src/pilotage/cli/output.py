@@ -25,6 +25,7 @@ __all__ = [
     "progress_bar",
     "show_facts",
     "show_table",
+    "step_bar",
 ]
 
 _GAP = 2
@@ -55,6 +56,17 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=errors_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def step_bar(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error while the context lasts, moved by calls with (the step that begins, share done)."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=errors_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda step, share: bar.update(task, completed=share, description=step)
 
 
 def as_json(value: Any) -> None:

@@ -1,0 +1,50 @@
+"""The report of an assessment as one page: two minutes for an executive, twenty for an engineer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pilotage.assess.model import Assessment
+from pilotage.assess.planning import Plan
+from pilotage.assess.roadmap import Phase
+from pilotage.web.console.charts import radar
+from pilotage.web.console.templating import make_templates
+
+__all__ = ["report_file"]
+
+_WIDTH = 360.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseBar:
+    """One phase on the time line of effort: where its likely part begins, P50 long, up to P90."""
+
+    phase: Phase
+    x: float
+    width: float
+    to_p90: float
+
+
+def report_file(found: Assessment, plan: Plan) -> str:
+    """The report as one HTML document that loads nothing and prints well."""
+    chart = radar([(each.dimension.capitalize(), each.score, *each.interval, each.level) for each in found.dimensions])
+    weakest = min(found.dimensions, key=lambda each: (each.level, each.score))
+    return (
+        make_templates()
+        .get_template("readiness_file.html")
+        .render(found=found, plan=plan, chart=chart, weakest=weakest.dimension, bars=_bars(plan))
+    )
+
+
+def _bars(plan: Plan) -> list[PhaseBar]:
+    phases = plan.roadmap.phases
+    whole = sum(each.effort.p50 for each in phases) + max(
+        (each.effort.p90 - each.effort.p50 for each in phases), default=0
+    )
+    bars, start = [], 0.0
+    for each in phases:
+        scale = _WIDTH / (whole or 1.0)
+        likely = each.effort.p50 * scale
+        bars.append(PhaseBar(phase=each, x=start, width=likely, to_p90=(each.effort.p90 - each.effort.p50) * scale))
+        start += likely
+    return bars
