@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "roadmap": ("roadmap", "Plan a pilot's way to production; see how far it has come."),
     "value": ("value", "Say what a system is worth: its business case."),
     "check-data": ("check_data", "Look for leaks in a table: what gives the target away."),
+    "contract": ("contract", "Infer a data contract from data, or import one."),
     "system": ("system", "Declare, list and show AI systems."),
     "release": ("release", "Build, list and show immutable releases."),
     "gate": ("gate", "Check what stands between a release and its next stage."),

@@ -6,6 +6,7 @@ The rules, in full:
 - A column with an empty cell is nullable; what pandas reads as missing (NA, NaN, null, ...) is empty here as well.
 - Ranges: the finite values seen, widened by a tenth of their span on both sides and rounded outwards to a thousandth of
   it, integers to integers; never across zero, so that amounts stay amounts. A constant is widened by a tenth of itself.
+- JSON lines (.json, .jsonl, .ndjson, also .gz) are read by key; what looks like a date in them stays text.
 - Categories: every value of a column declared categorical; undeclared, text of at most 50 distinct values of which each
   stands for ten rows on average, and integers of at most two distinct values.
 - Personal: declared, or its name or its values look it; the reason is in the column's description.
@@ -24,7 +25,7 @@ from pilotage.contracts.model import EXACT_INTEGER, Column, ColumnType, DataCont
 from pilotage.contracts.personal import looks_personal
 from pilotage.errors import InputError
 
-__all__ = ["MISSING", "infer_contract", "table_of"]
+__all__ = ["MISSING", "infer_contract", "is_json_lines", "table_of"]
 
 MARGIN = 0.1
 MOST_CATEGORIES = 1_000
@@ -51,7 +52,7 @@ def infer_contract(
     categorical: Collection[str] = (),
     version: str = "1",
 ) -> DataContract:
-    """The contract of a CSV (also gzipped) or Parquet file; the other arguments name columns of it.
+    """The contract of a CSV (also gzipped), Parquet or JSON lines file; the other arguments name columns of it.
 
     Raises InputError when the file cannot be read, or with every name that is no column of it.
     """
@@ -80,9 +81,42 @@ def table_of(path: Path) -> tuple[str, list[object]]:
     """The DuckDB table expression that reads a file by the rules above, and its arguments."""
     if path.suffix == ".parquet":
         return "read_parquet(?)", [str(path)]
+    if is_json_lines(path):
+        return _json_lines(path)
     types = "['BIGINT', 'DOUBLE', 'VARCHAR']"
     options = f"header = true, sample_size = -1, nullstr = ?, auto_type_candidates = {types}"
     return f"read_csv(?, {options})", [str(path), MISSING]
+
+
+def is_json_lines(path: Path) -> bool:
+    """Whether a file is one JSON object a line, by its name."""
+    return path.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
+
+
+def _json_lines(path: Path) -> tuple[str, list[object]]:
+    """Text stays text: what DuckDB takes for dates and ids is read again as it was written."""
+    lines = "read_json(?, format = 'newline_delimited', sample_size = -1)"
+    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+        try:
+            found = connection.execute(f"DESCRIBE SELECT * FROM {lines}", [str(path)]).fetchall()  # noqa: S608
+        except duckdb.Error as error:
+            raise InputError(
+                f"cannot read {path.name}",
+                got=str(error).split("\n")[0],
+                expected="one JSON object a line",
+                mend="write one object a line, or give CSV or Parquet",
+            ) from error
+    kinds = {str(name): str(kind) for name, kind, *_ in found}
+    if nested := [name for name, kind in kinds.items() if kind.endswith("]") or kind.startswith(("STRUCT", "MAP"))]:
+        raise InputError(
+            f"{path.name} has fields that are not single values",
+            got=", ".join(nested),
+            expected="numbers, text, true, false or null",
+            mend="flatten them: a row of a contract has one value a column",
+        )
+    kept = {"BOOLEAN", "DOUBLE", *_integers}
+    columns = ", ".join(f"{_quoted(name)}: '{kind if kind in kept else 'VARCHAR'}'" for name, kind in kinds.items())
+    return f"read_json(?, format = 'newline_delimited', columns = {{{columns}}})", [str(path)]
 
 
 def _open(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:

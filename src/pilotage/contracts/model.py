@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.patterns import compile_pattern
 from pilotage.errors import InputError
 from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.clock import parse_duration
 from pilotage.kernel.digests import digest
 
 __all__ = [
@@ -49,6 +51,9 @@ _MENDABLE = (
     *CODES,
 )
 _MOST_RULES = 50
+_MOST_KEYS = 20
+_LATER = ("format", "pattern", "max_length", "example", "on_fault", "impute", "unique", "max_age", "purposes")
+_PURPOSE = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 
 TEXT_LENGTH = 10_000
 """The most characters of text whose column says nothing else."""
@@ -67,6 +72,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pattern must have. `on_fault` says what is done
     about a kind of fault, by its code (`any` for all others); `impute` is what repairs one. Repairing `wrong_type` of
     a number takes the number in quotes as one where it is.
+
+    What a file is held to beside its rows: `unique`, no value twice; `max_age`, such as `24h`, how old the newest
+    moment may be. `purposes` are those that the column may be used for; empty, for any.
     """
 
     name: str
@@ -86,6 +94,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     example: str = ""
     on_fault: dict[str, Action] = {}
     impute: float | str | bool | None = None
+    unique: bool = False
+    max_age: str = ""
+    purposes: tuple[str, ...] = ()
 
     def action(self, code: str) -> Action:
         """What is done about a fault of this column."""
@@ -115,7 +126,7 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The input contract of a release: valid from birth, else InputError with every fault of it.
 
     `subject` names the column that identifies the person a decision is about; empty when there is none. `enrichment`
-    says which features a source brings instead of the request.
+    says which features a source brings instead of the request. `keys` are columns that no two rows of a file share.
     """
 
     name: str
@@ -124,6 +135,7 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     subject: str = ""
     rules: tuple[RowRule, ...] = ()
     enrichment: tuple[Enrichment, ...] = ()
+    keys: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "columns", tuple(_plain(column) for column in self.columns))
@@ -187,10 +199,10 @@ class DataContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         values: dict[str, Any] = msgspec.to_builtins(self)
         # Left out where they say nothing: contracts from before there were such rules keep their digests.
         for column in values["columns"]:
-            for name in ("format", "pattern", "max_length", "example", "on_fault", "impute"):
-                if column[name] in ("", {}, None) or (name == "max_length" and not column[name]):
+            for name in _LATER:
+                if column[name] in ("", {}, None, [], ()) or (name in ("max_length", "unique") and not column[name]):
                     del column[name]
-        for name in ("rules", "enrichment"):
+        for name in ("rules", "enrichment", "keys"):
             if not values[name]:
                 del values[name]
         return values
@@ -253,6 +265,11 @@ def _whole_faults(contract: DataContract) -> Iterable[dict[str, object]]:
     if len(targets) > 1:
         yield _fault("columns", "more than one target", targets, "at most one", "keep one target")
     yield from _rule_faults(contract)
+    known = {column.name for column in contract.columns}
+    for at, key in enumerate(contract.keys):
+        if len(key) < 2 or len(set(key)) != len(key) or not known.issuperset(key) or len(contract.keys) > _MOST_KEYS:
+            expected = f"two columns of the contract or more, at most {_MOST_KEYS} keys"
+            yield _fault(f"keys[{at}]", "is no key of several columns", list(key), expected, "for one: `unique: true`")
     inputs = {c.name: c.type for c in contract.columns if c.role in ("feature", "subject")}
     features = {column.name for column in contract.features}
     for path, message, got, expected, mend in enrichment_faults(
@@ -308,6 +325,22 @@ def _column_faults(column: Column) -> Iterable[dict[str, object]]:
         yield from _text_faults(column, path)
     if column.on_fault or column.impute is not None:
         yield from _mending_faults(column, path)
+    yield from _file_faults(column, path)
+
+
+def _file_faults(column: Column, path: str) -> Iterable[dict[str, object]]:
+    """Of what a file is held to, and of purposes."""
+    if column.max_age and column.format not in ("date", "datetime"):
+        yield _fault(path, "only dates and moments have a `max_age`", column.type, "the format datetime", "remove it")
+    elif column.max_age:
+        try:
+            parse_duration(column.max_age)
+        except InputError as error:
+            yield _fault(f"{path}.max_age", error.what, column.max_age, str(error.expected), "write it so")
+    wrong = [purpose for purpose in column.purposes if not _PURPOSE.fullmatch(purpose)]
+    if wrong or len(set(column.purposes)) != len(column.purposes):
+        expected = "distinct small letters, digits and hyphens, such as credit-risk"
+        yield _fault(f"{path}.purposes", "are not usable as names", list(column.purposes), expected, "rename them")
 
 
 def _text_faults(column: Column, path: str) -> Iterable[dict[str, object]]:

@@ -1,13 +1,14 @@
 """Data contracts as Open Data Contract Standard (ODCS) v3.1.0 YAML, there and back without loss.
 
 Categories are the library rule `invalidValues`; what ODCS has no word for (role, personal, protected, unit) are custom
-properties. A rule about single values that the row check cannot hold is refused, never dropped in silence; rules about
-whole tables (`quality` of other kinds, service levels, owners) do not concern a row and are left aside.
+properties. Columns unique together are the library rule `duplicateValues`; a `max_age` is the service level
+`freshness`. A rule about single values that the row check cannot hold is refused, never dropped in silence; other rules
+about whole tables (`quality` of other kinds, service levels, owners) do not concern a row and are left aside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ ENGINE = "pilotage"
 """The `engine` of the table's quality rules that are conditions over one row."""
 ENRICHMENT = "enrichment"
 """The custom property of the table that says what sources bring."""
+_AGES = {word + s: word[0] for word in ("day", "hour", "minute", "second") for s in ("", "s")}
 
 _types: dict[str, ColumnType] = {
     "number": "number",
@@ -39,6 +41,8 @@ _types: dict[str, ColumnType] = {
 
 def to_odcs(contract: DataContract) -> str:
     """The contract as ODCS YAML."""
+    quality = [*map(_quality, contract.rules), *map(_unique_together, contract.keys)]
+    fresh = [_freshness(column) for column in contract.columns if column.max_age]
     document = {
         "apiVersion": API_VERSION,
         "kind": "DataContract",
@@ -51,10 +55,11 @@ def to_odcs(contract: DataContract) -> str:
                 "name": TABLE,
                 "logicalType": "object",
                 "properties": [_property(column) for column in contract.columns],
-                **({"quality": [_quality(rule) for rule in contract.rules]} if contract.rules else {}),
+                **({"quality": quality} if quality else {}),
                 **({"customProperties": [_enrichment(contract)]} if contract.enrichment else {}),
             }
         ],
+        **({"slaProperties": fresh} if fresh else {}),
     }
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
 
@@ -67,6 +72,14 @@ def from_odcs(text: str) -> DataContract:
     columns = [_column(entry, faults) for entry in properties]
     rules = _rules(document, faults)
     enrichment = _enrichments(document, faults)
+    keys = _keys(document, faults)
+    ages = _ages(document)
+    names = {column.name for column in columns if column is not None}
+    faults += [
+        _fault(f"slaProperties.{name}", "the freshness of no column", name, "table.column")
+        for name in ages
+        if name not in names
+    ]
     if faults:
         raise InputError(
             "the ODCS contract cannot be held on a row",
@@ -74,7 +87,11 @@ def from_odcs(text: str) -> DataContract:
             faults=faults,
             code="invalid_odcs",
         )
-    known = [column for column in columns if column is not None]
+    known = [
+        msgspec.structs.replace(column, max_age=ages.get(column.name, column.max_age))
+        for column in columns
+        if column is not None
+    ]
     return DataContract(
         name=str(document.get("name") or document.get("id") or "contract"),
         version=str(document.get("version", "")),
@@ -82,7 +99,49 @@ def from_odcs(text: str) -> DataContract:
         subject=next((column.name for column in known if column.role == "subject"), ""),
         rules=rules,
         enrichment=enrichment,
+        keys=keys,
     )
+
+
+def _unique_together(key: Sequence[str]) -> dict[str, Any]:
+    return {"metric": "duplicateValues", "arguments": {"properties": list(key)}, "mustBe": 0}
+
+
+def _keys(document: Mapping[str, Any], faults: list[dict[str, object]]) -> tuple[tuple[str, ...], ...]:
+    """The columns that are unique together, by the table's rules `duplicateValues` that allow none."""
+    listed = _table(document).get("quality")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        if not isinstance(entry, dict) or entry.get("metric") != "duplicateValues":
+            continue
+        arguments = entry.get("arguments")
+        names = arguments.get("properties") if isinstance(arguments, dict) else None
+        if isinstance(names, list) and len(names) > 1 and entry.get("mustBe") == 0:
+            found.append(tuple(map(str, names)))
+        else:
+            faults.append(_fault("quality", "a key that cannot be held", entry, "`properties`, and `mustBe: 0`"))
+    return tuple(found)
+
+
+def _freshness(column: Column) -> dict[str, Any]:
+    return {
+        "property": "freshness",
+        "value": int(column.max_age.strip()[:-1]),
+        "unit": column.max_age.strip()[-1],
+        "element": f"{TABLE}.{column.name}",
+    }
+
+
+def _ages(document: Mapping[str, Any]) -> dict[str, str]:
+    """How old the newest moment of each column may be, by the service levels `freshness` of the table's columns."""
+    listed = document.get("slaProperties")
+    found = {}
+    for entry in listed if isinstance(listed, list) else []:
+        if isinstance(entry, dict) and entry.get("property") == "freshness":
+            unit = _AGES.get(str(entry.get("unit", "")).lower(), str(entry.get("unit", "")))
+            element = str(entry.get("element", ""))
+            found[element.partition(".")[2] or element] = f"{entry.get('value')}{unit}"
+    return found
 
 
 def _quality(rule: RowRule) -> dict[str, Any]:
@@ -138,6 +197,8 @@ def _number(value: float | str | bool) -> int | float | str | bool:
 
 def _property(column: Column) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": column.name, "logicalType": column.type, "required": not column.nullable}
+    if column.unique:
+        entry["unique"] = True
     if column.description:
         entry["description"] = column.description
     options = {name: _number(bound) for name in ("minimum", "maximum") if (bound := getattr(column, name)) is not None}
@@ -167,6 +228,8 @@ def _property(column: Column) -> dict[str, Any]:
         custom["on_fault"] = dict(column.on_fault)
     if column.impute is not None:
         custom["impute"] = _number(column.impute)
+    if column.purposes:
+        custom["purposes"] = list(column.purposes)
     entry["customProperties"] = [{"property": name, "value": value} for name, value in custom.items()]
     return entry
 
@@ -233,6 +296,7 @@ def _column(entry: Any, faults: list[dict[str, object]]) -> Column | None:
         "name": name,
         "type": kind,
         "nullable": not entry.get("required", False),
+        "unique": entry.get("unique", False),
         "minimum": options.get("minimum"),
         "maximum": options.get("maximum"),
         "categories": _categories(entry),
@@ -253,7 +317,7 @@ def _column(entry: Any, faults: list[dict[str, object]]) -> Column | None:
 def _custom(entry: Mapping[str, Any]) -> dict[str, Any]:
     listed = entry.get("customProperties")
     pairs = [pair for pair in listed if isinstance(pair, dict)] if isinstance(listed, list) else []
-    known = ("role", "personal", "protected", "unit", "format", "on_fault", "impute")
+    known = ("role", "personal", "protected", "unit", "format", "on_fault", "impute", "purposes")
     return {pair["property"]: pair.get("value") for pair in pairs if pair.get("property") in known}
 
 

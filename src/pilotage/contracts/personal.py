@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["looks_personal"]
+__all__ = ["looks_personal", "looks_protected"]
 
 _names: tuple[tuple[str, str], ...] = (
     (
@@ -30,6 +30,7 @@ _values: tuple[tuple[str, str], ...] = (
     ("social security numbers", r"\d{3}-\d{2}-\d{4}"),
     ("network addresses", r"(\d{1,3}\.){3}\d{1,3}"),
 )
+_protected = ("a date of birth", "an age", "sex or gender", "a family status", "origin, belief or health")
 SHARE = 0.5
 
 _name_patterns = [(words, re.compile(pattern)) for words, pattern in _names]
@@ -38,11 +39,20 @@ _value_patterns = [(words, re.compile(pattern, re.IGNORECASE)) for words, patter
 
 def looks_personal(name: str, sample: Sequence[str]) -> str:
     """Why the column looks personal, or empty text. `sample` are some of its values, as text."""
-    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.\-]+", "_", name).lower()
-    for words, pattern in _name_patterns:
-        if pattern.fullmatch(plain):
-            return f"its name looks like {words}"
+    if words := _named(name):
+        return f"its name looks like {words}"
     for words, pattern in _value_patterns:
         if sample and sum(pattern.fullmatch(value.strip()) is not None for value in sample) > SHARE * len(sample):
             return f"its values look like {words}"
     return ""
+
+
+def looks_protected(name: str) -> str:
+    """Why the column looks like a characteristic that decisions must not turn on, by its name; or empty text."""
+    words = _named(name)
+    return f"its name looks like {words}" if words in _protected else ""
+
+
+def _named(name: str) -> str:
+    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.\-]+", "_", name).lower()
+    return next((words for words, pattern in _name_patterns if pattern.fullmatch(plain)), "")

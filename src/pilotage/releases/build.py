@@ -18,6 +18,7 @@ from pilotage import __version__
 from pilotage.contracts.infer import infer_contract
 from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs, to_odcs
+from pilotage.contracts.purposes import require_purpose
 from pilotage.enrichment.checking import require_sources
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import Explainer
@@ -163,6 +164,7 @@ def _contract(folder: Path, system: AISystem) -> DataContract:
     check_code_map(system, contract)
     check_inputs(system, contract, ())
     _check_subject(contract)
+    require_purpose(contract, system.data_use)
     require_sources(contract)
     return contract
 

@@ -146,7 +146,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One AI system. `id` is used in addresses: lower-case letters, digits and hyphens."""
+    """One AI system. `id` is used in addresses: lower-case letters, digits and hyphens.
+
+    `data_use` are the purposes that it uses data for; the data contract says which of them a column allows.
+    """
 
     id: str
     name: str
@@ -158,6 +161,7 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reasons: list[Reason] = []
     explanation: ExplanationRules = ExplanationRules()
     contract: str = ""
+    data_use: list[str] = []
     author: str = ""
     fairness: FairnessLimits = FairnessLimits()
     retention: Retention = Retention()

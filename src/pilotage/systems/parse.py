@@ -88,6 +88,11 @@ def _meaning(system: AISystem) -> list[Fault]:
         faults.append(
             fault("answer.favourable", "is the adverse label too", got=answer.adverse, mend="name two labels")
         )
+    faults += [
+        fault(f"data_use[{i}]", "is no purpose", got=name, mend="small letters, digits, hyphens; once each")
+        for i, name in enumerate(system.data_use)
+        if not _ID.fullmatch(name) or name in system.data_use[:i]
+    ]
     rows = system.explanation.background
     if rows and not _FEWEST_BACKGROUND <= rows <= MOST_BACKGROUND:
         mend = f"{_FEWEST_BACKGROUND} to {MOST_BACKGROUND} rows, or 0 to let the build choose"

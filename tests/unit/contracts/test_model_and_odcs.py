@@ -22,9 +22,10 @@ NUMBER = st.floats(-1e9, 1e9) | st.integers(-5, 5).map(float)
 def columns(draw: st.DrawFn) -> Column:
     kind = draw(st.sampled_from(["number", "integer", "string", "boolean"]))
     low, high = sorted([draw(NUMBER), draw(NUMBER)])
+    form = draw(st.sampled_from(["", "date", "datetime"])) if kind == "string" else ""
     ranged = kind in ("number", "integer") and draw(st.booleans())
     values = {"number": NUMBER, "integer": st.integers(-9, 9).map(float), "string": TEXT}.get(kind)
-    listed = values is not None and not ranged and draw(st.booleans())
+    listed = values is not None and not ranged and not form and draw(st.booleans())
     return Column(
         name=draw(NAME),
         type=kind,
@@ -39,6 +40,10 @@ def columns(draw: st.DrawFn) -> Column:
         protected=draw(st.booleans()),
         description=draw(TEXT),
         unit=draw(TEXT),
+        format=form,
+        unique=draw(st.booleans()),
+        max_age=draw(st.sampled_from(["", "24h", "7d", "90m", "15s"])) if form else "",
+        purposes=tuple(draw(st.lists(st.sampled_from(["credit-risk", "fraud", "a"]), max_size=2, unique=True))),
     )
 
 
@@ -46,7 +51,14 @@ def columns(draw: st.DrawFn) -> Column:
 @given(st.lists(columns(), max_size=5, unique_by=lambda column: column.name), NAME, st.booleans())
 def test_a_contract_survives_odcs_and_json(listed: list[Column], name: str, subject: bool) -> None:
     extra = [Column(name="always", type="number"), *([Column(name="who", type="string", role="subject")] * subject)]
-    contract = DataContract(name=name, version="7", columns=(*listed, *extra), subject="who" if subject else "")
+    key = tuple(column.name for column in listed[:3])
+    contract = DataContract(
+        name=name,
+        version="7",
+        columns=(*listed, *extra),
+        subject="who" if subject else "",
+        keys=(key,) if len(key) > 1 else (),
+    )
     again = from_odcs(to_odcs(contract))
     assert again == contract
     assert again.digest() == contract.digest()

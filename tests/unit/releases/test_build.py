@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 from sqlalchemy import Engine
 
-from pilotage.errors import InputError, NotFound
+from pilotage.contracts.infer import infer_contract
+from pilotage.contracts.odcs import to_odcs
+from pilotage.errors import InputError, NotFound, Refused
 from pilotage.evaluation.reasons import explain
 from pilotage.evidence.store import for_subject, latest
 from pilotage.kernel.canonical import canonical_json
@@ -295,6 +298,20 @@ def test_a_model_that_fails_within_its_contract_is_refused(tmp_path: Path, home:
     table["income"] = table["income"].where(table.index % 7 > 0)  # nulls that the model was never fitted for
     path = _pilot(tmp_path / "pilot", model, table)
     with pytest.raises(InputError, match="NaN"):
+        _build(path, home, engine)
+
+
+def test_a_column_used_against_its_purpose_fails_the_build(tmp_path: Path, home: Home, engine: Engine) -> None:
+    table = _table()
+    model = LogisticRegression().fit(table[FEATURES], table["bad"])
+    path = _pilot(tmp_path, model, table, contract="c.yaml", data_use=["credit-risk"])
+    held = infer_contract(tmp_path / "data.csv", name="c", target="bad", subject="customer", protected=["age"])
+    columns = [
+        msgspec.structs.replace(column, purposes=("billing",) if column.name == "late" else ())
+        for column in held.columns
+    ]
+    (tmp_path / "c.yaml").write_text(to_odcs(msgspec.structs.replace(held, columns=tuple(columns))))
+    with pytest.raises(Refused, match=r"late \(feature\) may not be used for credit-risk"):
         _build(path, home, engine)
 
 
