@@ -22,7 +22,6 @@ from pilotage.contracts.purposes import require_purpose
 from pilotage.enrichment.checking import require_sources
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import Explainer
-from pilotage.evaluation.leakage.suite import find_leaks
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest, file_digest
@@ -34,12 +33,12 @@ from pilotage.releases.card import model_card
 from pilotage.releases.code_map import check_code_map, check_inputs
 from pilotage.releases.conversion import Conversion, ProofRows, choose_conversion
 from pilotage.releases.data import PilotRows, read_rows
+from pilotage.releases.data_faults import data_faults
 from pilotage.releases.evaluating import evaluate, messy_block
 from pilotage.releases.explaining import Followed
 from pilotage.releases.findings import findings
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.hard_rows import boundary_rows, messy_rows
-from pilotage.releases.leaking import leakage_table
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
@@ -84,6 +83,7 @@ class _Tried:
     proof: ProofRows
     scores: Floats
     messy: list[dict[str, Any]]
+    faults: dict[str, Any]
     reasons: Reasons
     facts: dict[str, Any]
 
@@ -301,6 +301,8 @@ def _try(pilot: PilotModel | RemotePilot, declared: _Declared, serving: ServingS
     followed = follow(pilot, serving.names, columns, proof)
     tell("converting, and proving the conversion equal", 0.6)
     conversion, scores = choose_conversion(pilot, followed.form, serving, proof)
+    tell("spoiling rows, and looking for leaks", 0.67)
+    faults = data_faults(declared.system, declared.contract, declared.rows, own, pilot.score)
     tell("judging reasons", 0.7)
     reasons = make_reasons(
         declared.system, declared.contract, serving, declared.rows, followed, pilot.score, scores["held_out"]
@@ -311,6 +313,7 @@ def _try(pilot: PilotModel | RemotePilot, declared: _Declared, serving: ServingS
         proof=proof,
         scores=scores["held_out"],
         messy=messy_block(messy, scores["messy"], scores["held_out"], serving.threshold),
+        faults=faults,
         reasons=reasons,
         facts={**pilot.facts, "isolation": pilot.isolation.as_dict()},
     )
@@ -344,6 +347,7 @@ def _try_remote(
         proof=proof,
         scores=own,
         messy=messy_block(messy, messy_own, own, serving.threshold),
+        faults=data_faults(declared.system, declared.contract, declared.rows, own, None),
         reasons=reasons,
         facts={
             **pilot.facts,
@@ -385,7 +389,7 @@ def _score_messy(pilot: PilotModel | RemotePilot, rows: Sequence[Sequence[Value]
 def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried) -> dict[str, Any]:
     evaluation = evaluate(declared.system, declared.contract, serving, declared.rows, tried.scores)
     evaluation["messy"] = tried.messy
-    evaluation["leakage"] = find_leaks(leakage_table(declared.system, declared.contract, declared.rows)).as_dict()
+    evaluation |= tried.faults
     evaluation["conversion"] = tried.conversion.as_facts()
     evaluation["explanation"] = tried.reasons.facts
     evaluation["pilot"] = {name: tried.facts[name] for name in ("kind", "steps")}

@@ -39,6 +39,7 @@ def findings(
         ("evaluation.baseline", *_baseline(evaluation)),
         ("evaluation.slices", *_slices(system, evaluation)),
         ("evaluation.leakage", *_leakage(evaluation)),
+        ("evaluation.messy", *_messy(evaluation)),
         ("evaluation.fairness", *_fairness(evaluation)),
         ("conversion.equal", True, _conversion(serving, evaluation)),
         ("environment.locked", True, _environment()),
@@ -110,6 +111,21 @@ def _leakage(evaluation: dict[str, Any]) -> _Verdict:
     shown = ("kind", "columns", "severity", "strength")
     findings = [{name: each[name] for name in shown} for each in found["findings"]]
     return not found["counts"]["high"], {"rows": found["rows"], **found["counts"], "findings": findings[:20]}
+
+
+def _messy(evaluation: dict[str, Any]) -> _Verdict:
+    """Whether no more spoilt rows than declared get another answer without a word, and the model fails on none.
+
+    Without a declared limit it is not judged, and so does not pass; nor where nobody asked the model.
+    """
+    found = evaluation["messy_cases"]
+    counts, limit = found["counts"], found["limit"]
+    passed = limit is not None and found["silent_share"] <= limit and not counts["fails"] and not counts["unasked"]
+    silent = [
+        f"{each['kind']}: {', '.join(each['columns'][:2])}" for each in found["cases"] if each["verdict"] == "silent"
+    ]
+    figures = {"cases": len(found["cases"]), **counts, "silent_share": found["silent_share"], "limit": limit}
+    return passed, {**figures, "tolerance": found["tolerance"], "silent_cases": silent[:40]}
 
 
 def _fairness(evaluation: dict[str, Any]) -> _Verdict:

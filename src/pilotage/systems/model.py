@@ -15,6 +15,7 @@ __all__ = [
     "Answer",
     "ExplanationRules",
     "FairnessLimits",
+    "MessyLimits",
     "Owners",
     "Pilot",
     "Reason",
@@ -132,6 +133,17 @@ class FairnessLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     predictive_parity_difference: float | None = None
 
 
+class MessyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may become of spoilt rows. A score that moves by more than `tolerance` is another answer.
+
+    `silent` is the largest share of cases, 0 to 1, in which a wrong row is answered otherwise without a word; left
+    out, it is not judged.
+    """
+
+    tolerance: float = 0.05
+    silent: float | None = None
+
+
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the record of decisions is kept. `regimes` are laws whose floors bind (`pilotage retention show`).
 
@@ -164,5 +176,6 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_use: list[str] = []
     author: str = ""
     fairness: FairnessLimits = FairnessLimits()
+    messy: MessyLimits = MessyLimits()
     retention: Retention = Retention()
     serving: ServingRules = ServingRules()

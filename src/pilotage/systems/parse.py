@@ -72,8 +72,9 @@ def _meaning(system: AISystem) -> list[Fault]:
         if not inside:
             faults.append(fault(path, "is out of range", got=_at(system, path), mend="a number between 0 and 1"))
     faults += [
-        fault(f"fairness.{name}", "is out of range", got=limit, mend="a number between 0 and 1")
-        for name, limit in msgspec.structs.asdict(system.fairness).items()
+        fault(f"{block}.{name}", "is out of range", got=limit, mend="a number between 0 and 1")
+        for block, limits in (("fairness", system.fairness), ("messy", system.messy))
+        for name, limit in msgspec.structs.asdict(limits).items()
         if limit is not None and not 0 <= limit <= 1
     ]
     known = retention_floors()

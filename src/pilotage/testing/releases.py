@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from pilotage.contracts.enrichment import Enrichment
 from pilotage.contracts.model import Column, DataContract
@@ -26,6 +27,7 @@ from pilotage.kernel.rows import Rows, Value
 from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.releases.data import PilotRows
+from pilotage.releases.data_faults import data_faults
 from pilotage.releases.evaluating import evaluate, messy_block
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.linear_graph import linear_graph
@@ -141,7 +143,7 @@ def make_release(
         "contract.odcs.yaml": to_odcs(contract).encode(),
         "profile.json": build_profile(contract.kinds, sample, scores).encode(),
         "evaluation.json": canonical_json(
-            _evaluation(declared, contract, serving, sample, scores) if evaluated else {"made_for_tests": True}
+            _evaluation(declared, contract, serving, form, sample, scores) if evaluated else {"made_for_tests": True}
         ),
         "explainer.json": canonical_json(msgspec.to_builtins(explainer)),
         "background.json": canonical_json(background),
@@ -168,6 +170,7 @@ def _evaluation(
     declared: AISystem,
     contract: DataContract,
     serving: ServingSpec,
+    form: LinearForm,
     sample: list[tuple[Value, ...]],
     scores: list[float],
 ) -> dict[str, Any]:
@@ -182,7 +185,12 @@ def _evaluation(
         refused={},
     )
     found = evaluate(declared, contract, serving, rows, np.array(scores)[held_out])
-    return found | {"messy": messy_block([], np.array([]), np.array([]), serving.threshold)}
+    found |= {"messy": messy_block([], np.array([]), np.array([]), serving.threshold)}
+
+    def score(given: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
+        return np.array(score_linear(form, serving.names, given), dtype=np.float64)
+
+    return found | data_faults(declared, contract, rows, np.array(scores)[held_out], score)
 
 
 def _serving(contract: DataContract, threshold: float) -> ServingSpec:

@@ -169,7 +169,7 @@ def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, 
     with reading(engine) as connection:
         evidence = {each.check: each for each in for_subject(connection, release.digest)}
     # No limit is declared here.
-    assert {check for check, each in evidence.items() if not each.passed} == {"evaluation.fairness"}
+    assert {check for check, each in evidence.items() if not each.passed} == {"evaluation.fairness", "evaluation.messy"}
     assert {"conversion.equal", "evaluation.baseline", "explanation.exact"} <= set(evidence)
     judged = evidence["serving.together"]
     assert judged.figures["moved"] > 0 and proven_rows(judged) == (0, ""), "a batch moves the last bits of a line"
@@ -360,6 +360,28 @@ def test_limits_of_fairness_are_judged_for_every_protected_column(tmp_path: Path
     assert "**broken**: disparate_impact_ratio" in loaded.file("card.md").decode()
 
 
+def test_a_leak_fails_its_check_and_spoilt_rows_are_judged_by_the_declared_limit(
+    tmp_path: Path, home: Home, engine: Engine
+) -> None:
+    table = _table(900)
+    table["score"] = table["bad"] * 10 + table["late"] / 10
+    features = [*FEATURES, "score"]
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[features], table["bad"])
+    for name, limit, passed in (("loose", 1.0, True), ("strict", 0.0, False)):
+        release = _build(_pilot(tmp_path / name, model, table, messy={"silent": limit}), home, engine)
+        with reading(engine) as connection:
+            leak = latest(connection, release.digest, "evaluation.leakage")
+            messy = latest(connection, release.digest, "evaluation.messy")
+        assert leak is not None and not leak.passed and leak.figures["high"] == 1
+        assert leak.figures["findings"][0]["columns"] == ["score"]
+        assert messy is not None and messy.passed is passed and messy.figures["limit"] == limit
+        assert messy.figures["silent"] > 0 and messy.figures["fails"] == 0
+    found = json.loads(open_release(home.releases, release.digest).file("evaluation.json"))
+    cases = found["messy_cases"]["cases"]
+    assert all(bool(each["mend"]) is (each["verdict"] == "silent") for each in cases)
+    assert [each["kind"] for each in found["strange"]] == ["held_out", "permuted", "mixed", "random", "corners", "far"]
+
+
 def test_a_protected_column_without_a_limit_does_not_pass(tmp_path: Path, home: Home, engine: Engine) -> None:
     table = _table(400)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])
@@ -382,7 +404,7 @@ def test_without_a_code_map_one_is_made_and_the_gate_says_that_nobody_wrote_it(
     with reading(engine) as connection:
         evidence = {each.check: each for each in for_subject(connection, release.digest)}
     failed = {check for check, each in evidence.items() if not each.passed}
-    assert failed == {"evaluation.fairness", "explanation.exact", "reasons.complete"}
+    assert failed == {"evaluation.fairness", "evaluation.messy", "explanation.exact", "reasons.complete"}
     assert evidence["reasons.stable"].figures["same_reasons"] > 0.7  # 337 rows to explain against
 
 

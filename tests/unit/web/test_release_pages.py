@@ -18,6 +18,13 @@ def test_the_page_shows_evidence_figures_and_groups(world: ConsoleWorld, auditor
     for group in block["groups"]:
         assert group["group"] in page.text
     assert f"{block['disparities']['disparate_impact_ratio']['value']:.3f}" in page.text
+    messy = found["messy_cases"]
+    assert (
+        f"{messy['counts']['silent']} silent" in page.text and f"{len(messy['cases'])} ways to spoil rows" in page.text
+    )
+    for each in messy["cases"]:
+        assert not each["line"] or each["line"].split(":")[0] in page.text
+    assert 'id="leaks"' in page.text and "every number ten spans beyond its range" in page.text
     assert auditor.get("/systems/example").text.count("/releases/") >= 1
 
 

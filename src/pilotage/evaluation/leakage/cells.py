@@ -74,7 +74,8 @@ def number_cells(numbers: Floats, bins: int = BINS) -> Codes:
     if len(values) <= bins:
         cells[known] = place + 1
         return cells
-    cuts = np.unique(np.quantile(values.repeat(counts), np.linspace(0, 1, bins + 1)[1:-1]))
+    upto = np.cumsum(counts)
+    cuts = np.unique(values[np.searchsorted(upto, np.linspace(0, 1, bins + 1)[1:-1] * upto[-1])])
     own = np.searchsorted(cuts, values, side="right")
     frequent = np.flatnonzero(counts >= SPIKE * known.sum())
     own[frequent] = len(cuts) + 1 + np.arange(len(frequent))

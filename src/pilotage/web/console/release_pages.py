@@ -15,6 +15,7 @@ from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
 from pilotage.releases.store import find_release
 from pilotage.storage.database import reading
+from pilotage.web.console.data_fault_charts import spoilt_bars
 from pilotage.web.console.release_charts import calibration_plot, group_bars
 from pilotage.web.console.render import Pages, download
 
@@ -57,6 +58,7 @@ class _ReleasePages:
             found=found,
             calibration=calibration_plot(found["calibration"]["bins"]) if found else None,
             fairness=[(each, group_bars(each["groups"], "selection_rate")) for each in fairness if _alone(each)],
+            spoilt=spoilt_bars(found["messy_cases"]["cases"]) if found and "messy_cases" in found else [],
             together=[each for each in fairness if not _alone(each)],
             files=_FILES,
         )
