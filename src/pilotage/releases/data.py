@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.contracts import model as contracts
-from pilotage.contracts.compile import compile_contract
 from pilotage.contracts.infer import table_of
+from pilotage.contracts.judging import define_functions, first_code, quoted
 from pilotage.contracts.model import DataContract
 from pilotage.errors import InputError
 from pilotage.kernel.rows import Column, Rows, Value, values_of
@@ -57,10 +57,10 @@ def read_rows(
     wanted = [*contract.features, *(known[name] for name in slices if name in known and known[name].role != "feature")]
     extra = [column for column in wanted if column.role != "feature"]
     raw = list(dict.fromkeys([target, *filter(None, [contract.subject])]))
-    columns, plain = _read(path, wanted, raw)
+    columns, plain, codes = _read(path, contract, wanted, raw)
     rows = Rows([columns[column.name] for column in contract.features], len(plain[target]))
     positives = {value: value is not None and _is_positive(value, positive) for value in set(plain[target])}
-    fits, refused = _check(contract, rows)
+    fits = np.array([code is None for code in codes], dtype=bool)
     fits &= np.array([value is not None for value in plain[target]], dtype=bool)
     kept = rows[fits]
     keys = compress(plain[contract.subject], fits) if contract.subject else kept
@@ -69,7 +69,7 @@ def read_rows(
         labels=np.array([positives[value] for value in plain[target]], dtype=bool)[fits],
         held_out=np.array([_draw(key, seed) < share for key in keys], dtype=bool),
         sliced={column.name: values_of(columns[column.name][fits]) for column in extra},
-        refused=refused,
+        refused=dict(sorted(Counter(code for code in codes if code is not None).items())),
     )
     _refuse_one_class(found, target, positive)
     return found
@@ -80,24 +80,28 @@ _AS_THEY_ARE = {"BIGINT", "INTEGER", "SMALLINT", "TINYINT", "DOUBLE", "VARCHAR"}
 
 
 def _read(
-    path: Path, wanted: Sequence[contracts.Column], raw: Sequence[str]
-) -> tuple[dict[str, Column], dict[str, list[object]]]:
+    path: Path, contract: DataContract, wanted: Sequence[contracts.Column], raw: Sequence[str]
+) -> tuple[dict[str, Column], dict[str, list[object]], list[str | None]]:
     """The wanted columns of a file as requests would carry them, and the `raw` ones as the file has them.
 
-    By the rules by which contracts are inferred.
+    Read by the rules by which contracts are inferred. With the code of each row's first fault, None where it fits; the
+    subject, which files may hold in any form, is not judged.
     """
     source, arguments = table_of(path)
     names = list(dict.fromkeys([*(column.name for column in wanted), *raw]))
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
         try:
-            listed = ", ".join(map(_quoted, names))
+            listed = ", ".join(map(quoted, names))
             described = connection.execute(f"DESCRIBE SELECT {listed} FROM {source}", arguments).fetchall()  # noqa: S608
             kinds = {name: str(kind) for name, kind, *_ in described}
-            asked = [*(_as_sent(column, kinds[column.name]) for column in wanted), *map(_quoted, raw)]
-            query = ", ".join(f"{each} AS c{at}" for at, each in enumerate(asked))
-            found = connection.execute(f"SELECT {query} FROM {source}", arguments).fetchnumpy()  # noqa: S608
+            asked = [*(_as_sent(column, kinds[column.name]) for column in wanted), *map(quoted, raw)]
+            inner = ", ".join(f"{each} AS c{at}" for at, each in enumerate(asked))
+            places = {column.name: f"c{at}" for at, column in enumerate(wanted) if column.role == "feature"}
+            define_functions(connection, contract)
+            query = f"SELECT *, {first_code(contract, places)} AS code FROM (SELECT {inner} FROM {source})"  # noqa: S608
+            found = connection.execute(query, arguments).fetchnumpy()
             odd = [name for name in raw if kinds[name] not in _AS_THEY_ARE]
-            listed = ", ".join(map(_quoted, odd))
+            listed = ", ".join(map(quoted, odd))
             plain = connection.execute(f"SELECT {listed} FROM {source}", arguments).fetchall() if odd else []  # noqa: S608
         except duckdb.Error as error:
             raise InputError(
@@ -105,29 +109,25 @@ def _read(
             ) from error
     columns = {column.name: _column(column, found[f"c{at}"]) for at, column in enumerate(wanted)}
     values = {name: found[f"c{at}"].tolist() for at, name in enumerate(raw, len(wanted))}
-    return columns, values | {name: [row[at] for row in plain] for at, name in enumerate(odd)}
+    values |= {name: [row[at] for row in plain] for at, name in enumerate(odd)}
+    return columns, values, [code or None for code in found["code"].tolist()]
 
 
 def _as_sent(column: contracts.Column, kind: str) -> str:
-    """The expression for a column's values as a request would carry them."""
-    quoted = _quoted(column.name)
+    """The expression for a column's values as a request would carry them: what is not finite cannot be sent."""
+    name = quoted(column.name)
     if column.type == "boolean":
-        return quoted if kind == "BOOLEAN" else f"lower({quoted}::VARCHAR) = 'true'"
-    return f"{quoted}::DOUBLE" if column.numeric else f"{quoted}::VARCHAR"
+        return name if kind == "BOOLEAN" else f"lower({name}::VARCHAR) = 'true'"
+    return f"CASE WHEN isfinite({name}::DOUBLE) THEN {name}::DOUBLE END" if column.numeric else f"{name}::VARCHAR"
 
 
 def _column(column: contracts.Column, found: NDArray[Any]) -> Column:
-    """What numpy has of it as a column: null is masked there; what is not finite cannot be sent."""
+    """What numpy has of it as a column: null is masked there."""
     if column.numeric:
-        numbers = np.ma.filled(found.astype(np.float64), np.nan)
-        return np.where(np.isfinite(numbers), numbers, np.nan)
+        return np.ma.filled(found.astype(np.float64), np.nan)
     made = np.empty(len(found), dtype=object)
     made[:] = found.tolist()
     return made
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _is_positive(value: object, positive: str) -> bool:
@@ -137,23 +137,6 @@ def _is_positive(value: object, positive: str) -> bool:
         return float(value) == float(positive)  # type: ignore[arg-type]  # tried
     except (TypeError, ValueError):
         return False
-
-
-def _check(contract: DataContract, rows: Rows) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """Which rows fit, and the first fault's code of the others, by the check that requests go through."""
-    features = [column.name for column in contract.features]
-    # Without the subject, which files may hold in any form; and as sent, since nothing is mended in these rows.
-    columns = tuple(msgspec.structs.replace(column, on_fault={}, impute=None) for column in contract.features)
-    check = compile_contract(msgspec.structs.replace(contract, columns=columns, subject="", enrichment=()))
-    fits = np.ones(len(rows), dtype=bool)
-    refused: Counter[str] = Counter()
-    for start in range(0, len(rows), 1_000):
-        inputs = [dict(zip(features, row, strict=True)) for row in rows[start : start + 1_000]]
-        for at, checked in enumerate(check.check(msgspec.json.encode({"inputs": inputs})).rows, start):
-            if checked.values is None:
-                fits[at] = False
-                refused[checked.faults[0].code] += 1
-    return fits, dict(sorted(refused.items()))
 
 
 def _draw(key: object, seed: int) -> float:

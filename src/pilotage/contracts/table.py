@@ -1,0 +1,273 @@
+"""Hold a file to a contract: every fault of every row counted, in one pass and in constant memory, by DuckDB.
+
+Faults of a row are those that a request of the same values would have; beside them stand those that only a table has:
+columns that are missing or unknown, and values that are there twice where each is to be there once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+
+from pilotage.contracts.faults import expectation, shown
+from pilotage.contracts.infer import MISSING
+from pilotage.contracts.judging import code_of, define_functions, quoted, rule_of, sent, text_of
+from pilotage.contracts.model import Column, DataContract
+from pilotage.errors import InputError
+
+__all__ = ["EXAMPLES", "FaultCount", "TableCheck", "check_table", "open_table", "write_faults"]
+
+EXAMPLES = 5
+"""Rows that are named for each fault."""
+
+_PERIOD_S = 0.2
+_HIDDEN = "a value about a person"
+_CODES = (
+    "wrong_type",
+    "null",
+    "missing",
+    "not_finite",
+    "unseen_category",
+    "below_minimum",
+    "above_maximum",
+    "too_long",
+    "wrong_format",
+)
+
+
+class FaultCount(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of fault of one column: how many rows have it, and the first of them, as (row from 1, value).
+
+    `column` is the rule's name for a broken rule (`code` rule). `action` is what the door does about it.
+    """
+
+    column: str
+    code: str
+    rows: int
+    action: str
+    expected: str
+    examples: list[tuple[int, str]]
+
+
+class TableCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file is worth by its contract. `faulty` rows have a fault of their own; `faults` the most frequent first.
+
+    `missing` are features that the file has not; `unknown` are its columns that the contract does not name. `twice`
+    gives, for each column that must hold a value once, how many rows hold one that was there before.
+    """
+
+    rows: int
+    faulty: int
+    faults: list[FaultCount]
+    missing: list[str]
+    unknown: list[str]
+    twice: dict[str, int]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the file is as the contract says. Columns that it does not name are told and break nothing."""
+        return not (self.faulty or self.missing or any(self.twice.values()))
+
+
+class _Table:
+    """An open file as SQL sees it: `source` is its table expression, `columns` its types."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, contract: DataContract) -> None:
+        self.connection, self.contract, self.path = connection, contract, path
+        # In CSV everything is text: the contract says what it is to be.
+        self.typed = not path.name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt"))
+        self.source, self.arguments = _source(path)
+        self.columns = {name: str(kind) for name, kind, *_ in self._run("DESCRIBE SELECT * FROM {source}")}
+        brought = {name for name in contract.brought if name not in self.columns}
+        wanted = [column for column in contract.columns if column.role in ("feature", "subject")]
+        self.missing = [
+            column.name for column in wanted if column.name not in self.columns and column.name not in brought
+        ]
+        self.checked = [column for column in wanted if column.name in self.columns]
+        self.values = [sent(each, self.columns[each.name], typed=self.typed) for each in self.checked]
+        self.codes = [code_of(each, f"v{at}", f"w{at}") for at, each in enumerate(self.checked)]
+        self.rules = [at for at in range(len(contract.rules)) if not self.missing and not brought]
+
+    def _run(self, query: str, *more: Any) -> list[Any]:
+        query = query.replace("{source}", self.source)
+        try:
+            return self.connection.execute(query, [*self.arguments, *more]).fetchall()
+        except duckdb.Error as error:
+            raise InputError(
+                f"cannot read {self.path.name}",
+                got=str(error).split("\n")[0],
+                expected="CSV (also .gz) with a header line, Parquet or JSON lines",
+                mend="check the file",
+            ) from error
+
+    def judged(self) -> str:
+        """A query of one row for each of the file: its number, each column's value and code, each rule's verdict."""
+        # Value and wrong type once in a query of their own: within one, DuckDB would compute them for each use.
+        values = ", ".join(f"{v} AS v{at}, {w} AS w{at}" for at, (v, w) in enumerate(self.values))
+        raws = ", ".join(f"{quoted(each.name)}::VARCHAR AS r{at}" for at, each in enumerate(self.checked))
+        inner = f"row_number() OVER () AS n, {values}, {raws}"
+        codes = ", ".join(f"{code} AS k{at}" for at, code in enumerate(self.codes))
+        places = {each.name: f"v{at}" for at, each in enumerate(self.checked)}
+        first = f"coalesce({', '.join(f'k{at}' for at in range(len(self.checked)))}, NULL)"
+        told = ((at, rule_of(self.contract, at, places)) for at in self.rules)
+        rules = "".join(f", CASE WHEN k IS NULL THEN {rule} ELSE false END AS q{at}" for at, rule in told)
+        sent = f"SELECT *, {codes} FROM (SELECT {inner} FROM {{source}})"  # noqa: S608
+        return f"SELECT *{rules} FROM (SELECT *, {first} AS k FROM ({sent}))"  # noqa: S608
+
+    def count(self) -> tuple[int, int, list[int], list[int]]:
+        """Rows, faulty rows, and the counts of each (column, code) and of each rule, in the order of `pairs`."""
+        broken = "".join(f" OR q{at}" for at in self.rules)
+        pairs = ", ".join(f"count_if(k{at} = {text_of(code)})" for at, code in self.pairs())
+        rules = ", ".join(f"count_if(q{at})" for at in self.rules)
+        wanted = ", ".join(filter(None, ["count(*)", f"count_if(k IS NOT NULL{broken})", pairs, rules]))
+        row = self._run(f"SELECT {wanted} FROM ({self.judged()})")[0]  # noqa: S608
+        counted = list(row[2:])
+        return row[0], row[1], counted[: len(self.pairs())], counted[len(self.pairs()) :]
+
+    def pairs(self) -> list[tuple[int, str]]:
+        """Every fault that a column can have, as (its place, code)."""
+        every = enumerate(self.checked)
+        return [(at, code) for at, each in every for code in _CODES if text_of(code) in self.codes[at]]
+
+    def examples(self, where: str, shown_as: str) -> list[tuple[int, Any]]:
+        """The first rows of which a condition is true."""
+        query = f"SELECT n, {shown_as} FROM ({self.judged()}) WHERE {where} LIMIT {EXAMPLES}"  # noqa: S608
+        return [(row[0], row[1]) for row in self._run(query)]
+
+    def twice(self, column: Column) -> int:
+        name = quoted(column.name)
+        return int(self._run(f"SELECT count({name}) - count(DISTINCT {name}) FROM {{source}}")[0][0])  # noqa: S608
+
+
+@contextmanager
+def open_table(path: Path, contract: DataContract) -> Iterator[_Table]:
+    """A file to be held to a contract. Nothing is downloaded: a form that needs an extension cannot be read."""
+    if not path.is_file():
+        raise InputError(
+            "there is no such file", got=path, expected="a CSV, Parquet or JSON lines file", mend="name it"
+        )
+    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+        define_functions(connection, contract)
+        yield _Table(connection, path, contract)
+
+
+def check_table(
+    path: Path,
+    contract: DataContract,
+    *,
+    once: Sequence[str] = (),
+    progress: Callable[[float], None] | None = None,
+) -> TableCheck:
+    """Hold a file to a contract. `once` are columns whose values must be there once; the share done is told.
+
+    Raises InputError when the file cannot be read or has none of the contract's columns.
+    """
+    with open_table(path, contract) as table:
+        if not table.checked:
+            raise InputError(
+                f"{path.name} has none of the contract's columns",
+                got=", ".join(table.columns)[:300],
+                expected=", ".join(table.missing)[:300],
+                mend="give the file that the contract is of",
+            )
+        unknown_once = [name for name in once if name not in table.columns]
+        if unknown_once:
+            raise InputError(
+                "a column that must be there once is not in the file",
+                got=", ".join(unknown_once),
+                expected=", ".join(table.columns)[:300],
+                mend="correct the name",
+            )
+        with _told(table.connection, progress):
+            rows, faulty, columns, rules = table.count()
+        return TableCheck(
+            rows=rows,
+            faulty=rows if table.missing else faulty,
+            faults=sorted(_faults(table, columns, rules), key=lambda each: (-each.rows, each.column, each.code)),
+            missing=table.missing,
+            unknown=sorted({*table.columns} - {column.name for column in contract.columns}),
+            twice={name: table.twice(Column(name=name, type="string")) for name in once},
+        )
+
+
+def write_faults(path: Path, contract: DataContract, out: Path) -> int:
+    """Write a line for each fault, as (row, column, code), to CSV or Parquet, without values; how many there are."""
+    with open_table(path, contract) as table:
+        parts = [
+            f'SELECT n AS row, {text_of(each.name)} AS "column", k{at} AS code FROM judged WHERE k{at} IS NOT NULL'  # noqa: S608
+            for at, each in enumerate(table.checked)
+        ]
+        parts += [
+            f"SELECT n, {text_of(contract.rules[at].name)}, 'rule' FROM judged WHERE q{at}"  # noqa: S608
+            for at in table.rules
+        ]
+        form = "FORMAT parquet" if out.suffix == ".parquet" else "FORMAT csv, HEADER"
+        every = " UNION ALL ".join(parts)
+        table._run(f"CREATE TEMP TABLE judged AS {table.judged()}")
+        query = f'SELECT * FROM ({every}) ORDER BY row, "column"'  # noqa: S608
+        table.connection.execute(f"COPY ({query}) TO {text_of(str(out))} ({form})")
+        return int(table.connection.execute(f"SELECT count(*) FROM ({every})").fetchall()[0][0])  # noqa: S608
+
+
+def _source(path: Path) -> tuple[str, list[Any]]:
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".parquet"):
+        return "read_parquet(?)", [str(path)]
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return "read_json(?)", [str(path)]
+    return "read_csv(?, header = true, all_varchar = true, nullstr = ?)", [str(path), MISSING]
+
+
+def _faults(table: _Table, columns: Sequence[int], rules: Sequence[int]) -> Iterator[FaultCount]:
+    for (at, code), count in zip(table.pairs(), columns, strict=True):
+        if count:
+            column = table.checked[at]
+            found = table.examples(f"k{at} = {text_of(code)}", f"r{at}")
+            hidden = column.personal or column.role == "subject"
+            yield FaultCount(
+                column=column.name,
+                code=code,
+                rows=count,
+                action=column.action(code) if column.role == "feature" else "reject",
+                expected=expectation(column),
+                examples=[(row, _HIDDEN if hidden and value is not None else shown(value)) for row, value in found],
+            )
+    for at, count in zip(table.rules, rules, strict=True):
+        if count:
+            rule = table.contract.rules[at]
+            found = table.examples(f"q{at}", "NULL")
+            yield FaultCount(
+                column=rule.name,
+                code="rule",
+                rows=count,
+                action=rule.action,
+                expected=rule.check,
+                examples=[(row, "") for row, _ in found],
+            )
+
+
+@contextmanager
+def _told(connection: duckdb.DuckDBPyConnection, progress: Callable[[float], None] | None) -> Iterator[None]:
+    """Tell how far the query of the context is, a few times a second."""
+    if progress is None:
+        yield
+        return
+    tell, done = progress, threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_PERIOD_S):
+            tell(max(0.0, connection.query_progress() / 100))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
