@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "contract": ("contract", "Infer a data contract from data, or import one."),
     "system": ("system", "Declare, list and show AI systems."),
     "release": ("release", "Build, list and show immutable releases."),
+    "evaluate": ("evaluate", "Judge a release, or any file of predictions."),
     "gate": ("gate", "Check what stands between a release and its next stage."),
     "approve": ("gate", "Approve a release for a stage, as one of several eyes."),
     "promote": ("rollout", "Put a release live at a stage whose gate it passed."),

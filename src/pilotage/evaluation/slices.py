@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.evaluation.metrics import auc, brier, confusion
+from pilotage.evaluation.intervals import auc_area, mean_interval
+from pilotage.evaluation.metrics import brier, confusion
 from pilotage.kernel.rows import Value
 
-__all__ = ["FEWEST", "QUANTILES", "evaluate_slices", "slice_names"]
+__all__ = ["FEWEST", "QUANTILES", "amount_slices", "evaluate_slices", "slice_names"]
 
 FEWEST = 30
 """A slice with fewer rows is counted and not judged: its figures would be noise."""
@@ -32,20 +33,43 @@ def evaluate_slices(
 
     A slice under `FEWEST` rows has `judged` false and no figures.
     """
-    cells = _cells(column)
     entries = []
-    for cell in sorted(set(cells)):
-        chosen = np.array([each == cell for each in cells])
-        entry: dict[str, Any] = {"column": name, "slice": cell[1], "rows": int(chosen.sum())}
-        entry["judged"] = entry["rows"] >= FEWEST
+    for entry, chosen in _parts(name, column):
         if entry["judged"]:
             part, own = labels[chosen], scores[chosen]
-            entry |= {"rate": float(part.mean()), "mean_score": float(own.mean()), "auc": auc(part, own)}
+            area = auc_area(part, own)
+            entry |= {"rate": float(part.mean()), "mean_score": float(own.mean())}
+            entry |= {"auc": area.area if area else None, "auc_interval_95": [area.low, area.high] if area else None}
             entry |= {"brier": brier(part, own)}
             flags = confusion(part, own, threshold)
             entry |= {key: flags[key] for key in ("flagged", "recall", "false_positive_rate", "precision")}
         entries.append(entry)
     return entries
+
+
+def amount_slices(
+    name: str, column: Sequence[Value], truth: NDArray[np.float64], predicted: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """The same of predicted amounts: rows, mean absolute error and bias, each with its 95 % interval."""
+    entries = []
+    for entry, chosen in _parts(name, column):
+        if entry["judged"]:
+            apart = predicted[chosen] - truth[chosen]
+            for figure, values in (("mae", np.abs(apart)), ("bias", apart)):
+                mean, *ends = mean_interval(len(values), float(values.sum()), float(np.square(values).sum()))
+                entry |= {figure: mean, f"{figure}_interval_95": ends}
+        entries.append(entry)
+    return entries
+
+
+def _parts(name: str, column: Sequence[Value]) -> Iterator[tuple[dict[str, Any], NDArray[np.intp]]]:
+    """The entry of each slice, without figures, and the places of its rows."""
+    places: dict[tuple[float, str], list[int]] = {}
+    for at, cell in enumerate(_cells(column)):
+        places.setdefault(cell, []).append(at)
+    for cell in sorted(places):
+        chosen = np.array(places[cell])
+        yield {"column": name, "slice": cell[1], "rows": len(chosen), "judged": len(chosen) >= FEWEST}, chosen
 
 
 def slice_names(column: Sequence[Value]) -> list[str]:

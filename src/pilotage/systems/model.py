@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from pilotage.ledger.retention import Floor
+from pilotage.systems.evaluating import EvaluationRules
 from pilotage.systems.serving import ServingRules
 
 __all__ = [
@@ -177,5 +178,6 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     author: str = ""
     fairness: FairnessLimits = FairnessLimits()
     messy: MessyLimits = MessyLimits()
+    evaluation: EvaluationRules = EvaluationRules()
     retention: Retention = Retention()
     serving: ServingRules = ServingRules()

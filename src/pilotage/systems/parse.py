@@ -12,6 +12,7 @@ import msgspec
 from pilotage.errors import NotFound
 from pilotage.kernel.documents import Fault, fault, read_document, read_struct, refuse
 from pilotage.ledger.retention import retention_floors
+from pilotage.systems.evaluating import evaluation_faults
 from pilotage.systems.model import AISystem
 from pilotage.systems.serving import serving_faults
 
@@ -99,6 +100,7 @@ def _meaning(system: AISystem) -> list[Fault]:
         mend = f"{_FEWEST_BACKGROUND} to {MOST_BACKGROUND} rows, or 0 to let the build choose"
         faults.append(fault("explanation.background", "is out of range", got=rows, mend=mend))
     faults += [fault(path, what, got=got, mend=mend) for path, what, got, mend in serving_faults(system.serving)]
+    faults += evaluation_faults(system.evaluation)
     return faults + _model(system) + _columns(system) + _protected(system)
 
 
