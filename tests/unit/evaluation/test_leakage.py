@@ -8,6 +8,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pilotage.errors import InputError
 from pilotage.evaluation.leakage.cells import halves, separation
@@ -167,3 +169,30 @@ def test_honest_sets_are_left_alone(tmp_path: Path, name: str, width: int) -> No
     head = ",".join([*(f"c{at}" for at in range(width - 1)), "y", "part"])
     path.write_text("\n".join([head, *(f"{line},{int(part)}" for line, part in zip(lines, held, strict=True))]))
     assert kinds(path, "y", split="part") == {}
+
+
+# ---- any table
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=4))
+KINDS = [VALUES, st.none(), st.just(1.5), st.integers(0, 3), st.sampled_from(["2024-01-02", "2023-05-06", None])]
+
+
+@given(data=st.data(), rows=st.integers(2, 160))
+@settings(max_examples=60)
+def test_any_table_is_judged_without_an_error(data: st.DataObject, rows: int) -> None:
+    """Gaps only, constants, infinite and huge numbers, text and numbers mixed: no error, and figures in range."""
+    columns = {f"c{at}": data.draw(st.lists(kind, min_size=rows, max_size=rows)) for at, kind in enumerate(KINDS)}
+    columns |= {"y": [at % 2 for at in range(rows)], "part": ["test" if at % 4 == 1 else "train" for at in range(rows)]}
+    found = find_leaks(table_of_columns(columns, target="y", split="part", subject="c3", time="c4"))
+    for each in found.findings:
+        assert 0 <= each.low <= each.high <= 1 and 0 <= each.strength <= 1 and each.said and each.mend
+
+
+def test_a_wide_table_is_looked_through_in_bounded_time() -> None:
+    r = np.random.default_rng(12)
+    y = r.random(400) < 0.4
+    fields = tuple(Field(name=f"x{at}", numbers=r.normal(0, 1, 400)) for at in range(300))
+    table = Table(fields=fields, target=Target(name="y", questions={"1": y}, values=y.astype(float)))
+    found = find_leaks(table)
+    assert found.findings == () and "42,850 pairs of columns were left out" in found.skipped["pairs"]

@@ -188,3 +188,30 @@ def test_strange_rows_are_answered_surely_or_turned_away() -> None:
     assert 0 < found["permuted"].turned_away < 400, "the rule over two fields turns some away"
     again = judge_strange(contract(), made, score(made), score, 0.5, seed=1)
     assert again == list(found.values())
+
+
+def test_the_widest_ranges_and_very_many_columns_are_judged() -> None:
+    edge = float(np.finfo(np.float64).max)
+    columns = [Column(name=f"x{at}", type="number", minimum=-edge, maximum=edge) for at in range(240)]
+    wide = DataContract(name="wide", version="1", columns=tuple(columns))
+    made = Rows.of([tuple(float(at * row) for at in range(240)) for row in range(1, 30)], 240)
+
+    def flat(given: Sequence[Sequence[Value]]) -> Any:
+        return np.full(len(given), 0.3)
+
+    found = judge_messy(wide, made, flat, 0.5, tolerance=0.05)
+    spoilt = {name for each in found.cases for name in each.columns if len(each.columns) == 1}
+    assert len(spoilt) == 120 and {each.rows for each in found.cases if each.group == "units"} == {3}
+    assert found.silent_share == 0.0
+    assert len(judge_strange(wide, made, flat(made), flat, 0.5, seed=1)) == 6
+
+
+def test_a_score_that_moves_within_the_tolerance_is_the_same_answer() -> None:
+    def slight(given: Sequence[Sequence[Value]]) -> Any:
+        return np.array([0.3 if float(row[0] or 0) > 120_000 else 0.2 for row in given])
+
+    loose = contract(income={"maximum": None})
+    for tolerance, verdict in ((0.05, "silent"), (0.15, "absorbed")):
+        found = case(judge_messy(loose, rows(), slight, 0.5, tolerance=tolerance), "times 100", "income")
+        assert (found.verdict, found.labels_changed) == (verdict, 0)
+        assert found.largest_shift == pytest.approx(0.1)

@@ -204,7 +204,8 @@ def _steady(numbers: Floats, level: Codes, many: Flags) -> bool:
     np.fmin.at(low, level, numbers)
     np.fmax.at(high, level, numbers)
     same = np.isclose(low, high, rtol=_SAME)[level]
-    return bool(same[many].mean() >= _MOST) and float(np.nanmax(numbers) - np.nanmin(numbers)) > 0
+    known = numbers[~np.isnan(numbers)]
+    return bool(same[many].mean() >= _MOST) and bool(len(known)) and float(np.ptp(known)) > 0
 
 
 def _totals(sources: dict[str, Floats], name: str, level: Codes) -> Iterator[tuple[str, tuple[str, ...], Floats]]:
@@ -242,9 +243,12 @@ def next_rows(table: Table, after: Codes) -> list[Finding]:
     numbers = {each.name: each.numbers for each in table.fields if each.numbers is not None}
     told = {**numbers, table.target.name: table.target.values}
     found = []
+    names, next_ones = list(told), np.vstack([source[then] for source in told.values()])
     for name, own in numbers.items():
+        near = (np.abs(next_ones - own[some]) <= _SAME * (1 + np.abs(own[some]))).mean(axis=1)
+        likely = {names[at] for at in np.flatnonzero(near >= _LIKELY)}
         for other, source in told.items():
-            if other == name or not np.isclose(own[some], source[then], rtol=_SAME, atol=_SAME).mean() >= _LIKELY:
+            if other == name or other not in likely:
                 continue
             if _mostly_one(source):
                 continue

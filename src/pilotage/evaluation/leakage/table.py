@@ -175,7 +175,8 @@ def field_of(name: str, column: Sequence[Value] | Column) -> Field:
         return Field(name=name, numbers=column)
     whole = [value for value in column if value is not None]
     if not any(isinstance(value, str) or (type(value) is int and abs(value) > EXACT) for value in whole):
-        return Field(name=name, numbers=np.array([np.nan if v is None else float(v) for v in column], dtype=np.float64))
+        numbers = np.array([np.nan if v is None else float(v) for v in column], dtype=np.float64)
+        return Field(name=name, numbers=np.where(np.isfinite(numbers), numbers, np.nan))
     return text_field(name, [None if value is None else str(value) for value in column])
 
 

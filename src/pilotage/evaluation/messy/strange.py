@@ -20,6 +20,7 @@ __all__ = ["judge_strange"]
 Floats = NDArray[np.float64]
 
 ROWS = 400
+_WIDEST = 1e300
 
 
 def judge_strange(
@@ -109,7 +110,9 @@ def _cycle(values: Sequence[Value]) -> Iterator[Value]:
 def _ends(column: Column, values: Sequence[Value]) -> tuple[float, float]:
     known = [float(value) for value in values if value is not None] or [0.0]
     low = min(known) if column.minimum is None else column.minimum
-    return low, max(known) if column.maximum is None else column.maximum
+    high = max(known) if column.maximum is None else column.maximum
+    # Wider than this no float64 holds the span.
+    return max(low, -_WIDEST), min(high, _WIDEST)
 
 
 def _whole(column: Column, numbers: Floats) -> list[Value]:
