@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint check bench-gateway bench-ledger bench-release bench-soak bench-overload lock clean
+.PHONY: demo test test-slow lint check bench-gateway bench-ledger bench-contract bench-release bench-soak bench-overload lock clean
 
 # ARGS go to `pilotage demo`, e.g. make demo ARGS="--no-serve --json"
 demo: $(READY)
@@ -30,6 +30,9 @@ bench-gateway: $(READY)
 
 bench-ledger: $(READY)
 	@$(BIN)/python bench/ledger.py $(ARGS)
+
+bench-contract: $(READY)
+	@$(BIN)/python bench/contract.py $(ARGS)
 
 bench-release: $(READY)
 	@$(BIN)/python bench/release.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Data contracts as files: infer one, import one."""
+"""Data contracts as files: infer one, import one; hold files to them, compare and print them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pilotage.cli.contract_check import check, diff, docs
 from pilotage.cli.output import as_json, json_option, show_table
 from pilotage.contracts.guessing import Guessed, guess
 from pilotage.contracts.infer import infer_contract
@@ -17,9 +18,6 @@ from pilotage.errors import Conflict, InputError
 
 __all__ = ["contract"]
 
-BROKEN = 3
-"""The exit status when data or a change breaks a contract."""
-
 _written = click.Path(dir_okay=False, path_type=Path)
 _existing = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -27,6 +25,11 @@ _existing = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.group()
 def contract() -> None:
     """Data contracts (ODCS YAML): infer, edit by hand, hold data to them."""
+
+
+contract.add_command(check)
+contract.add_command(diff)
+contract.add_command(docs)
 
 
 @contract.command("infer")

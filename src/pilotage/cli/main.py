@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "roadmap": ("roadmap", "Plan a pilot's way to production; see how far it has come."),
     "value": ("value", "Say what a system is worth: its business case."),
     "check-data": ("check_data", "Look for leaks in a table: what gives the target away."),
-    "contract": ("contract", "Infer a data contract from data, or import one."),
+    "contract": ("contract", "Infer, import, check, compare and print data contracts."),
     "system": ("system", "Declare, list and show AI systems."),
     "release": ("release", "Build, list and show immutable releases."),
     "evaluate": ("evaluate", "Judge a release, or any file of predictions."),

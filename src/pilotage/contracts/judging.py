@@ -32,32 +32,37 @@ def text_of(value: str | float) -> str:
     return f"'{value!r}'::DOUBLE"
 
 
-def sent(column: Column, kind: str, *, typed: bool) -> tuple[str, str]:
-    """The value of a column as a request would carry it, and whether it is of the wrong type; two expressions.
+def sent(column: Column, kind: str, raw: str, value: str, *, typed: bool) -> tuple[str, str]:
+    """What a column's `raw` value is as a request would carry it, and whether it is of the wrong type: two expressions.
 
-    `kind` is the file's type of the column. In a file without types (`typed` false, CSV) text that is a number is one.
+    The second is over that `value`, so that it is computed once. `kind` is the file's type of the column. In a file
+    without types (`typed` false, CSV) text that is a number is one.
     """
-    name = quoted(column.name)
     if column.role == "subject":
-        wrong = "false" if not typed or kind == "VARCHAR" or kind in _INTEGERS else f"{name} IS NOT NULL"
-        return f"{name}::VARCHAR", wrong
+        wrong = "false" if not typed or kind == "VARCHAR" or kind in _INTEGERS else f"{raw} IS NOT NULL"
+        return f"{raw}::VARCHAR", wrong
     if column.numeric:
         if kind in _NUMBERS or kind.startswith("DECIMAL"):
-            return f"{name}::DOUBLE", "false"
+            return f"{raw}::DOUBLE", "false"
         if typed and kind != "JSON":
-            return "NULL::DOUBLE", f"{name} IS NOT NULL"
-        number = f"TRY_CAST({name}::VARCHAR AS DOUBLE)"
+            return "NULL::DOUBLE", f"{raw} IS NOT NULL"
         # DuckDB takes 1_000 for a number, which JSON does not.
-        return number, f"{name} IS NOT NULL AND ({number} IS NULL OR contains({name}::VARCHAR, '_'))"
+        return (
+            f"TRY_CAST({raw}::VARCHAR AS DOUBLE)",
+            f"CASE WHEN {value} IS NULL THEN {raw} IS NOT NULL ELSE contains({raw}::VARCHAR, '_') END",
+        )
     if column.type == "boolean":
         if kind == "BOOLEAN":
-            return name, "false"
+            return raw, "false"
         if typed:
-            return "NULL::BOOLEAN", f"{name} IS NOT NULL"
-        lower = f"lower({name}::VARCHAR)"
-        return f"{lower} = 'true'", f"{name} IS NOT NULL AND {lower} NOT IN ('true', 'false')"
-    wrong = "false" if kind in ("VARCHAR", "DATE", "UUID") or kind.startswith("ENUM") else f"{name} IS NOT NULL"
-    return f"{name}::VARCHAR", wrong if typed else "false"
+            return "NULL::BOOLEAN", f"{raw} IS NOT NULL"
+        lower = f"lower({raw}::VARCHAR)"
+        return (
+            f"CASE {lower} WHEN 'true' THEN true WHEN 'false' THEN false END",
+            f"{value} IS NULL AND {raw} IS NOT NULL",
+        )
+    wrong = "false" if kind in ("VARCHAR", "DATE", "UUID") or kind.startswith("ENUM") else f"{raw} IS NOT NULL"
+    return f"{raw}::VARCHAR", wrong if typed else "false"
 
 
 def code_of(column: Column, value: str, wrong: str = "false") -> str:

@@ -20,6 +20,7 @@ from pilotage.contracts.infer import MISSING
 from pilotage.contracts.judging import code_of, define_functions, quoted, rule_of, sent, text_of
 from pilotage.contracts.model import Column, DataContract
 from pilotage.errors import InputError
+from pilotage.kernel.clock import now_us, parse_duration
 
 __all__ = ["EXAMPLES", "FaultCount", "TableCheck", "check_table", "open_table", "write_faults"]
 
@@ -59,7 +60,9 @@ class TableCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What a file is worth by its contract. `faulty` rows have a fault of their own; `faults` the most frequent first.
 
     `missing` are features that the file has not; `unknown` are its columns that the contract does not name. `twice`
-    gives, for each column that must hold a value once, how many rows hold one that was there before.
+    gives, for each column or key that must hold a value once, how many rows hold one that was there before. `stale`
+    gives, for each column with a `max_age`, its newest moment (Unix microseconds, None: there is none) where that is
+    too old.
     """
 
     rows: int
@@ -68,11 +71,12 @@ class TableCheck(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[str]
     unknown: list[str]
     twice: dict[str, int]
+    stale: dict[str, int | None]
 
     @property
     def holds(self) -> bool:
         """Whether the file is as the contract says. Columns that it does not name are told and break nothing."""
-        return not (self.faulty or self.missing or any(self.twice.values()))
+        return not (self.faulty or self.missing or any(self.twice.values()) or self.stale)
 
 
 class _Table:
@@ -90,7 +94,10 @@ class _Table:
             column.name for column in wanted if column.name not in self.columns and column.name not in brought
         ]
         self.checked = [column for column in wanted if column.name in self.columns]
-        self.values = [sent(each, self.columns[each.name], typed=self.typed) for each in self.checked]
+        self.values = [
+            sent(each, self.columns[each.name], f"r{at}", f"v{at}", typed=self.typed)
+            for at, each in enumerate(self.checked)
+        ]
         self.codes = [code_of(each, f"v{at}", f"w{at}") for at, each in enumerate(self.checked)]
         self.rules = [at for at in range(len(contract.rules)) if not self.missing and not brought]
 
@@ -108,17 +115,19 @@ class _Table:
 
     def judged(self) -> str:
         """A query of one row for each of the file: its number, each column's value and code, each rule's verdict."""
-        # Value and wrong type once in a query of their own: within one, DuckDB would compute them for each use.
-        values = ", ".join(f"{v} AS v{at}, {w} AS w{at}" for at, (v, w) in enumerate(self.values))
-        raws = ", ".join(f"{quoted(each.name)}::VARCHAR AS r{at}" for at, each in enumerate(self.checked))
-        inner = f"row_number() OVER () AS n, {values}, {raws}"
+        # A query of its own for each step: within one, DuckDB would compute a value anew for each use of it.
+        raws = ", ".join(f"{quoted(each.name)} AS r{at}" for at, each in enumerate(self.checked))
+        values = ", ".join(f"{value} AS v{at}" for at, (value, _) in enumerate(self.values))
+        wrongs = ", ".join(f"{wrong} AS w{at}" for at, (_, wrong) in enumerate(self.values))
         codes = ", ".join(f"{code} AS k{at}" for at, code in enumerate(self.codes))
         places = {each.name: f"v{at}" for at, each in enumerate(self.checked)}
         first = f"coalesce({', '.join(f'k{at}' for at in range(len(self.checked)))}, NULL)"
         told = ((at, rule_of(self.contract, at, places)) for at in self.rules)
         rules = "".join(f", CASE WHEN k IS NULL THEN {rule} ELSE false END AS q{at}" for at, rule in told)
-        sent = f"SELECT *, {codes} FROM (SELECT {inner} FROM {{source}})"  # noqa: S608
-        return f"SELECT *{rules} FROM (SELECT *, {first} AS k FROM ({sent}))"  # noqa: S608
+        query = f"SELECT row_number() OVER () AS n, {raws} FROM {{source}}"  # noqa: S608
+        for step in (values, wrongs, codes):
+            query = f"SELECT *, {step} FROM ({query})"  # noqa: S608
+        return f"SELECT *{rules} FROM (SELECT *, {first} AS k FROM ({query}))"  # noqa: S608
 
     def count(self) -> tuple[int, int, list[int], list[int]]:
         """Rows, faulty rows, and the counts of each (column, code) and of each rule, in the order of `pairs`."""
@@ -133,16 +142,25 @@ class _Table:
     def pairs(self) -> list[tuple[int, str]]:
         """Every fault that a column can have, as (its place, code)."""
         every = enumerate(self.checked)
-        return [(at, code) for at, each in every for code in _CODES if text_of(code) in self.codes[at]]
+        return [(at, code) for at, each in every for code in _CODES if f"THEN {text_of(code)}" in self.codes[at]]
 
     def examples(self, where: str, shown_as: str) -> list[tuple[int, Any]]:
         """The first rows of which a condition is true."""
         query = f"SELECT n, {shown_as} FROM ({self.judged()}) WHERE {where} LIMIT {EXAMPLES}"  # noqa: S608
         return [(row[0], row[1]) for row in self._run(query)]
 
-    def twice(self, column: Column) -> int:
-        name = quoted(column.name)
-        return int(self._run(f"SELECT count({name}) - count(DISTINCT {name}) FROM {{source}}")[0][0])  # noqa: S608
+    def twice(self, names: Sequence[str]) -> int:
+        """How many rows hold what was there before; a row with a null in it is none of them."""
+        listed = ", ".join(map(quoted, names))
+        known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in names)
+        query = f"SELECT count(*) - count(DISTINCT ({listed})) FROM {{source}} WHERE {known}"  # noqa: S608
+        return int(self._run(query)[0][0])
+
+    def newest(self, column: Column) -> int | None:
+        """The newest moment of a column, in Unix microseconds; without a zone it is UTC."""
+        moment = f"TRY_CAST({quoted(column.name)}::VARCHAR AS TIMESTAMPTZ)"
+        found: int | None = self._run(f"SELECT epoch_us(max({moment})) FROM {{source}}")[0][0]  # noqa: S608
+        return found
 
 
 @contextmanager
@@ -153,6 +171,8 @@ def open_table(path: Path, contract: DataContract) -> Iterator[_Table]:
             "there is no such file", got=path, expected="a CSV, Parquet or JSON lines file", mend="name it"
         )
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+        # What has no zone is UTC, on every machine.
+        connection.execute("SET TimeZone = 'UTC'")
         define_functions(connection, contract)
         yield _Table(connection, path, contract)
 
@@ -161,10 +181,10 @@ def check_table(
     path: Path,
     contract: DataContract,
     *,
-    once: Sequence[str] = (),
+    at: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> TableCheck:
-    """Hold a file to a contract. `once` are columns whose values must be there once; the share done is told.
+    """Hold a file to a contract, its freshness at a time (Unix microseconds; now unless given); the share done is told.
 
     Raises InputError when the file cannot be read or has none of the contract's columns.
     """
@@ -176,14 +196,6 @@ def check_table(
                 expected=", ".join(table.missing)[:300],
                 mend="give the file that the contract is of",
             )
-        unknown_once = [name for name in once if name not in table.columns]
-        if unknown_once:
-            raise InputError(
-                "a column that must be there once is not in the file",
-                got=", ".join(unknown_once),
-                expected=", ".join(table.columns)[:300],
-                mend="correct the name",
-            )
         with _told(table.connection, progress):
             rows, faulty, columns, rules = table.count()
         return TableCheck(
@@ -192,8 +204,23 @@ def check_table(
             faults=sorted(_faults(table, columns, rules), key=lambda each: (-each.rows, each.column, each.code)),
             missing=table.missing,
             unknown=sorted({*table.columns} - {column.name for column in contract.columns}),
-            twice={name: table.twice(Column(name=name, type="string")) for name in once},
+            twice={" × ".join(names): table.twice(names) for names in _once(table)},
+            stale=dict(_stale(table, now_us() if at is None else at)),
         )
+
+
+def _once(table: _Table) -> Iterator[tuple[str, ...]]:
+    """The columns and keys whose values are to be there once, as far as the file has them."""
+    named = [(each.name,) for each in table.contract.columns if each.unique]
+    yield from (names for names in [*named, *table.contract.keys] if set(names) <= table.columns.keys())
+
+
+def _stale(table: _Table, at: int) -> Iterator[tuple[str, int | None]]:
+    for column in table.contract.columns:
+        if column.max_age and column.name in table.columns:
+            newest = table.newest(column)
+            if newest is None or newest < at - parse_duration(column.max_age):
+                yield column.name, newest
 
 
 def write_faults(path: Path, contract: DataContract, out: Path) -> int:
@@ -228,7 +255,7 @@ def _faults(table: _Table, columns: Sequence[int], rules: Sequence[int]) -> Iter
     for (at, code), count in zip(table.pairs(), columns, strict=True):
         if count:
             column = table.checked[at]
-            found = table.examples(f"k{at} = {text_of(code)}", f"r{at}")
+            found = table.examples(f"k{at} = {text_of(code)}", f"r{at}::VARCHAR")
             hidden = column.personal or column.role == "subject"
             yield FaultCount(
                 column=column.name,

@@ -179,12 +179,20 @@ def test_what_only_a_table_can_have(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [v for n, v in zip(HEAD, GOOD, strict=True) if n != "home"], head=head)
     found = check_table(path, CONTRACT)
     assert found.missing == ["home"] and found.faulty == found.rows == 1 and not found.holds
-    twice = check_table(write(tmp_path / "b.csv", GOOD, GOOD, changed(id="8")), CONTRACT, once=["id"])
-    assert twice.twice == {"id": 1} and twice.faulty == 0 and not twice.holds
+    path = write(tmp_path / "b.csv", GOOD, GOOD, changed(id="8"), changed(id="9", late="4"))
+    own = tuple(msgspec.structs.replace(each, unique=each.name == "id") for each in CONTRACT.columns)
+    twice = check_table(path, msgspec.structs.replace(CONTRACT, columns=own, keys=(("late", "home"),)))
+    assert twice.twice == {"id": 1, "late × home": 2} and twice.faulty == 0 and not twice.holds
+    old = tuple(msgspec.structs.replace(each, max_age="30d" if each.name == "since" else "") for each in own[1:])
+    aged = msgspec.structs.replace(CONTRACT, columns=(CONTRACT.columns[0], *old))
+    newest = 1_580_428_800_000_000
+    assert check_table(path, aged, at=newest + 31 * 86_400_000_000).stale == {"since": newest}
+    fresh = check_table(path, aged, at=newest + 29 * 86_400_000_000)
+    assert fresh.stale == {} and fresh.holds
+    undated = check_table(write(tmp_path / "d.csv", changed(since="never")), aged)
+    assert undated.stale == {"since": None}
     with pytest.raises(InputError, match="none of the contract's columns"):
         check_table(write(tmp_path / "c.csv", ["1"], head=["other"]), CONTRACT)
-    with pytest.raises(InputError, match="must be there once"):
-        check_table(path, CONTRACT, once=["nothing"])
     with pytest.raises(InputError, match="no such file"):
         check_table(tmp_path / "none.csv", CONTRACT)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
