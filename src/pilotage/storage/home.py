@@ -86,6 +86,11 @@ class Home:
         return self.root / "issuers"
 
     @property
+    def pipelines(self) -> Path:
+        """What pipelines work on and made, by digest, and their lineage."""
+        return self.root / "pipelines"
+
+    @property
     def run(self) -> Path:
         """What belongs to the running processes: pid file, endpoints, logs."""
         return self.root / "run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from pilotage.errors import IntegrityError, NotFound
-from pilotage.kernel.digests import digest
+from pilotage.kernel.digests import digest, file_digest
 
 __all__ = ["Objects", "new_name", "write_all_durably", "write_durably"]
 
 _T = TypeVar("_T")
+_PIECE = 1 << 20
 _SYNCS = 8
 """Syncs under way at once: those of one moment share a write of the file system's own journal."""
 
@@ -112,6 +114,37 @@ class Objects:
         if not self.path(name).exists():
             write_durably(self.path(name), content, mode=0o400)
         return name
+
+    def put_file(self, source: Path) -> str:
+        """Store a file's bytes durably, in pieces, and return their digest."""
+        folder = self.root / "sha256"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, draft = tempfile.mkstemp(dir=folder, prefix=".new-")
+        try:
+            # A copy first: what is named is what was copied, whatever happens to the source meanwhile.
+            with os.fdopen(handle, "wb") as file, source.open("rb") as content:
+                shutil.copyfileobj(content, file, _PIECE)
+                file.flush()
+                os.fchmod(file.fileno(), 0o400)
+                os.fsync(file.fileno())
+            name = file_digest(Path(draft))
+            if not self.path(name).exists():
+                touched = _make_folders(self.path(name).parent)
+                Path(draft).replace(self.path(name))
+                _together(_sync_folder, touched)
+            return name
+        finally:
+            Path(draft).unlink(missing_ok=True)
+
+    def copy_to(self, name: str, target: Path, mode: int = 0o600) -> None:
+        """Write the object of a digest to a new file. Raises NotFound, or IntegrityError when it was changed."""
+        if not self.path(name).is_file():
+            self.get(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.path(name), target)
+        target.chmod(mode)
+        if file_digest(target) != name:
+            self.get(name)
 
     def get(self, name: str) -> bytes:
         """The bytes of a digest. Raises NotFound, or IntegrityError when the file does not match its name."""

@@ -8,6 +8,7 @@ import msgspec
 
 from pilotage.ledger.retention import Floor
 from pilotage.systems.evaluating import EvaluationRules
+from pilotage.systems.pipeline import Pipeline
 from pilotage.systems.serving import ServingRules
 
 __all__ = [
@@ -181,3 +182,4 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     evaluation: EvaluationRules = EvaluationRules()
     retention: Retention = Retention()
     serving: ServingRules = ServingRules()
+    pipeline: Pipeline = Pipeline()

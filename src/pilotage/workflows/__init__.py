@@ -1,0 +1,1 @@
+"""Durable work: a system's pipeline from data to a release, resumable, reproducible, scheduled."""
