@@ -72,22 +72,24 @@ _MARKS = {"high": "[red]high[/]", "medium": "[yellow]medium[/]", "ask": "[cyan]a
 
 
 def _show(data: Path, found: Leakage) -> None:
+    from rich.markup import escape
+
     screen = console()
     part = "" if found.sampled == found.rows else f", {found.sampled:,} of them column by column"
-    screen.print(f"[bold]{data.name}[/]: {found.rows:,} rows{part}, {found.columns} columns")
+    screen.print(f"[bold]{escape(data.name)}[/]: {found.rows:,} rows{part}, {found.columns} columns")
     if found.findings:
         show_table(
             ("severity", "finding", "columns", "strength", "95 %", "measure"),
             [_row(each) for each in found.findings],
         )
         for each in found.findings:
-            screen.print(f"\n{_MARKS[each.severity]} {each.said}")
-            screen.print(f"  [dim]mend:[/] {each.mend}")
+            screen.print(f"\n{_MARKS[each.severity]} {escape(each.said)}")
+            screen.print(f"  [dim]mend:[/] {escape(each.mend)}")
         screen.print()
     else:
         screen.print("no leak was found")
     for name, why in found.skipped.items():
-        screen.print(f"[dim]not looked for:[/] {name}: {why}")
+        screen.print(f"[dim]not looked for:[/] {name}: {escape(why)}")
     counts = found.counts()
     if found.findings:
         screen.print(f"{counts['high']} high, {counts['medium']} medium, {counts['ask']} to ask about")

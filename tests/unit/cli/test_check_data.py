@@ -27,6 +27,12 @@ def data(tmp_path: Path) -> tuple[Path, Path]:
     return write(tmp_path / "clean.csv", columns), write(tmp_path / "leak.csv", {**columns, "paid": columns["y"]})
 
 
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
+    columns, _, _ = honest(11)
+    path = write(tmp_path / "t.csv", {**columns, "paid [red]": columns["y"]})
+    assert "paid [red] gives y = 1 away" in CliRunner().invoke(check_data, [str(path), "--target", "y"]).stdout
+
+
 def test_a_leak_is_shown_with_its_mend_and_ends_with_status_3(data: tuple[Path, Path]) -> None:
     done = CliRunner().invoke(check_data, [str(data[1]), "--target", "y"])
     assert done.exit_code == FOUND
