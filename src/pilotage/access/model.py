@@ -38,15 +38,21 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
             "system.declare",
             "release.build",
             "release.backtest",
+            "release.export",
+            "release.import",
+            "release.yank",
             "system.promote",
             "system.rollback",
             "outcome.record",
         },
         "model_validator": _EVERYONE
-        | {"release.approve", "release.backtest", "decision.read_payload", "ledger.verify"},
+        | {"release.approve", "release.backtest", "decision.read_payload", "ledger.verify"}
+        | {"release.export", "release.yank"},
         "risk_officer": _EVERYONE
         | {
             "release.approve",
+            "release.export",
+            "release.yank",
             "decision.read_payload",
             "subject.erase",
             "system.stop",
@@ -61,10 +67,11 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "business_owner": _EVERYONE | {"release.approve", "system.stop"},
         "operator": _EVERYONE
         | {"ledger.rebuild", "outcome.record", "limit.edit"}
+        | {"release.export", "release.import", "release.yank"}
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke", "node.edit"},
         "reviewer": _EVERYONE | {"decision.read_payload", "decision.override"},
         "auditor": _EVERYONE
-        | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read", "retention.read"},
+        | {"decision.read_payload", "ledger.verify", "keyring.read", "hold.read", "retention.read", "release.export"},
         # Whoever watches from outside sees hashes and signed roots, no decision and no page.
         "witness": frozenset({"log.read", "log.cosign"}),
     }

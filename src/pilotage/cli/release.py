@@ -14,6 +14,14 @@ from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.cli.release_proof import (
+    evidence_command,
+    export_command,
+    import_command,
+    sign_command,
+    verify_command,
+    yank_command,
+)
 from pilotage.errors import NotFound
 from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import rfc3339
@@ -33,6 +41,10 @@ __all__ = ["release"]
 @click.group()
 def release() -> None:
     """Immutable releases, named by the digest of everything in them."""
+
+
+for _command in (verify_command, sign_command, evidence_command, export_command, import_command, yank_command):
+    release.add_command(_command)
 
 
 @release.command("build")

@@ -57,8 +57,11 @@ def content_digest(evidence: Evidence) -> str:
         ) from error
 
 
-def record(connection: Connection, evidence: Evidence) -> str:
-    """Add a piece of evidence with its event `evidence.recorded`; return its digest. Raises Conflict, InputError."""
+def record(connection: Connection, evidence: Evidence, at: int | None = None) -> str:
+    """Add a piece of evidence with its event `evidence.recorded`; return its digest. Raises Conflict, InputError.
+
+    `at` is when it became known here, Unix microseconds, if that is not when it was collected.
+    """
     if find(connection, evidence.id) is not None:
         raise Conflict("this evidence is recorded already", got=evidence.id, mend="give new evidence a new id")
     value = content_digest(evidence)
@@ -70,7 +73,7 @@ def record(connection: Connection, evidence: Evidence) -> str:
         "evidence.recorded",
         facts=facts | {"rows": attest(evidence_table, values)},
         private={"producer": evidence.producer},
-        at=evidence.collected,
+        at=evidence.collected if at is None else at,
     )
     return value
 

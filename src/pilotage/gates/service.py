@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, Engine
 
 from pilotage.access import store as access_store
@@ -21,6 +22,7 @@ from pilotage.kernel.digests import short
 from pilotage.kernel.ids import uuid7
 from pilotage.releases.model import Release
 from pilotage.releases.store import find_release, releases_table
+from pilotage.releases.yanking import yanked
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import Attesting, ChangedRow, attest, changed_rows
@@ -44,6 +46,8 @@ ATTESTED = (
     store.gate_passages,
 )
 """The tables up to here whose rows the ledger attests."""
+
+_YANKED = "the release is yanked"
 
 
 class _Gate(NamedTuple):
@@ -237,6 +241,12 @@ def _role_to_fill(person: Person, gate: _Gate, role: str, at: int) -> str:
 
 def _refuse_incomplete(verdict: GateVerdict, release: Release) -> None:
     """Nobody can say yes to evidence that is not there."""
+    if verdict.missing and verdict.missing[0].startswith(_YANKED):
+        raise Refused(
+            f"{release.name} is yanked: nobody can approve it",
+            code="release_yanked",
+            mend="build another release, or undo the yank: pilotage release yank --undo",
+        )
     lacking = [state for state in verdict.checks if state.state not in ("fresh", "waived")]
     if lacking:
         raise Refused(
@@ -276,8 +286,17 @@ def _gate(connection: Connection, release: Release, to_stage: str, at: int) -> _
             evidence[demanded.name] = Held(fact, content_digest(fact), recorded, stale_reason(fact, marks))
     given = store.approvals_of(connection, release.digest, to_stage)
     people = {person.id: person for person in access_store.all_people(connection)}
-    verdict = judge(rule, candidate, evidence, given, people, at)
+    verdict = _unless_yanked(connection, release, judge(rule, candidate, evidence, given, people, at))
     return _Gate(rule, candidate, given, people, verdict)
+
+
+def _unless_yanked(connection: Connection, release: Release, verdict: GateVerdict) -> GateVerdict:
+    """No gate opens for a release that was taken back."""
+    found = yanked(connection, release.digest)
+    if found is None:
+        return verdict
+    text = f"{_YANKED}: {found.figures.get('reason', '')}"
+    return msgspec.structs.replace(verdict, go=False, missing=[text, *verdict.missing])
 
 
 def _release(connection: Connection, system: str, release: str) -> Release:

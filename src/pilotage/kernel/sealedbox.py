@@ -28,14 +28,15 @@ def key_id(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()[:16]
 
 
-def seal(public: bytes, secret: bytes, context: bytes) -> bytes:
+def seal(public: bytes, secret: bytes, context: bytes, once: bytes = b"") -> bytes:
     """A box that only the holder of the private key opens, and only with the same context: 48 bytes + the secret.
 
-    `public` is the raw 32-byte X25519 key. Raises InputError when it is not one.
+    `public` is the raw 32-byte X25519 key. Raises InputError when it is not one. `once` are 32 secret bytes for the
+    box's own key pair, for boxes that must come out the same: it may serve one secret, context and receiver alone.
     """
     try:
         theirs = X25519PublicKey.from_public_bytes(public)
-        ours = X25519PrivateKey.generate()
+        ours = X25519PrivateKey.from_private_bytes(once) if once else X25519PrivateKey.generate()
         shared = ours.exchange(theirs)
     except ValueError as error:
         raise InputError(

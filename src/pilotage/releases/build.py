@@ -44,7 +44,8 @@ from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
 from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, declared_remote, not_converted, spread
 from pilotage.releases.sealed_rows import ROWS, rows_key
-from pilotage.releases.store import register
+from pilotage.releases.signature import note_signature, sign_folder
+from pilotage.releases.store import is_registered, register
 from pilotage.releases.together import judge_together
 from pilotage.runtimes.environment import installed_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
@@ -93,9 +94,9 @@ def build_release(
 ) -> Release:
     """Build, write and register a release of the system that `yaml_path` declares; the same inputs give the same one.
 
-    `author` is who builds; the `keyring` encrypts the reference rows of a release that needs them. The artefact is
-    opened only in a box. Declares the system, records evidence about the release. Raises InputError with every fault of
-    the declaration, the data or the artefact.
+    `author` is who builds; the `keyring` signs the release, and encrypts its reference rows if it needs them. The
+    artefact is opened only in a box. Declares the system, records evidence about the release. Raises InputError with
+    every fault of the declaration, the data or the artefact.
     """
     tell = progress or (lambda _step, _share: None)
     tell("reading the declaration", 0.0)
@@ -133,12 +134,16 @@ def build_release(
         files=describe_files(files),
     )
     name, folder = write_folder(home.releases, manifest, files, rows_key(keyring))
+    signature, fresh = sign_folder(home.releases, name, manifest, keyring)
     tell("proving whether rows may be answered together", 0.93)
     together = judge_together(folder, serving, tried.proof, system.pilot.seed)
     tell("registering", 0.97)
     with writing(control) as connection:
         declare_system(connection, declared.system, by=author)
+        fresh = fresh or not is_registered(connection, name)
         release = register(connection, name, manifest, author=author)
+        if fresh:
+            note_signature(connection, release, signature)
         for finding in findings(name, declared.system, declared.contract, serving, explainer, evaluation, together):
             record(connection, finding)
     tell("done", 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +19,11 @@ from pilotage.kernel.rows import Value
 from pilotage.profiles.model import ReferenceProfile, decode_profile
 from pilotage.releases.model import MANIFEST, Manifest, folder_name
 from pilotage.releases.sealed_rows import ROWS, SEALED_ROWS, is_sealed, open_rows
+from pilotage.releases.signature import SignatureFile, read_signature
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem
 
-__all__ = ["LoadedRelease", "open_release"]
+__all__ = ["LoadedRelease", "open_folder", "open_release"]
 
 T = TypeVar("T")
 _MEND = "restore the release's folder from a backup, or build the release again"
@@ -30,7 +31,10 @@ _MEND = "restore the release's folder from a backup, or build the release again"
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRelease:
-    """A release whose files are what its digest says. Contract, profile and serving are decoded; the rest on demand."""
+    """A release whose files are what its digest says. Contract, profile and serving are decoded; the rest on demand.
+
+    `signature` is unbroken where there is one; whether its key is to be believed, `verifying` says.
+    """
 
     digest: str
     folder: Path
@@ -38,6 +42,7 @@ class LoadedRelease:
     contract: DataContract
     profile: ReferenceProfile
     serving: ServingSpec
+    signature: SignatureFile | None = None
 
     @property
     def policy(self) -> str:
@@ -83,13 +88,20 @@ class LoadedRelease:
 def open_release(releases: Path, name: str) -> LoadedRelease:
     """The release with a digest, from the releases folder.
 
-    Raises NotFound when it is not there, and IntegrityError, naming every file, when any byte is not what it was.
+    Raises NotFound when it is not there, and IntegrityError, naming every file, when any byte is not what it was, also
+    of its signature.
     """
     folder = releases / folder_name(name)
+    loaded = open_folder(folder, name)
+    return replace(loaded, signature=read_signature(releases, name, loaded.manifest))
+
+
+def open_folder(folder: Path, name: str) -> LoadedRelease:
+    """The same from any folder, its signature not looked at."""
     try:
         content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound("no such release here", got=name, expected=f"a folder in {releases}", mend=_MEND) from None
+        raise NotFound("no such release here", got=name, expected=f"a folder in {folder.parent}", mend=_MEND) from None
     if digest(content) != name:
         raise IntegrityError(f"{folder / MANIFEST} was changed", got=digest(content), expected=name, mend=_MEND)
     manifest = msgspec.json.decode(content, type=Manifest)
@@ -105,24 +117,29 @@ def open_release(releases: Path, name: str) -> LoadedRelease:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    """Raise IntegrityError for every file that is missing, changed, or not of this release."""
-    faults: list[dict[str, object]] = []
+    """Raise IntegrityError for every file that is missing, changed, a link, or not of this release."""
+    faults = [_fault(MANIFEST, "is a link")] if (folder / MANIFEST).is_symlink() else []
     sealed = folder / SEALED_ROWS if ROWS in manifest.files and not (folder / ROWS).is_file() else None
     for name, entry in manifest.files.items():
         path = folder / name
-        if sealed is not None and name == ROWS and sealed.is_file():
+        if sealed is not None and name == ROWS and sealed.is_file() and not sealed.is_symlink():
             if not is_sealed(sealed.read_bytes(), entry.bytes):
-                faults.append({"path": SEALED_ROWS, "code": "integrity", "message": "these are no encrypted rows"})
+                faults.append(_fault(SEALED_ROWS, "these are no encrypted rows"))
             continue
-        got = file_digest(path) if path.is_file() else "missing"
+        got = "a link" if path.is_symlink() else file_digest(path) if path.is_file() else "missing"
         if got != entry.digest:
-            faults.append({"path": name, "code": "integrity", "message": f"{got}, expected {entry.digest}"})
+            told = f"{got}, expected {entry.digest}"
+            faults.append(_fault(name, told) | {"got": got, "expected": entry.digest})
     there = {path.name for path in folder.iterdir()}
     for name in sorted(there - set(manifest.files) - {MANIFEST, *((SEALED_ROWS,) if ROWS in manifest.files else ())}):
-        faults.append({"path": name, "code": "integrity", "message": "is not of this release"})
+        faults.append(_fault(name, "is not of this release"))
     if faults:
         names = ", ".join(str(fault["path"]) for fault in faults)
         raise IntegrityError(f"files of the release in {folder} were changed: {names}", mend=_MEND, faults=faults)
+
+
+def _fault(path: str, message: str) -> dict[str, object]:
+    return {"path": path, "code": "integrity", "message": message}
 
 
 def _decoded(path: Path, kind: type[T]) -> T:

@@ -16,7 +16,7 @@ from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 from pilotage.systems.store import lock_system
 
-__all__ = ["find_release", "list_releases", "register", "releases_table"]
+__all__ = ["find_release", "is_registered", "list_releases", "register", "releases_table"]
 
 releases_table = Table(
     "releases",
@@ -68,6 +68,13 @@ def register(connection: Connection, digest: str, manifest: Manifest, *, author:
         at=release.created,
     )
     return release
+
+
+def is_registered(connection: Connection, digest: str) -> bool:
+    """Whether a release is in the registry."""
+    return (
+        connection.execute(select(releases_table.c.digest).where(releases_table.c.digest == digest)).first() is not None
+    )
 
 
 def list_releases(connection: Connection, system: str = "") -> list[Release]:

@@ -17,7 +17,7 @@ from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 from pilotage.systems.model import AISystem
 
-__all__ = ["declare_system", "find_system", "list_systems", "lock_system", "system_digest", "systems"]
+__all__ = ["TIERS", "declare_system", "find_system", "list_systems", "lock_system", "system_digest", "systems"]
 
 TIERS = ("low", "medium", "high")
 
