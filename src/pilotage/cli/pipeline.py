@@ -84,7 +84,7 @@ def resume(chosen: Chosen, run_id: str, system: str, json_: bool) -> None:
 
 @pipeline.command("list")
 @click.option("--system", default="", help="Only this system's.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="At most so many.")
 @json_option
 @click.pass_obj
 def list_(chosen: Chosen, system: str, limit: int, json_: bool) -> None:

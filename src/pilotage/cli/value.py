@@ -43,7 +43,13 @@ def value() -> None:
 
 
 @value.command("sheet")
-@click.option("--out", type=click.Path(path_type=Path), default="business-case.yaml", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="business-case.yaml",
+    show_default=True,
+    help="Where to write it; nothing is overwritten.",
+)
 @click.option("--name", default="A name for what is decided here", help="What the case is about.")
 @click.option("--release", "ref", default="", help="Take the shares of its errors from this release's evaluation.")
 @click.pass_obj
@@ -58,8 +64,14 @@ def sheet(chosen: Chosen, out: Path, name: str, ref: str) -> None:
 
 @value.command("case")
 @click.argument("sheet", type=click.Path(exists=True, dir_okay=False, path_type=Path), default="business-case.yaml")
-@click.option("--draws", type=click.IntRange(1_000, _MOST_DRAWS), default=DRAWS, show_default=True)
-@click.option("--seed", type=int, default=2026, show_default=True)
+@click.option(
+    "--draws",
+    type=click.IntRange(1_000, _MOST_DRAWS),
+    default=DRAWS,
+    show_default=True,
+    help="How many draws of all inputs.",
+)
+@click.option("--seed", type=int, default=2026, show_default=True, help="What the draws begin from.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write it as a page that loads nothing.")
 @json_option
 def case(sheet: Path, draws: int, seed: int, html: Path | None, json_: bool) -> None:
