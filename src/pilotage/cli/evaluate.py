@@ -6,15 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from pilotage.access.model import require
 from pilotage.cli.evaluation_text import show_evaluation
+from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, json_option, progress_bar
+from pilotage.cli.output import as_json, errors_console, json_option, progress_bar, show_facts
 from pilotage.errors import InputError
 from pilotage.evaluation.bootstrap import ROUNDS
 from pilotage.evaluation.predictions import KINDS, Asked, judge_predictions
 from pilotage.kernel.documents import refuse
+from pilotage.releases.again import Labelled, evaluate_again, labelled_rows, measure_load
+from pilotage.releases.bearing import SECONDS
+from pilotage.releases.load import LoadedRelease, open_release
+from pilotage.releases.model import Release
+from pilotage.releases.store import find_release
+from pilotage.storage.database import reading
 from pilotage.systems.evaluating import Costs, EvaluationRules, evaluation_faults
+from pilotage.wiring.installation import Installation
 
 __all__ = ["evaluate"]
 
@@ -22,6 +32,14 @@ _AMOUNTS = ("true_positive", "false_positive", "false_negative", "true_negative"
 
 
 @click.command()
+@click.argument("ref", required=False)
+@click.option(
+    "--data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Labelled rows for REF (default: the data that it was built from).",
+)
+@click.option("--latency", is_flag=True, help="Measure REF at its declared load instead.")
 @click.option(
     "--predictions",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -47,16 +65,38 @@ _AMOUNTS = ("true_positive", "false_positive", "false_negative", "true_negative"
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a report, too.")
 @json_option
 @click.pass_obj
-def evaluate(chosen: Chosen, /, predictions: Path | None, html: Path | None, json_: bool, **given: Any) -> None:
-    """Judge a file of predictions: figures with 95 % intervals, calibration, costs, slices, and what they mean.
+def evaluate(
+    chosen: Chosen,
+    /,
+    ref: str | None,
+    data: Path | None,
+    latency: bool,
+    predictions: Path | None,
+    html: Path | None,
+    json_: bool,
+    **given: Any,
+) -> None:
+    """Judge release REF anew, on record; or any file of predictions, with no release at all.
 
     \b
+    pilotage evaluate credit-default@1 --data labelled.csv
+    pilotage evaluate credit-default@1 --latency
     pilotage evaluate --predictions scored.csv --target defaulted --prediction score
     """
-    if predictions is None:
-        raise InputError("nothing is named that could be judged", expected="--predictions FILE", mend="name a file")
-    with progress_bar("evaluating") as tell:
-        found = judge_predictions(predictions, _asked(given), progress=tell)
+    if (ref is None) == (predictions is None):
+        what = (
+            "nothing is named that could be judged" if ref is None else "a release and a file of predictions are named"
+        )
+        expected = "REF, or --predictions FILE"
+        raise InputError(what, expected=expected, mend="name the one or the other; see --help")
+    if ref is not None and latency:
+        _load(chosen, ref, data, json_)
+        return
+    if ref is not None:
+        found = _release(chosen, ref, data, given["rounds"])
+    else:
+        with progress_bar("evaluating") as tell:
+            found = judge_predictions(predictions or Path(), _asked(given), progress=tell)
     if html is not None:
         _write(html, found)
     if json_:
@@ -65,6 +105,41 @@ def evaluate(chosen: Chosen, /, predictions: Path | None, html: Path | None, jso
     show_evaluation(found)
     if html is not None:
         click.echo(f"report: {html}")
+
+
+def _labelled(chosen: Chosen, ref: str, data: Path | None) -> tuple[Installation, Release, LoadedRelease, Labelled]:
+    installation = opened(chosen)
+    require(acting(installation), "release.build")
+    with reading(installation.control) as connection:
+        made = find_release(connection, ref)
+    loaded = open_release(installation.releases, made.digest)
+    return installation, made, loaded, labelled_rows(loaded, data)
+
+
+def _release(chosen: Chosen, ref: str, data: Path | None, rounds: int) -> dict[str, Any]:
+    installation, made, loaded, labelled = _labelled(chosen, ref, data)
+    with progress_bar("scoring") as tell:
+        return evaluate_again(installation.control, loaded, made.name, labelled, rounds=rounds, progress=tell)
+
+
+def _load(chosen: Chosen, ref: str, data: Path | None, json_: bool) -> None:
+    installation, made, loaded, labelled = _labelled(chosen, ref, data)
+    load = loaded.system().evaluation.load
+    with errors_console().status(f"asking {load.rows_per_second:g} rows a second for {SECONDS:g} s"):
+        found = measure_load(installation.control, loaded, labelled)
+    if json_:
+        as_json(msgspec.to_builtins(found) | {"release": made.digest, "holds": found.holds})
+        return
+    show_facts(
+        [
+            ("release", f"{made.name}  {made.digest}"),
+            ("asked", f"{found.rows:,} rows at {found.rate:g} a second; {found.answered_rate:g} a second came back"),
+            ("answered in", f"{found.p50_ms:.2f} ms half, {found.p95_ms:.2f} ms 95 %, {found.p99_ms:.2f} ms 99 %"),
+            ("memory", f"{found.memory_mb:,.0f} MB, of which {found.base_mb:,.0f} MB before the release was opened"),
+            ("first answer", f"{found.start_ms:,.0f} ms after it was opened"),
+            ("verdict", "holds" if found.holds else "; ".join(found.broken)),
+        ]
+    )
 
 
 def _asked(given: dict[str, Any]) -> Asked:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pilotage.cli.output import console, show_table
-from pilotage.evaluation.words import amount, label
+from pilotage.evaluation.words import amount, compared, in_order, label
 from pilotage.kernel.digests import short
 
 __all__ = ["show_evaluation"]
@@ -26,6 +26,12 @@ def show_evaluation(found: dict[str, Any]) -> None:
     click.echo(f"{found['kind']} · {source['file']} {short(source['digest'])} · {counted}")
     if source.get("left_out"):
         click.echo(f"{source['left_out']:,} rows are left out: no target, or no number where one is needed")
+    if (release := found.get("release")) is not None:
+        own = "the rows that its build held out" if source["own"] else "rows of another file than its build's"
+        click.echo(f"{release['name']} {short(release['digest'])} on {own}; recorded as evidence")
+    if found.get("reproduced"):
+        apart = found["reproduced"]["largest_difference"]
+        click.echo(f"it answers as it did at its build: figures differ by at most {apart:.1e}")
     width = min(console().width, 100) if sys.stdout.isatty() else 100
     for sentence in found["words"]:
         click.echo(fill(sentence, width, initial_indent="- ", subsequent_indent="  "))
@@ -36,6 +42,7 @@ def show_evaluation(found: dict[str, Any]) -> None:
     _costs(found.get("costs"))
     _age(found.get("age"))
     _slices(found)
+    _limits(found.get("limits"))
 
 
 def _titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -44,17 +51,17 @@ def _titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
 
 
 def _figures(found: dict[str, Any]) -> None:
-    spans, others = found["intervals_95"], found["against"]
+    spans, others = found["intervals_95"], compared(found)
     rows = [
         (
             label(name),
             number(value),
             f"{number(spans[name][0])} to {number(spans[name][1])}" if name in spans else "",
-            *(number(other.get(name)) for other in others.values()),
+            *(number(other.get(name)) for _, other in others),
         )
-        for name, value in found["metrics"].items()
+        for name, value in in_order(found["metrics"])
     ]
-    _titled("Figures", ("figure", "model", "95 %", *others), rows)
+    _titled("Figures", ("figure", "model", "95 %", *(name for name, _ in others)), rows)
 
 
 def _calibration(found: dict[str, Any]) -> None:
@@ -147,6 +154,20 @@ def _slices(found: dict[str, Any]) -> None:
         text = f"{number(span[0])} to {number(span[1])}" if span else ""
         rows.append((f"{each['column']}: {each['slice']}", f"{each['rows']:,}", figures[0], text, *figures[1:]))
     _titled("Slices", ("slice", "rows", label(main[0]), "95 %", *map(label, main[1:])), rows)
+
+
+def _limits(limits: list[dict[str, Any]] | None) -> None:
+    if limits:
+        rows = [
+            (
+                each["name"],
+                number(each["limit"]),
+                number(each["value"]),
+                ("holds" if each["holds"] else "broken") + ("" if each["certain"] else ", not more than chance"),
+            )
+            for each in limits
+        ]
+        _titled("Declared limits", ("figure", "limit", "found", "verdict"), rows)
 
 
 def number(value: object) -> str:

@@ -16,6 +16,12 @@ from pilotage.replay.against import Against, Told
 __all__ = ["rate_text", "show_performance", "show_realised"]
 
 _NOT_ENOUGH = "not enough data"
+_STATES = {
+    "broken": click.style("degraded", fg="red", bold=True),
+    "near": "not worse by more than chance",
+    "not enough data": _NOT_ENOUGH,
+    "holds": click.style("holds", fg="green"),
+}
 
 
 def rate_text(rate: Rate | None) -> str:
@@ -65,6 +71,10 @@ def show_performance(found: Performance) -> None:
         )
     for name, why in found.left_out.items():
         click.echo(f"slice {name}: {why}")
+    if found.state is not None:
+        click.echo(f"against what its build fixed: {_STATES[found.state]}")
+        for each in found.degradation:
+            click.echo(f"- {each.words}")
     for note in found.notes:
         click.echo(note)
 

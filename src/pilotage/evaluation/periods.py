@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.errors import InputError
 from pilotage.evaluation.intervals import auc_area, mean_interval
+from pilotage.kernel.rows import Value
 
-__all__ = ["FEWEST", "MOST_PERIODS", "Estimate", "area_estimate", "by_period", "mean_estimate"]
+__all__ = ["FEWEST", "MOST_PERIODS", "Estimate", "area_estimate", "by_period", "mean_estimate", "times_of"]
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +79,27 @@ def by_period(times: NDArray[np.datetime64], figure: Figure, name: str) -> dict[
             entry |= {"value": found.value, "interval_95": [found.low, found.high]}
         table.append(entry)
     return {"figure": name, "unit": unit, "periods": table, "unknown": len(times) - len(known), "slope": _slope(table)}
+
+
+def times_of(name: str, values: Sequence[Value]) -> NDArray[np.datetime64]:
+    """ISO 8601 dates or times as such, without their zone; NaT for anything else. Raises InputError when all are."""
+    known = {value: _time(value) for value in set(values)}
+    times = np.array([known[value] for value in values], dtype="datetime64[s]")
+    if np.isnat(times).all():
+        raise InputError(
+            f"{name} holds no dates",
+            got=", ".join(str(value) for value in list(known)[:3]),
+            expected="dates such as 2026-03-01, or times such as 2026-03-01T10:00:00",
+            mend="name another column of times",
+        )
+    return times
+
+
+def _time(value: Value) -> np.datetime64:
+    try:
+        return np.datetime64(str(value)[:19].strip().replace(" ", "T"), "s")
+    except ValueError:
+        return np.datetime64("NaT", "s")
 
 
 def _periods(times: NDArray[np.datetime64]) -> tuple[str, NDArray[np.int64]]:

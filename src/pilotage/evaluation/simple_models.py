@@ -6,6 +6,7 @@ should take a library's: these are here to be beaten.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,13 +84,12 @@ def _designs(
         if is_numeric(own) and is_numeric(other):
             found += _standardised(own, other)
             continue
-        values, asked = values_of(own), values_of(other)
-        distinct, counts = np.unique(np.array([str(value) for value in values], dtype=object), return_counts=True)
-        for category in distinct[np.argsort(-counts, kind="stable")][:_CATEGORIES]:
-            one, two = (
-                np.array([str(value) == category for value in each], dtype=np.float64) for each in (values, asked)
-            )
-            found += _standardised(one, two)
+        values, asked = ([str(value) for value in values_of(each)] for each in (own, other))
+        common = [name for name, _ in Counter(values).most_common(_CATEGORIES)]
+        places = {name: at for at, name in enumerate(common)}
+        one, two = (np.array([places.get(name, -1) for name in each]) for each in (values, asked))
+        for at in range(len(common)):
+            found += _standardised((one == at).astype(np.float64), (two == at).astype(np.float64))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["BASELINES", "LABELS", "amount", "compared", "in_words", "label"]
+__all__ = ["BASELINES", "LABELS", "amount", "compared", "in_order", "in_words", "label"]
 
 LABELS = {
     "auc": "AUC",
@@ -51,6 +51,12 @@ def compared(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     simple = found.get("baselines", {})
     named = [(words.format(**simple[name]), simple[name]) for name, words in BASELINES.items() if name in simple]
     return [*named, *found.get("against", {}).items()]
+
+
+def in_order(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The figures in the order of LABELS, whatever order a file has them in; others after them."""
+    places = {name: at for at, name in enumerate(LABELS)}
+    return sorted(metrics.items(), key=lambda each: places.get(each[0], len(places)))
 
 
 def label(name: str) -> str:

@@ -12,15 +12,18 @@ from datetime import date
 import msgspec
 import numpy as np
 
-from pilotage.evaluation.intervals import Area, Rate, binned_auc, wilson
+from pilotage.evaluation.degradation import Degradation, State, Threshold, degradation, worst_state
+from pilotage.evaluation.intervals import Area, Rate, binned_auc, mean_interval, wilson
+from pilotage.evaluation.periods import Estimate
 from pilotage.evaluation.realised import FEWEST, Realised, realised, truth
 from pilotage.ledger.outcomes import CountedOutcomes
 from pilotage.ledger.slicing import ALL, read_key
 from pilotage.profiles.counts import Counts, total
 from pilotage.profiles.model import SCORE, ColumnProfile, ReferenceProfile
 from pilotage.profiles.slices import slice_labels
+from pilotage.systems.evaluating import Costs
 
-__all__ = ["AGES", "Coverage", "Meaning", "Performance", "ScoreBin", "SliceFigures", "performance"]
+__all__ = ["AGES", "Bounds", "Coverage", "Meaning", "Performance", "ScoreBin", "SliceFigures", "performance"]
 
 AGES = (
     ("under 7 days", 7),
@@ -49,6 +52,16 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     adverse: str
     favourable: str
     positive: str
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """From when on a release is worse than what was approved, as its build fixed it; what its decisions cost."""
+
+    thresholds: list[Threshold] = []
+    costs: Costs | None = None
+
+
+_NO_BOUNDS = Bounds()
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +95,8 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     from which no class follows. `whole` is at the release's threshold. `auc` is of the score's cells, the rows of one
     counting as ties, so that it is a little off the one of the scores themselves. `left_out` says which declared slices
     cannot be counted and why; `waiting` is how many older outcomes `pilotage outcomes backfill` would count. `notes`
-    are what a reader must know.
+    are what a reader must know. `degradation` holds each threshold that the build fixed against what was realised, and
+    `state` is the worst of them: None where it fixed none.
     """
 
     system: str
@@ -103,6 +117,8 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str]
     waiting: int
     notes: list[str]
+    degradation: list[Degradation]
+    state: State | None
 
     @property
     def enough(self) -> bool:
@@ -130,8 +146,12 @@ def performance(
     today: str,
     slices: Sequence[str] = (),
     waiting: int = 0,
+    bounds: Bounds = _NO_BOUNDS,
 ) -> Performance:
-    """The figures. `decided` are decisions by UTC day and how they ended; `slices` those declared now."""
+    """The figures. `decided` are decisions by UTC day and how they ended; `slices` those declared now.
+
+    `bounds` are what the release must hold.
+    """
     by_slice: dict[str, list[Counts]] = {}
     told: dict[str, int] = {}
     for each in counted:
@@ -144,6 +164,8 @@ def performance(
     bins = _bins(profile.column(SCORE), sums.get("", {}), meaning)
     whole = realised(_pairs(sums.get(ALL, {}), meaning))
     unclear = sum(count for name, count in by_outcome.items() if _truth(name, meaning) is None)
+    area = _auc(sums.get("", {}), meaning) if whole.enough else None
+    judged = degradation(bounds.thresholds, _realised(whole, area, bounds.costs))
     return Performance(
         system=system,
         release=release,
@@ -157,13 +179,30 @@ def performance(
         outcomes=by_outcome,
         unclear=unclear,
         whole=whole,
-        auc=_auc(sums.get("", {}), meaning) if whole.enough else None,
+        auc=area,
         bins=bins,
         slices=[each for name in slices for each in _figures(profile, name, sums.get(name, {}), meaning)],
         left_out={name: _NOT_HELD for name in slices if profile.column(name) is None},
         waiting=waiting,
         notes=list(_notes(by_outcome, whole, waiting, meaning)),
+        degradation=judged,
+        state=worst_state(judged),
     )
+
+
+def _realised(whole: Realised, area: Area | None, costs: Costs | None) -> dict[str, Estimate]:
+    """What is known well enough to be held against a threshold, by metric."""
+    rates = {name: getattr(whole, name) for name in ("accuracy", "precision", "recall", "false_positive_rate")}
+    found = {name: Estimate(rate.rate, rate.low, rate.high) for name, rate in rates.items() if rate is not None}
+    if area is not None:
+        found["auc"] = Estimate(area.area, area.low, area.high)
+    if costs is not None and whole.enough:
+        counts = (whole.true_positive, whole.false_positive, whole.false_negative, whole.true_negative)
+        amounts = (costs.true_positive, costs.false_positive, costs.false_negative, costs.true_negative)
+        pairs = list(zip(counts, amounts, strict=True))
+        total, squares = (sum(count * amount**power for count, amount in pairs) for power in (1, 2))
+        found["cost"] = Estimate(*mean_interval(whole.decisions, total, squares))
+    return found
 
 
 def _scored(ended: Mapping[str, int]) -> int:

@@ -34,7 +34,7 @@ from pilotage.releases.code_map import check_code_map, check_inputs
 from pilotage.releases.conversion import Conversion, ProofRows, choose_conversion
 from pilotage.releases.data import PilotRows, read_rows
 from pilotage.releases.data_faults import data_faults
-from pilotage.releases.evaluating import evaluate, messy_block
+from pilotage.releases.evaluating import evaluate, messy_block, read_slices, thresholds_of
 from pilotage.releases.explaining import Followed
 from pilotage.releases.findings import findings
 from pilotage.releases.folder import describe_files, write_folder
@@ -116,8 +116,8 @@ def build_release(
     serving = _served(serving, tried.conversion)
     tell("evaluating", 0.75)
     explainer = tried.reasons.explainer
-    evaluation = _evaluation(declared, serving, tried)
     profile = _profile(declared, tried)
+    evaluation = _evaluation(declared, serving, tried, profile)
     tell("writing the release", 0.9)
     files = _files(declared, serving, tried, explainer, evaluation, profile)
     manifest = Manifest(
@@ -239,7 +239,7 @@ def _declared(folder: Path, system: AISystem, contract: DataContract, rules: byt
         contract,
         target=pilot.target,
         positive=pilot.positive,
-        slices=list(dict.fromkeys([*pilot.slices, *pilot.protected, *pilot.prohibited])),
+        slices=read_slices(system),
         share=pilot.holdout,
         seed=pilot.seed,
     )
@@ -391,8 +391,10 @@ def _score_messy(pilot: PilotModel | RemotePilot, rows: Sequence[Sequence[Value]
     return scores
 
 
-def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried) -> dict[str, Any]:
+def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried, profile: ReferenceProfile) -> dict[str, Any]:
     evaluation = evaluate(declared.system, declared.contract, serving, declared.rows, tried.scores)
+    labels = declared.rows.part(held_out=True)[1]
+    evaluation["degradation"] = thresholds_of(declared.system, evaluation, profile, labels, tried.scores)
     evaluation["messy"] = tried.messy
     evaluation |= tried.faults
     evaluation["conversion"] = tried.conversion.as_facts()

@@ -8,6 +8,7 @@ import yaml
 
 from pilotage.contracts.model import DataContract
 from pilotage.evaluation.explainer import Explainer
+from pilotage.evaluation.words import BASELINES
 from pilotage.releases.card_reasons import reasons_of_card
 from pilotage.releases.card_table import table
 from pilotage.runtimes.model import ServingSpec
@@ -107,16 +108,12 @@ def _inputs(contract: DataContract) -> str:
     return "## What it takes\n\n" + table(["feature", "type", "allowed", "marks"], rows)
 
 
-_BASELINES = {
-    "single_feature": "{feature} alone, as a line",
-    "single_feature_binned": "{feature} alone, in bins",
-    "base_rate": "base rate",
-}
+_COMPARED = {**BASELINES, "base_rate": "base rate"}
 
 
 def _performance(evaluation: dict[str, Any]) -> str:
     limits, baselines = evaluation["intervals_95"], evaluation["baselines"]
-    compared = [name for name in _BASELINES if name in baselines]
+    compared = [name for name in _COMPARED if name in baselines]
     rows = [
         [
             name,
@@ -126,7 +123,7 @@ def _performance(evaluation: dict[str, Any]) -> str:
         ]
         for name, value in evaluation["metrics"].items()
     ]
-    head = ["figure", "model", "95 % interval", *(_BASELINES[each].format(**baselines[each]) for each in compared)]
+    head = ["figure", "model", "95 % interval", *(_COMPARED[each].format(**baselines[each]) for each in compared)]
     counts, flags = evaluation["rows"], evaluation["confusion"]
     text = (
         f"On {counts['held_out']} rows held out by a {evaluation['split']['by']}. Whether the author of the model "
@@ -137,7 +134,7 @@ def _performance(evaluation: dict[str, Any]) -> str:
         f"{_number(flags['precision'])}. "
         f"Expected calibration error: {_number(evaluation['calibration']['expected_error'])}."
     )
-    gains = [_gain(baselines[name], _BASELINES[name]) for name in compared if "auc_gain" in baselines[name]]
+    gains = [_gain(baselines[name], _COMPARED[name]) for name in compared if "auc_gain" in baselines[name]]
     return "\n\n".join(["## How good it is", text, table(head, rows), *gains, rest])
 
 

@@ -50,8 +50,8 @@ def read_rows(
 ) -> PilotRows:
     """Read a CSV (also .gz) or Parquet file by the contract and split it by a keyed hash of the subject or the row.
 
-    `share` of the rows is held out. The split depends on `seed` and the rows alone, so the same person or the same row
-    is never on both sides. Raises InputError when a column is missing or a class has no row.
+    `share` of the rows is held out, 1 for all of them. The split depends on `seed` and the rows alone, so the same
+    person or the same row is never on both sides. Raises InputError when a column is missing or a class has no row.
     """
     known = {column.name: column for column in contract.columns}
     wanted = [*contract.features, *(known[name] for name in slices if name in known and known[name].role != "feature")]
@@ -71,7 +71,7 @@ def read_rows(
         sliced={column.name: values_of(columns[column.name][fits]) for column in extra},
         refused=dict(sorted(Counter(code for code in codes if code is not None).items())),
     )
-    _refuse_one_class(found, target, positive)
+    _refuse_one_class(found, target, positive, share)
     return found
 
 
@@ -146,8 +146,9 @@ def _draw(key: object, seed: int) -> float:
     return int.from_bytes(hashed, "big") / 2.0**64
 
 
-def _refuse_one_class(found: PilotRows, target: str, positive: str) -> None:
-    for name, side in (("held-out", found.held_out), ("other", ~found.held_out)):
+def _refuse_one_class(found: PilotRows, target: str, positive: str, part: float) -> None:
+    sides = [("held-out", found.held_out), ("other", ~found.held_out)]
+    for name, side in sides if part < 1 else sides[:1]:
         share = found.labels[side]
         if not len(share) or share.all() or not share.any():
             raise InputError(

@@ -7,6 +7,7 @@ from typing import Any
 from pilotage import __version__
 from pilotage.contracts.model import DataContract
 from pilotage.evaluation.explainer import Explainer
+from pilotage.evaluation.words import BASELINES
 from pilotage.evidence.model import Evidence
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.ids import uuid7
@@ -16,7 +17,7 @@ from pilotage.runtimes.environment import environment_digest, installed_distribu
 from pilotage.runtimes.model import ServingSpec
 from pilotage.systems.model import AISystem
 
-__all__ = ["MOST_REFUSED", "findings"]
+__all__ = ["MOST_REFUSED", "evaluation_findings", "findings"]
 
 MOST_REFUSED = 0.01
 """The largest share of the pilot's own data that its contract may refuse."""
@@ -35,12 +36,9 @@ def findings(
     """Evidence about a release, each passed or not, with the figures that decided it."""
     made = [
         ("contract.valid", *_contract(contract, evaluation)),
-        ("evaluation.holdout", *_holdout(evaluation)),
-        ("evaluation.baseline", *_baseline(evaluation)),
-        ("evaluation.slices", *_slices(system, evaluation)),
+        *evaluation_findings(system, evaluation, fitted=True),
         ("evaluation.leakage", *_leakage(evaluation)),
         ("evaluation.messy", *_messy(evaluation)),
-        ("evaluation.fairness", *_fairness(evaluation)),
         ("conversion.equal", True, _conversion(serving, evaluation)),
         ("environment.locked", True, _environment()),
         ("explanation.exact", *_explanation(explainer, evaluation)),
@@ -72,6 +70,19 @@ def findings(
 _Verdict = tuple[bool, dict[str, Any]]
 
 
+def evaluation_findings(
+    system: AISystem, evaluation: dict[str, Any], fitted: bool
+) -> list[tuple[str, bool, dict[str, Any]]]:
+    """(check, passed, figures) of all that an evaluation decides; of the baseline only where it was `fitted`."""
+    return [
+        ("evaluation.holdout", *_holdout(evaluation)),
+        *([("evaluation.baseline", *_baseline(evaluation))] if fitted else []),
+        ("evaluation.slices", *_slices(system, evaluation)),
+        ("evaluation.fairness", *_fairness(evaluation)),
+        ("evaluation.limits", *_limits(evaluation)),
+    ]
+
+
 def _contract(contract: DataContract, evaluation: dict[str, Any]) -> _Verdict:
     counts = evaluation["rows"]
     refused, fit = sum(counts["refused_by_contract"].values()), counts["held_out"] + counts["others"]
@@ -93,10 +104,15 @@ def _baseline(evaluation: dict[str, Any]) -> _Verdict:
     """Whether the baseline named `to_beat` is beaten by more than chance; the figures show all of them."""
     baselines = evaluation["baselines"]
     shown = ("feature", "auc", "auc_gain", "auc_gain_interval_95", "beaten")
-    figures = {
-        name: {key: entry[key] for key in shown} for name, entry in baselines.items() if name.startswith("single")
-    }
+    figures = {name: {key: entry[key] for key in shown} for name, entry in baselines.items() if name in BASELINES}
     return bool(baselines[baselines["to_beat"]]["beaten"]), {"to_beat": baselines["to_beat"], **figures}
+
+
+def _limits(evaluation: dict[str, Any]) -> _Verdict:
+    """Whether every declared limit holds. Where none is declared nothing is judged, and so nothing passes."""
+    limits = evaluation["limits"]
+    broken = [each["name"] for each in limits if not each["holds"]]
+    return bool(limits) and not broken, {"limits": limits, "broken": broken}
 
 
 def _slices(system: AISystem, evaluation: dict[str, Any]) -> _Verdict:

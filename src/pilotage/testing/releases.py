@@ -28,7 +28,7 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.releases.data import PilotRows
 from pilotage.releases.data_faults import data_faults
-from pilotage.releases.evaluating import evaluate, messy_block
+from pilotage.releases.evaluating import evaluate, messy_block, thresholds_of
 from pilotage.releases.folder import describe_files, write_folder
 from pilotage.releases.linear_graph import linear_graph
 from pilotage.releases.load import LoadedRelease, open_release
@@ -184,7 +184,9 @@ def _evaluation(
         sliced={},
         refused={},
     )
-    found = evaluate(declared, contract, serving, rows, np.array(scores)[held_out])
+    own, profile = np.array(scores)[held_out], build_profile(contract.kinds, sample, scores)
+    found = evaluate(declared, contract, serving, rows, own)
+    found["degradation"] = thresholds_of(declared, found, profile, rows.labels[held_out], own)
     found |= {"messy": messy_block([], np.array([]), np.array([]), serving.threshold)}
 
     def score(given: Sequence[Sequence[Value]]) -> NDArray[np.float64]:

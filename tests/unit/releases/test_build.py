@@ -169,7 +169,11 @@ def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, 
     with reading(engine) as connection:
         evidence = {each.check: each for each in for_subject(connection, release.digest)}
     # No limit is declared here.
-    assert {check for check, each in evidence.items() if not each.passed} == {"evaluation.fairness", "evaluation.messy"}
+    assert {check for check, each in evidence.items() if not each.passed} == {
+        "evaluation.fairness",
+        "evaluation.limits",
+        "evaluation.messy",
+    }
     assert {"conversion.equal", "evaluation.baseline", "explanation.exact"} <= set(evidence)
     judged = evidence["serving.together"]
     assert judged.figures["moved"] > 0 and proven_rows(judged) == (0, ""), "a batch moves the last bits of a line"
@@ -404,7 +408,8 @@ def test_without_a_code_map_one_is_made_and_the_gate_says_that_nobody_wrote_it(
     with reading(engine) as connection:
         evidence = {each.check: each for each in for_subject(connection, release.digest)}
     failed = {check for check, each in evidence.items() if not each.passed}
-    assert failed == {"evaluation.fairness", "evaluation.messy", "explanation.exact", "reasons.complete"}
+    expected = {"evaluation.fairness", "evaluation.limits", "evaluation.messy", "explanation.exact"}
+    assert failed == expected | {"reasons.complete"}
     assert evidence["reasons.stable"].figures["same_reasons"] > 0.7  # 337 rows to explain against
 
 

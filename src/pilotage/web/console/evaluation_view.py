@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pilotage.evaluation.words import amount, compared, in_words, label
+from pilotage.evaluation.words import amount, compared, in_order, in_words, label
 from pilotage.web.console.charts import polyline
 from pilotage.web.console.release_charts import Calibration, calibration_plot
 
@@ -83,7 +83,7 @@ def evaluation_view(found: dict[str, Any]) -> EvaluationView:
                 span=_span(spans.get(name)),
                 others=[_text(entry.get(name)) for _, entry in others],
             )
-            for name, value in found["metrics"].items()
+            for name, value in in_order(found["metrics"])
         ],
         compared=[name for name, _ in others],
         calibration=calibration_plot(calibration["bins"]) if calibration else None,

@@ -11,12 +11,14 @@ from starlette.routing import BaseRoute, Route
 from pilotage.evidence.model import state
 from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import now_us
+from pilotage.releases.bearing import CHECK as LOAD
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
 from pilotage.releases.store import find_release
 from pilotage.storage.database import reading
 from pilotage.web.console.data_fault_charts import spoilt_bars
-from pilotage.web.console.release_charts import calibration_plot, group_bars
+from pilotage.web.console.evaluation_view import evaluation_view
+from pilotage.web.console.release_charts import group_bars
 from pilotage.web.console.render import Pages, download
 
 __all__ = ["routes"]
@@ -45,6 +47,8 @@ class _ReleasePages:
         release, loaded = self._find(request)
         with reading(self.installation.control) as connection:
             evidence = for_subject(connection, release.digest)
+        # Newest first: of each check the newest counts.
+        newest = {each.check: each for each in reversed(evidence)}
         found, now = json.loads(loaded.file("evaluation.json")), now_us()
         found = found if "metrics" in found else None
         fairness = found.get("fairness", []) if found else []
@@ -54,9 +58,10 @@ class _ReleasePages:
             person=person,
             release=release,
             serving=loaded.serving,
-            evidence=[(each, state(each, now)) for each in evidence],
+            evidence=[(each, state(each, now)) for each in newest.values()],
             found=found,
-            calibration=calibration_plot(found["calibration"]["bins"]) if found else None,
+            seen=evaluation_view(found) if found else None,
+            load=newest.get(LOAD),
             fairness=[(each, group_bars(each["groups"], "selection_rate")) for each in fairness if _alone(each)],
             spoilt=spoilt_bars(found["messy_cases"]["cases"]) if found and "messy_cases" in found else [],
             together=[each for each in fairness if not _alone(each)],
