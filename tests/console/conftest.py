@@ -19,7 +19,9 @@ from pilotage.ledger.erasure import erase
 from pilotage.ledger.queries import DecisionFilter
 from pilotage.replay.backtesting import backtest, keep_backtest
 from pilotage.replay.window import Window
+from pilotage.workflows.service import Pipelines
 from tests.console.world import ConsoleWorld, make_console_world
+from tests.unit.workflows.small import declare, tiny_steps
 
 CHROMIUM = Path(os.environ.get("PILOTAGE_TEST_CHROMIUM", "/usr/bin/chromium"))
 _FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -36,6 +38,7 @@ class Console:
     erased: str
     interrupted: str
     backtest: str
+    pipeline: str
 
     @property
     def home(self) -> Path:
@@ -54,6 +57,8 @@ class Console:
             "rejected": f"/decisions/{self.rejected}",
             "erased": f"/decisions/{self.erased}",
             "interrupted": f"/decisions/{self.interrupted}",
+            "pipelines": "/pipelines",
+            "a pipeline": f"/pipelines/{self.pipeline}",
             "backtests": "/backtests",
             "a backtest": f"/backtests/{self.backtest}",
             "a release": "/releases/example@1",
@@ -112,6 +117,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
                 erased=erased[0],
                 interrupted=interrupted[0],
                 backtest=_backtest(world),
+                pipeline=_pipeline(world, tmp_path_factory.mktemp("pilot")),
             )
         finally:
             process.terminate()
@@ -184,6 +190,15 @@ def listen(visit: Visit) -> None:
     page.on("pageerror", lambda error: visit.complaints.append(f"{page.url}: {error}"))
     page.on("request", on_request)
     page.on("requestfailed", lambda request: None)
+
+
+def _pipeline(world: ConsoleWorld, folder: Path) -> str:
+    """The id of a run whose last step fails, after one that succeeded."""
+    installation = world.installation
+    pipelines = Pipelines(home=installation.home, control=installation.control, keyring=installation.keyring)
+    pipelines.run(declare(folder), "somebody")
+    failing = {"name": "judge", "run": ["python", "-c", "print('<b>no</b>'); raise SystemExit(1)"]}
+    return pipelines.run(declare(folder, [*tiny_steps()[:2], failing]), "somebody").id
 
 
 def _backtest(world: ConsoleWorld) -> str:

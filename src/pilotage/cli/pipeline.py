@@ -12,19 +12,32 @@ import click
 import msgspec
 
 from pilotage.access.model import require
+from pilotage.access.service import list_people
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
-from pilotage.errors import NotFound
+from pilotage.errors import InputError, NotFound
 from pilotage.kernel.clock import now_us, rfc3339
 from pilotage.kernel.digests import short
-from pilotage.storage.database import reading
+from pilotage.storage.database import reading, writing
+from pilotage.systems.parse import parse_system
 from pilotage.wiring.installation import Installation
-from pilotage.workflows.model import Run, StepRun
+from pilotage.workflows.lineage import columns_of, lineage_events
+from pilotage.workflows.model import Run, Schedule, StepRun
 from pilotage.workflows.pruning import prune
+from pilotage.workflows.schedule import check_cron, due, next_due
 from pilotage.workflows.service import Pipelines, Tell
 from pilotage.workflows.shown import document, log_tail, reasons, state_of
-from pilotage.workflows.store import find_run, list_runs, steps_of
+from pilotage.workflows.sources import read_declaration
+from pilotage.workflows.store import (
+    find_run,
+    keep_schedule,
+    list_runs,
+    list_schedules,
+    remove_schedule,
+    steps_of,
+    take_due,
+)
 
 __all__ = ["pipeline"]
 
@@ -126,6 +139,101 @@ def show(chosen: Chosen, run_id: str, against: str, log_of: str, json_: bool) ->
         click.echo(log_tail(pipelines_of(installation).objects, step), nl=False)
         return
     _print(installation, found, steps, json_, against)
+
+
+@pipeline.command("lineage")
+@click.argument("run_id", metavar="RUN")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of standard output.")
+@click.pass_obj
+def lineage(chosen: Chosen, run_id: str, out: Path | None) -> None:
+    """Print a run as OpenLineage RunEvents, one JSON value a line; RUN may be `last`."""
+    installation = opened(chosen)
+    require(acting(installation), "system.read")
+    with reading(installation.control) as connection:
+        newest = list_runs(connection, limit=1) if run_id == "last" else []
+        found = newest[0] if newest else find_run(connection, run_id)
+        steps = steps_of(connection, found.id)
+    events = lineage_events(found, steps, columns_of(pipelines_of(installation).objects))
+    lines = "".join(msgspec.json.encode(event).decode() + "\n" for event in events)
+    if out is None:
+        click.echo(lines, nl=False)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(lines, encoding="utf-8")
+        click.echo(f"wrote {len(events)} events to {out}", err=True)
+
+
+@pipeline.command("schedule")
+@click.option("--system", default="", help="Whose pipeline.")
+@click.option("--cron", default="", metavar="FIELDS", help='Five fields in UTC: "0 3 * * 1" is each Monday at three.')
+@click.option("--path", type=click.Path(exists=True, path_type=Path), help="The pilot (default: of its newest run).")
+@click.option("--off", is_flag=True, help="End the schedule.")
+@json_option
+@click.pass_obj
+def schedule(chosen: Chosen, system: str, cron: str, path: Path | None, off: bool, json_: bool) -> None:
+    """Let the steward run a pipeline at given times, each at most once; without --cron or --off, list the schedules."""
+    installation = opened(chosen)
+    person = acting(installation)
+    if cron or off:
+        require(person, "release.build")
+        if not system:
+            raise InputError("whose pipeline is not said", mend="add --system SYSTEM")
+        _set_schedule(installation, system, cron, path, off, person.id)
+    with reading(installation.control) as connection:
+        found = [each for each in list_schedules(connection) if system in ("", each.system)]
+    rows = [(each, next_due(each, now_us())) for each in found]
+    if json_:
+        as_json([{**msgspec.to_builtins(each), "next": next_} for each, next_ in rows])
+        return
+    show_table(
+        ("system", "cron", "next", "last", "missed"),
+        [(e.system, e.cron, rfc3339(n)[:16], rfc3339(e.last)[:16] if e.last else "", e.missed) for e, n in rows],
+    )
+
+
+def _set_schedule(installation: Installation, system: str, cron: str, path: Path | None, off: bool, by: str) -> None:
+    now = now_us()
+    with writing(installation.control) as connection:
+        if off:
+            remove_schedule(connection, system, by)
+            return
+        check_cron(cron, now)
+        if path is None:
+            newest = list_runs(connection, system, limit=1)
+            if not newest:
+                raise NotFound(f"no pipeline of {system} has run yet", mend="name the pilot's folder with --path")
+            path = Path(newest[0].plan.folder)
+        declaration = (path / "pilotage.yaml" if path.is_dir() else path).resolve()
+        declared = parse_system(read_declaration(declaration), name=str(declaration))
+        if declared.id != system:
+            raise InputError(f"{declaration} declares another system", got=declared.id, expected=system, mend="name it")
+        made = Schedule(system=system, cron=cron, declaration=str(declaration), by=by, since=now, last=0)
+        keep_schedule(connection, made)
+
+
+@pipeline.command("scheduled", hidden=True)
+@click.option("--system", default="")
+@click.option("--resume", "run_id", default="")
+@click.pass_obj
+def scheduled(chosen: Chosen, system: str, run_id: str) -> None:
+    """Run what is due, or go on with a scheduled run, in the name of who made the schedule: the steward starts this."""
+    installation = opened(chosen)
+    found = pipelines_of(installation)
+    if run_id:
+        made = found.resume(run_id)
+    else:
+        now = now_us()
+        with writing(installation.control) as connection:
+            planned = next((each for each in list_schedules(connection) if each.system == system), None)
+            taken = due(planned, now) if planned is not None else None
+            if planned is None or taken is None or not take_due(connection, planned, *taken):
+                return
+        person = next((each for each in list_people(installation.control) if each.id == planned.by), None)
+        if person is None:
+            raise NotFound("who made the schedule is not known any more", got=planned.by, mend="set it anew")
+        require(person, "release.build")
+        made = found.run(Path(planned.declaration), person.id, due=taken[0], missed=taken[1])
+    click.echo(f"run {made.id}: {made.state}")
 
 
 @pipeline.command("prune")

@@ -15,6 +15,7 @@ from pilotage.cli.main import Chosen
 from pilotage.wiring.housekeeping import keep_house
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.pulls import pull_journals
+from pilotage.wiring.schedules import run_schedules
 from pilotage.wiring.upgrade import watch_environment
 from pilotage.wiring.witnessing import start_witnessing
 
@@ -47,7 +48,10 @@ def steward(chosen: Chosen, once: bool) -> None:
     house.start()
     pulls = threading.Thread(target=pull_journals, args=(installation, active, stop), daemon=True, name="pulls")
     pulls.start()
+    schedules = threading.Thread(target=run_schedules, args=(installation, active, stop), daemon=True, name="schedules")
+    schedules.start()
     start_witnessing(installation, active, stop)
     active.run(stop)
     pulls.join()
+    schedules.join()
     installation.close()

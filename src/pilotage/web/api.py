@@ -51,6 +51,7 @@ from pilotage.web.bodies import (
 )
 from pilotage.web.exports import export_response, look_ups, outcomes_response
 from pilotage.web.filters import decision_filter, page_of
+from pilotage.web.pipelines import list_pipelines, read_pipeline
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
 from pilotage.wiring.installation import Installation
@@ -94,6 +95,8 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/backtests", "evidence.read", api.backtests),
         ("POST", "/backtests", "release.backtest", api.start_backtest),
         ("GET", "/backtests/{id}", "evidence.read", api.backtest),
+        ("GET", "/pipelines", "system.read", api.pipelines),
+        ("GET", "/pipelines/{id}", "system.read", api.pipeline),
         ("GET", "/checkpoint", "decision.read", api.checkpoint),
         ("GET", "/stats", "decision.read", api.stats),
     ]
@@ -318,6 +321,12 @@ class _Api:
     def start_backtest(self, _request: Request, person: Person, body: dict[str, Any]) -> Any:
         made = start_backtest(self.installation, person, read_body(StartBacktest, body))
         return JSONResponse(made, status_code=201)
+
+    def pipelines(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return list_pipelines(self.installation, request.query_params)
+
+    def pipeline(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return read_pipeline(self.installation, request.path_params["id"])
 
     def checkpoint(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return Response(self.installation.ledger().checkpoint(), media_type="text/plain; charset=utf-8")

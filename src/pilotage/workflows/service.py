@@ -37,6 +37,7 @@ from pilotage.workflows import store
 from pilotage.workflows.commands import Ended, run_command
 from pilotage.workflows.compare import first_difference
 from pilotage.workflows.environment import Interpreter, check_lock, find_interpreter
+from pilotage.workflows.lineage import columns_of, keep_lineage
 from pilotage.workflows.model import Made, Plan, Run, StepRun
 from pilotage.workflows.sources import (
     DECLARATION,
@@ -151,7 +152,13 @@ class Pipelines:
     def _execute(self, run: Run, epoch: int, tell: Tell) -> Run:
         try:
             with self._beating(run.system, epoch):
-                return _Execution(pipelines=self, run=run, epoch=epoch, tell=tell).all()
+                execution = _Execution(pipelines=self, run=run, epoch=epoch, tell=tell)
+                try:
+                    return execution.all()
+                except PilotageError as error:
+                    if error.code != "pipeline_taken":
+                        execution.end("failed")
+                    raise
         finally:
             with writing(self.control) as connection:
                 store.free_lease(connection, run.system, epoch)
@@ -185,6 +192,9 @@ class _Execution:
     tell: Tell
     interpreter: Interpreter | None = None
 
+    def __post_init__(self) -> None:
+        self.columns = columns_of(self.pipelines.objects)
+
     def all(self) -> Run:
         """Every step that is not done yet; the run as it ended."""
         objects, plan = self.pipelines.objects, self.run.plan
@@ -197,18 +207,26 @@ class _Execution:
             made = self._made(declared, available)
             ended = step if step.done and self._there(step.outputs) else self._step(declared, step, made)
             if not ended.done:
-                return self._end("failed")
+                return self.end("failed")
             available |= {path: digest for path, digest in ended.outputs.items() if path != RELEASE}
             outputs[ended.name] = ended.outputs
         release = next((each[RELEASE] for each in reversed(outputs.values()) if RELEASE in each), "")
-        return self._end("succeeded", digest=digest(canonical_json(outputs)), release=release)
+        return self.end("succeeded", digest=digest(canonical_json(outputs)), release=release)
 
-    def _end(self, state: str, **values: str) -> Run:
+    def end(self, state: str, **values: str) -> Run:
+        """Write how the run ended; the run as it is then."""
         at = self.pipelines.clock()
         with writing(self.pipelines.control) as connection:
             store.beat(connection, self.run.system, self.epoch, at)
             store.end_run(connection, self.run, state, at=at, **values)
-            return store.find_run(connection, self.run.id)
+        return self._keep_lineage()
+
+    def _keep_lineage(self) -> Run:
+        with reading(self.pipelines.control) as connection:
+            run = store.find_run(connection, self.run.id)
+            steps = store.steps_of(connection, self.run.id)
+        keep_lineage(self.pipelines.home.pipelines, run, steps, self.columns)
+        return run
 
     def _made(self, step: Step, available: dict[str, str]) -> Made:
         rules = self.system.pipeline
@@ -296,6 +314,7 @@ class _Execution:
         with writing(self.pipelines.control) as connection:
             store.beat(connection, self.run.system, self.epoch, self.pipelines.clock())
             store.save_step(connection, self.run.system, step)
+        self._keep_lineage()
         self.tell(step, len(self.system.pipeline.steps))
         return step
 

@@ -32,7 +32,12 @@ def state_of(connection: Connection, run: Run, now: int) -> str:
 
 
 def reasons(connection: Connection, objects: Objects, run: Run, steps: Sequence[StepRun], against: str = "") -> Why:
-    """Why a run differs from the named one, or else from the newest before it that succeeded. Raises NotFound."""
+    """Why a run differs from the named one, or else, if it succeeded, from the newest before it that did.
+
+    Raises NotFound.
+    """
+    if run.state != "succeeded" and not against:
+        return Why()
     if against:
         earlier: Run | None = find_run(connection, against)
     else:

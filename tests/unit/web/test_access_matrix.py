@@ -51,6 +51,8 @@ PAGES = {
     ("GET", "/releases/{ref}/{file}"): "evidence.read",
     ("GET", "/backtests"): "evidence.read",
     ("GET", "/backtests/{id}"): "evidence.read",
+    ("GET", "/pipelines"): "system.read",
+    ("GET", "/pipelines/{id}"): "system.read",
     ("GET", "/nodes"): "system.read",
     ("GET", "/metrics"): "system.read",
     ("GET", "/access"): "system.read",
