@@ -14,6 +14,7 @@ from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.cli.release_diff import diff_command
 from pilotage.cli.release_proof import (
     evidence_command,
     export_command,
@@ -43,7 +44,15 @@ def release() -> None:
     """Immutable releases, named by the digest of everything in them."""
 
 
-for _command in (verify_command, sign_command, evidence_command, export_command, import_command, yank_command):
+for _command in (
+    verify_command,
+    sign_command,
+    evidence_command,
+    export_command,
+    import_command,
+    yank_command,
+    diff_command,
+):
     release.add_command(_command)
 
 

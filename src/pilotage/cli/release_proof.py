@@ -62,7 +62,7 @@ def _show(found: Verified) -> None:
             ("release", f"{found.name}  {found.release}"),
             (
                 "verdict",
-                "everything is as it was" if found.holds else f"{len(found.faults)} faults",
+                "everything is as it was" if found.holds else f"faults: {len(found.faults)}",
             ),
             ("files", f"{found.files} with {found.bytes:,} bytes" if found.files else "not opened"),
             ("signature", _WORDS[found.signature]),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from html import unescape
+from pathlib import Path
 
+from pilotage.web.console.app import create_app
+from pilotage.wiring.releases import set_yank, sign
 from tests.console.client import TestClient
-from tests.console.world import ConsoleWorld
+from tests.console.world import ConsoleWorld, make_console_world
 
 
 def test_the_page_shows_evidence_figures_and_groups(world: ConsoleWorld, auditor: TestClient) -> None:
@@ -36,3 +40,18 @@ def test_its_card_and_figures_are_downloaded_and_nothing_else(world: ConsoleWorl
     for name in ("background.json", "model.onnx", "serving.json", "none"):
         assert auditor.get(f"{address}/{name}").status_code == 404
     assert auditor.get("/releases/example@99").status_code == 404
+
+
+def test_the_page_says_who_signed_it_and_that_it_was_taken_back(tmp_path: Path) -> None:
+    world = make_console_world(tmp_path)
+    auditor = TestClient(create_app(world.installation), headers={"Authorization": f"Bearer {world.token('auditor')}"})
+    people, other = world.governed.people, world.release.digest
+    assert "pilotage release sign" in auditor.get(f"/releases/{other}").text
+    sign(world.installation, people["ml_engineer"], other)
+    text = auditor.get(f"/releases/{other}").text
+    assert world.installation.keyring.vkeys[0] in unescape(text)
+    assert "yanked" not in text
+    set_yank(world.installation, people["ml_engineer"], other, "ages <in> months")
+    text = auditor.get(f"/releases/{other}").text
+    assert "ages &lt;in&gt; months" in text and "what serves it goes on" in text
+    world.close()

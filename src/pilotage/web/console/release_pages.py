@@ -15,6 +15,8 @@ from pilotage.releases.bearing import CHECK as LOAD
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
 from pilotage.releases.store import find_release
+from pilotage.releases.verifying import signature_state
+from pilotage.releases.yanking import yanked
 from pilotage.storage.database import reading
 from pilotage.web.console.data_fault_charts import spoilt_bars
 from pilotage.web.console.evaluation_view import evaluation_view
@@ -47,6 +49,7 @@ class _ReleasePages:
         release, loaded = self._find(request)
         with reading(self.installation.control) as connection:
             evidence = for_subject(connection, release.digest)
+            taken_back = yanked(connection, release.digest)
         # Newest first: of each check the newest counts.
         newest = {each.check: each for each in reversed(evidence)}
         found, now = json.loads(loaded.file("evaluation.json")), now_us()
@@ -58,6 +61,9 @@ class _ReleasePages:
             person=person,
             release=release,
             serving=loaded.serving,
+            signature=loaded.signature,
+            signed=signature_state(loaded, self.installation.keyring.vkeys),
+            yanked=taken_back,
             evidence=[(each, state(each, now)) for each in newest.values()],
             found=found,
             seen=evaluation_view(found) if found else None,
