@@ -213,7 +213,7 @@ def _set_schedule(installation: Installation, system: str, cron: str, path: Path
 
 @pipeline.command("scheduled", hidden=True)
 @click.option("--system", default="")
-@click.option("--resume", "run_id", default="")
+@click.option("--resume", "run_id", default="", help="Go on with this run instead.")
 @click.pass_obj
 def scheduled(chosen: Chosen, system: str, run_id: str) -> None:
     """Run what is due, or go on with a scheduled run, in the name of who made the schedule: the steward starts this."""

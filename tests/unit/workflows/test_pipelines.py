@@ -161,6 +161,11 @@ def test_a_failing_step_is_tried_again_and_ends_the_run(tmp_path: Path, pipeline
     run = pipelines.run(declare(tmp_path / "pilot", [failing, command("pass")]), "x")
     assert states(pipelines, run) == ["failed", "waiting"]
     assert steps(pipelines, run)[0].facts["tries"] == 3
+    pipelines.run(declare(tmp_path / "pilot", [command("pass")]), "x")
+    run = pipelines.run(declare(tmp_path / "pilot", [failing, command("pass")]), "x")
+    with reading(pipelines.control) as connection:
+        compared = reasons(connection, pipelines.objects, run, steps(pipelines, run))
+    assert compared.run == "", "a run that failed is not said to have made the same"
 
 
 def test_secrets_are_passed_on_and_kept_nowhere(tmp_path: Path) -> None:
