@@ -37,7 +37,9 @@ from tests.journeys.live import ROW, LiveHome, Load, Up, child_pids, command_lin
 OPERATIONAL = {ledger_tables.lease.name, ledger_tables.scheduled_erasures.name}
 """Tables of ledger.db that are no record (see `pilotage.ledger.verify`)."""
 LEDGER_TABLES = sorted(table.name for table in ledger_metadata.sorted_tables if table.name not in OPERATIONAL)
-CONTROL_TABLES = sorted([*(table.name for table in ATTESTED), "deployments", "serving_plans", "retention_rules"])
+CONTROL_TABLES = sorted(
+    [*(table.name for table in ATTESTED), "deployment_answering", "deployments", "serving_plans", "retention_rules"]
+)
 
 Row = dict[str, Any]
 
@@ -342,6 +344,8 @@ def added(rows: list[Row], table: str, kept: Kept) -> Row:
     for name in ("id", "batch", "path", "key_id", "key", "lookup", "name", "digest", "sha256"):
         if isinstance(row.get(name), str):
             row[name] += "9"
+    if table == "deployment_answering":
+        row["deployment"] += "9"
     if table == "decision_sums":
         row["at"] -= row["span"]
     if table == "consumed":

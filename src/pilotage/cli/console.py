@@ -12,6 +12,7 @@ import uvicorn
 from pilotage.cli.identity import opened, settings_of
 from pilotage.cli.main import Chosen
 from pilotage.gateway.tls import Tls
+from pilotage.storage.scratch import remove_left_over
 from pilotage.web.console.app import create_app
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.supervisor import listener
@@ -30,6 +31,7 @@ def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int 
     settings = settings_of(chosen, host=host, console_port=console_port)
     watch_lifeline()
     installation = opened(chosen, create=True)
+    remove_left_over(installation.home.run)
     files = settings.tls
     tls = Tls(replace(files, client_ca=None)) if files is not None else None
     if tls is not None:

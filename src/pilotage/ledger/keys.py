@@ -2,6 +2,9 @@
 
 A key row is found by a keyed hash of what it is for, so the table names nobody. The pseudonym of a subject is made with
 the subject's own key: when that is destroyed, nobody can link the person to it again, not even by trying all names.
+
+A key is wrapped with its whole row as associated data: `0x02 || nonce || ciphertext`. Older rows are `nonce ||
+ciphertext`, and do not bind `created`; they stay readable, and stay as they are when another master wraps them.
 """
 
 from __future__ import annotations
@@ -26,15 +29,22 @@ from pilotage.ledger.tables import day_keys, subject_keys
 __all__ = ["CabinetSecrets", "DataKey", "KeyCabinet", "KeyNeeds", "KeyRow", "KeysFound"]
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
+_BOUND = b"\x02"
+_BOUND_BYTES = len(_BOUND) + _NONCE_BYTES + _KEY_BYTES + 16
 
 
 class KeyRow(NamedTuple):
-    """A row of `subject_keys` or `day_keys`."""
+    """A row of `subject_keys` or `day_keys`; `created` is in epoch microseconds."""
 
     key_id: str
     lookup: str
     wrapped: bytes
     created: int
+
+    @property
+    def bound(self) -> bool:
+        """Whether the wrapped key vouches for the whole row, so also for when it was made."""
+        return len(self.wrapped) == _BOUND_BYTES
 
 
 class DataKey(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -191,49 +201,65 @@ class KeyCabinet:
         random = os.urandom(_KEY_BYTES + 10 + _NONCE_BYTES)
         key, nonce = random[:_KEY_BYTES], random[-_NONCE_BYTES:]
         key_id = (now // 1_000).to_bytes(6).hex() + random[_KEY_BYTES:-_NONCE_BYTES].hex()
-        row = KeyRow(key_id, lookup, self._wrap(key, key_id, lookup, nonce), now)
+        wrapped = _BOUND + nonce + self._wrapping[0].encrypt(nonce, key, _row_bytes(_BOUND, key_id, lookup, now))
         pseudonym = _pseudonym(key, lookup) if named else ""
+        row = KeyRow(key_id, lookup, wrapped, now)
         return DataKey(key_id=key_id, aead=AESGCM(key), lookup=lookup, pseudonym=pseudonym, row=row)
 
-    def rewrap(self, row: Row[tuple[object, ...]]) -> bytes | None:
+    def rewrap(self, row: Row[tuple[object, ...]] | KeyRow) -> bytes | None:
         """The row's key wrapped by the newest master; None when it is already. Raises IntegrityError."""
-        key, newest = self._open(row)
-        return None if newest else self._wrap(key, str(row.key_id), str(row.lookup), os.urandom(_NONCE_BYTES))
-
-    def _wrap(self, key: bytes, key_id: str, lookup: str, nonce: bytes) -> bytes:
-        return nonce + self._wrapping[0].encrypt(nonce, key, (key_id + lookup).encode())
+        opened = _key_row(row)
+        key, newest = self._open_wrapped(opened)
+        if newest:
+            return None
+        form, _, _, associated = _parts(opened)
+        nonce = os.urandom(_NONCE_BYTES)
+        return form + nonce + self._wrapping[0].encrypt(nonce, key, associated)
 
     def _unwrap(self, row: Row[tuple[object, ...]] | KeyRow, *, named: bool) -> DataKey:
-        key_id, lookup = str(row.key_id), str(row.lookup)
-        aead, pseudonym = self.unwrap(key_id, lookup, bytes(row.wrapped), named=named)
-        return DataKey(key_id=key_id, aead=aead, lookup=lookup, pseudonym=pseudonym)
+        opened = _key_row(row)
+        aead, pseudonym = self.unwrap(opened, named=named)
+        return DataKey(key_id=opened.key_id, aead=aead, lookup=opened.lookup, pseudonym=pseudonym)
 
-    def unwrap(self, key_id: str, lookup: str, wrapped: bytes, *, named: bool) -> tuple[AESGCM, str]:
-        """(the key, the pseudonym it gives when `named`, else empty) of a row's columns. Raises IntegrityError."""
-        try:
-            key = self._wrapping[0].decrypt(wrapped[:12], wrapped[12:], (key_id + lookup).encode())
-        except InvalidTag:
-            key, _ = self._open_wrapped(key_id, lookup, wrapped)
-        return AESGCM(key), _pseudonym(key, lookup) if named else ""
+    def unwrap(self, row: KeyRow, *, named: bool) -> tuple[AESGCM, str]:
+        """(the key, the pseudonym it gives when `named`, else empty) of a row. Raises IntegrityError."""
+        key, _ = self._open_wrapped(row)
+        return AESGCM(key), _pseudonym(key, row.lookup) if named else ""
 
-    def _open(self, row: Row[tuple[object, ...]] | KeyRow) -> tuple[bytes, bool]:
-        return self._open_wrapped(str(row.key_id), str(row.lookup), bytes(row.wrapped))
-
-    def _open_wrapped(self, key_id: str, lookup: str, wrapped: bytes) -> tuple[bytes, bool]:
+    def _open_wrapped(self, row: KeyRow) -> tuple[bytes, bool]:
         """(the key, whether the newest master wraps it)."""
-        bound = (key_id + lookup).encode()
+        _, nonce, text, associated = _parts(row)
         for wrapping in self._wrapping:
             try:
-                return wrapping.decrypt(wrapped[:12], wrapped[12:], bound), wrapping is self._wrapping[0]
+                return wrapping.decrypt(nonce, text, associated), wrapping is self._wrapping[0]
             except InvalidTag:
                 continue
         raise IntegrityError(
-            f"the data key {key_id} does not unwrap under this keyring",
+            f"the data key {row.key_id} does not unwrap under this keyring, or its row was changed",
             mend="bring the keyring it was made with, or restore the keys from a backup",
         )
 
     def _hash(self, purpose: bytes, value: bytes) -> str:
         return hashlib.blake2b(value, digest_size=32, key=self._lookup_key, person=purpose).hexdigest()
+
+
+def _key_row(row: Row[tuple[object, ...]] | KeyRow) -> KeyRow:
+    if isinstance(row, KeyRow):
+        return row
+    return KeyRow(str(row.key_id), str(row.lookup), bytes(row.wrapped), row.created)
+
+
+def _parts(row: KeyRow) -> tuple[bytes, bytes, bytes, bytes]:
+    """(form, nonce, ciphertext, associated data) of a wrapped key."""
+    wrapped = row.wrapped
+    if not row.bound:
+        return b"", wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], (row.key_id + row.lookup).encode()
+    form, rest = wrapped[: len(_BOUND)], wrapped[len(_BOUND) :]
+    return form, rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _row_bytes(form, row.key_id, row.lookup, row.created)
+
+
+def _row_bytes(form: bytes, key_id: str, lookup: str, created: int) -> bytes:
+    return form + f"{key_id} {lookup} {created}".encode()
 
 
 def _pseudonym(key: bytes, lookup: str) -> str:

@@ -107,8 +107,8 @@ def pack(
         decisions=[*_placed(portion, segments, first), *own],
         sums=_summed(portion.sums, sums_of_values(own)),
         events=events,
-        subject_keys=_new_rows(of_subjects.values(), portion.subjects.made, now),
-        day_keys=_new_rows(of_days.values(), portion.days.made, now),
+        subject_keys=_new_rows(of_subjects.values(), portion.subjects.made),
+        day_keys=_new_rows(of_days.values(), portion.days.made),
         counts=counts,
         outcomes=said[OUTCOME],
         overrides=said[OVERRIDE],
@@ -195,7 +195,6 @@ def _said(items: Sequence[Item], cabinet: KeyCabinet, first: int) -> dict[str, R
     return rows
 
 
-def _new_rows(keys: Iterable[DataKey], made: Sequence[KeyRow], now: int) -> list[KeyRow]:
-    """A key is as old as the first batch that used it."""
+def _new_rows(keys: Iterable[DataKey], made: Sequence[KeyRow]) -> list[KeyRow]:
     own = {key.key_id: key.row for key in keys if key.row is not None}
-    return [*(KeyRow(key_id, lookup, wrapped, now) for key_id, lookup, wrapped, _ in made), *own.values()]
+    return [*made, *own.values()]

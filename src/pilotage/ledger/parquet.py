@@ -51,11 +51,11 @@ class ParquetTable:
 
 @contextmanager
 def parquet_table(columns: Mapping[str, str], beside: Path) -> Iterator[ParquetTable]:
-    """A table to fill, in a temporary folder beside the target, which is removed at the end.
+    """A table to fill, in a temporary folder in `beside`, which is removed at the end.
 
     Raises Unavailable when the disk does not let us.
     """
-    with tempfile.TemporaryDirectory(dir=beside, prefix=".export-") as folder:
+    with tempfile.TemporaryDirectory(dir=beside, prefix="table-") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

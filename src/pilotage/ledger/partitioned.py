@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from pilotage.ledger.rows import place_day
 from pilotage.storage import outbox
 from pilotage.storage.database import writing
 from pilotage.storage.objects import write_durably
+from pilotage.storage.scratch import scratch_folder
 
 __all__ = ["EVENT_COLUMNS", "STATE", "ExportedParts", "export_parts"]
 
@@ -84,8 +83,7 @@ def export_parts(
     facts = {"first": first, "end": end, "decisions": number, "payload": payload}
     with writing(control) as connection:
         outbox.emit(connection, "ledger.exported", facts=facts, private={"by": by})
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
-        fresh = Path(name)
+    with scratch_folder(folder) as fresh:
         pages = _decisions(ledger, first, end, payload=payload, progress=lambda done: progress(done, number))
         columns = {**COLUMNS, **(PAYLOAD_COLUMNS if payload else {}), **_DAY}
         decisions = _write(fresh / "decisions", columns, pages, first, end)
@@ -93,8 +91,10 @@ def export_parts(
         places = {folder}
         for path in sorted(fresh.rglob("*.parquet")):
             target = folder / path.relative_to(fresh)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
+            for parent in reversed([each for each in target.parents if folder in each.parents]):
+                parent.mkdir(exist_ok=True, mode=0o700)
+            path.chmod(0o600)
+            path.replace(target)
             places.update(each for each in target.parents if folder in each.parents)
             _sync(target)
         for place in places:
@@ -125,8 +125,6 @@ def _begin(folder: Path, origin: str, *, payload: bool) -> int:
         match = _NAME.fullmatch(path.name)
         if match is not None and int(match[1]) >= first:
             path.unlink()
-    for path in folder.glob(".export-*"):
-        shutil.rmtree(path, ignore_errors=True)
     return first
 
 

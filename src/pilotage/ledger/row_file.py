@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from pilotage.ledger.columns import TEXT_FORMATS
 from pilotage.ledger.parquet import parquet_table
+from pilotage.storage.scratch import scratch_folder
 
 __all__ = ["FORMATS", "Progress", "RowFile"]
 
@@ -37,26 +37,26 @@ class RowFile:
         if self.format != "parquet":
             yield from TEXT_FORMATS[self.format](list(self.columns), self.pages(progress))
             return
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
-            path = Path(made) / "rows.parquet"
-            with parquet_table(self.columns, path.parent) as table:
-                for page in self.pages(progress):
-                    table.add(page)
-                table.write(path)
-            with path.open("rb") as file:
-                while piece := file.read(_READ_BYTES):
-                    yield piece
+        with scratch_folder(folder) as made:
+            yield from self._parquet(made, progress)
 
     def write(self, path: Path, progress: Progress = lambda rows: None) -> None:
         """Write the file whole or not at all (mode 0600): beside it first, then synced and renamed."""
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for piece in self.pieces(path.parent, progress):
+        with scratch_folder(path.parent) as made:
+            fresh = made / "rows"
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                for piece in self._parquet(made, progress) if self.format == "parquet" else self.pieces(None, progress):
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            fresh.replace(path)
+
+    def _parquet(self, made: Path, progress: Progress) -> Iterator[bytes]:
+        path = made / "rows.parquet"
+        with parquet_table(self.columns, made) as table:
+            for page in self.pages(progress):
+                table.add(page)
+            table.write(path)
+        with path.open("rb") as file:
+            while piece := file.read(_READ_BYTES):
+                yield piece

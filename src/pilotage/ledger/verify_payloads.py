@@ -18,7 +18,7 @@ from sqlalchemy import Table
 from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger.items import SALT, InterruptedPayload
-from pilotage.ledger.keys import KeyCabinet
+from pilotage.ledger.keys import KeyCabinet, KeyRow
 from pilotage.ledger.record import Batch, Event, Interrupted, Payload, Plain, Segment
 from pilotage.ledger.rows import WITHHELD, about, place_day
 from pilotage.ledger.segments import SealedPayload, parse_segment
@@ -162,9 +162,10 @@ class PayloadAudit:
         for table in (subject_keys, day_keys):
             personal = table is subject_keys
             for key_id, lookup, wrapped, created in self._key_rows(table, first_used.keys() - self.keys.keys(), fresh):
-                self.keys[key_id] = self._unwrap(key_id, lookup, wrapped, personal=personal)
+                row = KeyRow(key_id, lookup, wrapped, created)
+                opened = self.keys[key_id] = self._unwrap(row, personal=personal)
                 expected = first_used[key_id]
-                if created == expected:
+                if created == expected or (opened is not None and row.bound):
                     continue
                 before = self.after and isinstance(created, int) and created <= self.after
                 if self._made_otherwise(created, expected) and not before:
@@ -188,7 +189,8 @@ class PayloadAudit:
         return sorted(found, key=itemgetter(0))
 
     def _made_otherwise(self, created: object, first_used: int) -> bool:
-        """Whether a key was made at another time; its first payloads may have gone by retention."""
+        """Whether a key, whose wrapping does not vouch for it, was made at another time; its first payloads may have
+        gone by retention."""
         if self.retired and isinstance(created, int):
             return created > first_used
         return created != first_used
@@ -241,14 +243,15 @@ class PayloadAudit:
         """The place of a record."""
         return f"{self.folder / record.path} at byte {record.offset}"
 
-    def _unwrap(self, key_id: str, lookup: str, wrapped: bytes, *, personal: bool) -> Key | None:
+    def _unwrap(self, row: KeyRow, *, personal: bool) -> Key | None:
         try:
-            aead, pseudonym = self.cabinet.unwrap(key_id, lookup, wrapped, named=personal)
+            aead, pseudonym = self.cabinet.unwrap(row, named=personal)
         except (IntegrityError, TypeError, ValueError, AttributeError):
             table = subject_keys if personal else day_keys
-            self.faults.add(f"{table.name} wrapped of {key_id}", "the key does not unwrap under this keyring")
+            what = "the key does not unwrap under this keyring, or its row was changed"
+            self.faults.add(f"{table.name} wrapped of {row.key_id}", what)
             return None
-        return Key(key_id=key_id, lookup=lookup, aead=aead, personal=personal, pseudonym=pseudonym)
+        return Key(key_id=row.key_id, lookup=row.lookup, aead=aead, personal=personal, pseudonym=pseudonym)
 
 
 def _made_together(records: Iterable[Record]) -> list[str]:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -13,7 +14,8 @@ from msgspec.structs import replace
 from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.ledger import store
 from pilotage.ledger.keyring import ENVIRONMENT, Keyring
-from pilotage.ledger.keys import KeyCabinet, KeyNeeds
+from pilotage.ledger.keys import KeyCabinet, KeyNeeds, KeyRow
+from pilotage.ledger.rotation import new_master
 from pilotage.ledger.segments import (
     SealedPayload,
     SegmentBuilder,
@@ -126,6 +128,26 @@ def test_a_wrapped_key_moved_to_another_row_does_not_unwrap(world: World) -> Non
         )
     with reading(world.ledger) as connection, pytest.raises(IntegrityError):
         cabinet.find(connection, first.key_id)
+
+
+def test_a_key_vouches_for_when_it_was_made_and_an_older_form_stays_readable(world: World) -> None:
+    cabinet = KeyCabinet(world.keyring)
+    make_keys(world, cabinet, "ann")
+    with reading(world.ledger) as connection:
+        row = KeyRow(*connection.execute(subject_keys.select()).one())
+    key = cabinet.open_row(row)
+    with pytest.raises(IntegrityError, match="its row was changed"):
+        cabinet.open_row(row._replace(created=row.created - 1))
+    secret, nonce = os.urandom(32), os.urandom(12)
+    wrapping = AESGCM(world.keyring.wrapping_secrets("data-key-wrapping")[0])
+    older = row._replace(wrapped=nonce + wrapping.encrypt(nonce, secret, (row.key_id + row.lookup).encode()))
+    assert key.open(key.seal("id", "o", b"what", os.urandom(12))) == b"what"
+    assert AESGCM(secret).decrypt(nonce, cabinet.open_row(older).aead.encrypt(nonce, b"what", None), None) == b"what"
+    turned = KeyCabinet(new_master(world.keyring, os.urandom(32)))
+    for before in (row, older):
+        after = turned.rewrap(before)
+        assert after is not None and len(after) == len(before.wrapped) and after != before.wrapped
+        assert turned.open_row(before._replace(wrapped=after)).pseudonym == cabinet.open_row(before).pseudonym
 
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=12, max_size=12))

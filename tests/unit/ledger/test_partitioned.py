@@ -15,6 +15,7 @@ from pilotage.ledger.erasure import erase
 from pilotage.ledger.partitioned import STATE, ExportedParts, export_parts
 from pilotage.storage.database import reading
 from pilotage.storage.outbox import waiting
+from pilotage.storage.scratch import PREFIX
 from tests.ledger_world import START, World, decision, event, make_world
 
 DAY = 86_400_000_000
@@ -81,12 +82,21 @@ def test_a_killed_run_is_done_again_without_doubles(world: World, tmp_path: Path
     world.steward().seal_all()
     export(world, folder)
     (folder / STATE).write_bytes(state)  # killed before it was written
-    (folder / ".export-x").mkdir()
+    (folder / f"{PREFIX}x").mkdir()
     world.write([decision("cid", at=START)])
     world.steward().seal_all()
     assert export(world, folder).decisions == 2
     assert ask(folder / "decisions", "SELECT count(*), count(DISTINCT id) FROM {}") == [(6, 6)]
-    assert not list(folder.glob(".export-*"))
+    assert not list(folder.glob(f"{PREFIX}*"))
+
+
+def test_what_is_exported_is_for_its_owner_only(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir(mode=0o755)
+    export(world, folder, payload=True)
+    modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert modes == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_dir()} == {0o700}
 
 
 def test_payloads_on_request_and_the_run_on_record(world: World, tmp_path: Path) -> None:

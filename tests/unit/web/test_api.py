@@ -13,6 +13,7 @@ from pilotage.ledger.notes import Signer
 from pilotage.ledger.outcome_file import upload_file
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.proofs import verify_proof
+from pilotage.storage.scratch import PREFIX
 from pilotage.web.console.app import create_app
 from pilotage.web.security import POLICY
 from tests.console.client import TestClient
@@ -279,7 +280,7 @@ class TestExport:
         assert [json.loads(line)["id"] for line in answer.text.splitlines()] == [row["id"] for row in listed]
         assert client.get("/api/v1/decisions/export?outcome=rejected", headers=reader).json()
         assert client.get("/api/v1/decisions/export?format=parquet", headers=reader).content[:4] == b"PAR1"
-        assert list(world.installation.home.run.glob(".export-*")) == []
+        assert list(world.installation.home.run.glob(f"{PREFIX}*")) == []
         world.steward.seal_all()
         event = world.installation.ledger().events(kind="decisions.exported")[0]
         assert event.facts["format"] == "parquet" and event.facts["decisions"] > 0
