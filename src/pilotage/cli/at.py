@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import click
 
 from pilotage.access.model import may, require
@@ -98,14 +101,38 @@ def _evidence_row(each: EvidenceThen) -> tuple[object, ...]:
         rfc3339(each.collected) if each.collected else "",
         rfc3339(each.expires) if each.expires else "with the release",
         each.grade,
-        ", ".join(f"{name} {_value(value)}" for name, value in list(each.figures.items())[:_MOST_FIGURES]),
+        _figures(each.figures),
         short(each.artefact) if each.artefact else "",
         short(each.digest),
     )
 
 
+def _figures(figures: Mapping[str, Any]) -> str:
+    """The first figures, those within others by their path; how many more `--json` has."""
+    found = [f"{name} {_value(value)}" for name, value in _flat(figures)]
+    more = f"{len(found) - _MOST_FIGURES} more by --json"
+    return ", ".join([*found[:_MOST_FIGURES], *([more] if len(found) > _MOST_FIGURES else [])])
+
+
+def _flat(figures: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield path + name, value
+
+
 def _value(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | Mapping):
+        if value and not any(isinstance(each, list | Mapping) for each in value):
+            return _cut(" ".join(map(_value, value)))
+        return f"({len(value)} entries)" if value else "none"
+    return _cut(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…"
 
 

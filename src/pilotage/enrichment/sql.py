@@ -29,7 +29,7 @@ from sqlalchemy.pool import QueuePool
 from pilotage.contracts.enriching import Key
 from pilotage.contracts.enrichment import Enrichment
 from pilotage.contracts.model import ColumnType
-from pilotage.enrichment.model import LONGEST_TEXT, Entry, Told, failed, moment, value_of
+from pilotage.enrichment.model import LONGEST_TEXT, UNFIT, Entry, Told, failed, moment, value_of
 from pilotage.errors import MissingExtra, Unavailable
 from pilotage.kernel.rows import Value
 
@@ -331,13 +331,38 @@ def _engine(url: URL, calls: int, timeout_s: float) -> Engine:
     own = url.query.get("options")
     arguments = {"options": f"{own} {options}" if isinstance(own, str) else options, "connect_timeout": 2}
     try:
-        return create_engine(
+        engine = create_engine(
             url.difference_update_query(["options"]),
             connect_args={**arguments, "application_name": "pilotage"},
             **shared,
         )
     except ModuleNotFoundError as error:
         raise MissingExtra("psycopg", "postgres") from error
+    sqlalchemy.event.listen(engine, "connect", _take_any_moment)
+    return engine
+
+
+def _take_any_moment(raw: Any, _record: object) -> None:
+    """Let PostgreSQL's moments that Python has not (`infinity`, before Christ) be no value, of that one row."""
+    from psycopg import DataError
+    from psycopg.types import datetime as kinds
+
+    def tolerant(known: Any) -> Any:
+        class Tolerant(known):  # type: ignore[misc]  # a class of psycopg, chosen at run time
+            def load(self, data: Any) -> Any:
+                try:
+                    return super().load(data)
+                except DataError:
+                    return UNFIT
+
+        return Tolerant
+
+    for name, known in (
+        ("timestamptz", kinds.TimestamptzLoader),
+        ("timestamp", kinds.TimestampLoader),
+        ("date", kinds.DateLoader),
+    ):
+        raw.adapters.register_loader(name, tolerant(known))
 
 
 def _sqlite(path: str, timeout_s: float) -> sqlite3.Connection:

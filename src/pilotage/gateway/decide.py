@@ -140,8 +140,19 @@ def reply_to_one(pending: Pending) -> Reply:
 def _reply_to_many(live: LiveSystem, asked: Asked, done: Sequence[Pending]) -> Reply:
     outcomes = {pending.settled.outcome for pending in done}
     outcome = next(each for each in _WORST if each in outcomes)
-    content = {"request_id": asked.id, "decisions": [_entry(pending) for pending in done]}
-    return json_reply(_STATUS[outcome], content, *live.forms.lineage, outcome=outcome)
+    shared = _shared_lineage(done)
+    entries = [_entry(pending) for pending in done]
+    if len(shared) < len(live.forms.lineage):
+        for entry, pending in zip(entries, done, strict=True):
+            entry["answered_by"] = pending.live.route.arm
+    content = {"request_id": asked.id, "decisions": entries}
+    return json_reply(_STATUS[outcome], content, *shared, outcome=outcome)
+
+
+def _shared_lineage(done: Sequence[Pending]) -> list[tuple[bytes, bytes]]:
+    """The headers of what answered that hold for every row."""
+    first, *others = {id(each.live): each.live.forms.lineage for each in done}.values()
+    return [header for header in first if all(header in other for other in others)]
 
 
 def _entry(pending: Pending) -> dict[str, Any]:

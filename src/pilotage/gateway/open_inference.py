@@ -177,7 +177,7 @@ def infer_reply(inference: Inference, reply: Reply, live: LiveSystem) -> Reply:
         return json_reply(status, _not_all(content, rows), *headers, outcome=reply.outcome)
     answered = {
         "model_name": live.route.system,
-        "model_version": rows[0]["release"] if len(rows) == 1 else live.route.release,
+        **({"model_version": rows[0]["release"]} if len({row["release"] for row in rows}) == 1 else {}),
         "id": inference.id or content["request_id"],
         "parameters": {"request_id": content["request_id"], **_of_one(rows)},
         "outputs": [

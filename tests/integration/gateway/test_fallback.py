@@ -50,8 +50,9 @@ def test_a_fallback_is_marked_in_body_and_header_and_recorded_with_its_reason(st
     assert [(each.verdict, each.action) for each in plain.findings] == [("release_unavailable", "fallback")]
     assert [each.status for each in plain.attempts] == ["ok"]
     assert payload.answer == body["answer"] and payload.score == body["answer"]["score"]
-    many = worker.ask([ROW, {**ROW, "age": 7}]).json()["decisions"]
-    assert [each["outcome"] for each in many] == ["fallback", "rejected"]
+    reply = worker.ask([ROW, {**ROW, "age": 7}])
+    assert [each["outcome"] for each in reply.json()["decisions"]] == ["fallback", "rejected"]
+    assert (reply.headers["pilotage-answered-by"], reply.headers["pilotage-release"]) == ("previous", first.digest)
     with worker.client() as client:
         assert 'outcome="fallback",status="200"' in client.get("/metrics").text
 
@@ -69,6 +70,20 @@ def test_a_stopped_system_answers_by_rules_where_that_was_declared(stand):
     refused = worker.ask(ROW)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "system_stopped")
     assert [each.status for each in stand.decisions()[refused.json()["id"]][0].attempts] == ["no_rule"]
+
+
+def test_headers_name_a_release_and_an_arm_only_where_all_rows_share_them(stand):
+    (worker,), (first, _, third) = stand.workers, stand.releases
+    target = Target(kind="rules", release=third.digest, contract=third.contract.digest(), policy="sha256:abc")
+    worker.wait_for(stand.publish(first, fallback=[target], stopped="a complaint", when_stopped="fallback"))
+    late, fine = {**ROW, "late_payments": 9}, ROW
+    mixed = worker.ask([late, fine])
+    rows = mixed.json()["decisions"]
+    assert [(each["outcome"], each["answered_by"]) for each in rows] == [("fallback", "rules"), ("refused", "champion")]
+    assert [each["release"] for each in rows] == [third.digest, first.digest]
+    assert not {"pilotage-answered-by", "pilotage-release"} & set(mixed.headers), "no one release answered all rows"
+    alike = worker.ask([late, late])
+    assert (alike.headers["pilotage-answered-by"], alike.headers["pilotage-release"]) == ("rules", third.digest)
 
 
 def test_an_improbable_answer_waits_for_a_person(stand):

@@ -157,12 +157,24 @@ def test_it_only_reads_and_takes_no_number_that_is_none(postgres_url):
     table = Table(postgres_url).make(rows="('1', 'NaN', 'own', TRUE, 'infinity'), ('2', 'Infinity', 'own', TRUE, NULL)")
     found = asked(opened(table), "2")
     assert found["2",].values["income"] == float("inf") and found["2",].at is None
-    with pytest.raises(Unavailable):  # a moment that no clock has
-        asked(opened(table), "1")
+    assert asked(opened(table), "1", "2")["1",].at is None, "a moment that no clock has is that row's fault alone"
     source = opened(table.make())
     with source._engine.connect() as connection, pytest.raises(Exception, match="read-only"):
         connection.exec_driver_sql("DELETE FROM scores")
     asyncio.run(source.close())
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "0044-03-15 BC", "12000-01-01"])
+def test_a_moment_beyond_python_is_the_fault_of_one_row(postgres_url, kind, moment):
+    table = Table(postgres_url)
+    table.time = kind
+    table.make(rows=f"('1', 1, '{moment}', TRUE, '{moment}'), ('2', 2, 'own', TRUE, '2026-01-01')")
+    table.run(f"ALTER TABLE scores ALTER home TYPE {kind} USING '{moment}'::{kind}")
+    found = asked(opened(table), "1", "2")
+    assert found["1",].at is None and found["1",].values["home"] is UNFIT
+    assert found["2",].at == AT and found["2",].values["income"] == 2.0
 
 
 def test_a_locked_or_read_only_sqlite_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import tempfile
@@ -31,7 +32,8 @@ __all__ = ["demo"]
 def demo(chosen: Chosen, example: Path | None, rows: int, no_serve: bool, json_: bool) -> None:
     """Take the example pilot through the whole journey: assess, release, gate, serve, record, watch, roll back.
 
-    Works in a temporary home unless --home is given (pilotage --home FOLDER demo), on 127.0.0.1 only.
+    Works in a temporary home unless --home is given (pilotage --home FOLDER demo), on 127.0.0.1 only. A given home
+    stays, and with --no-serve the demo ends by saying how to go on in it.
     """
     screen = Console(stderr=True, highlight=False)
     kept = Path(chosen.home).resolve() if chosen.home else None
@@ -45,6 +47,8 @@ def demo(chosen: Chosen, example: Path | None, rows: int, no_serve: bool, json_:
             show_summary(journey)
         if not no_serve:
             _stay(shell, journey, screen)
+        elif kept is not None:
+            _tell_how_to_go_on(kept, journey, screen)
     finally:
         shell.stop()
         if kept is None:
@@ -78,3 +82,14 @@ def _stay(shell: Shell, journey: Journey, screen: Console) -> None:
             shell.up.wait()
     except KeyboardInterrupt:
         screen.print("draining")
+
+
+def _tell_how_to_go_on(home: Path, journey: Journey, screen: Console) -> None:
+    """What to type next in a home that stays: tokens are on record only as digests, so this is where to read them."""
+    screen.print(f"\n[bold]Go on in {home}[/] (keep these tokens: they are shown once)", soft_wrap=True)
+    for person in ("admin", "auditor"):
+        screen.print(f"export PILOTAGE_TOKEN={journey.token(person)}  # {person}", soft_wrap=True)
+    screen.print(f"pilotage --home {shlex.quote(str(home))} decisions list", soft_wrap=True)
+    screen.print(f"pilotage --home {shlex.quote(str(home))} up", soft_wrap=True)
+    auditor = journey.people["auditor"]["id"]
+    screen.print(f"pilotage --home {shlex.quote(str(home))} sign-in --person {auditor}  # as admin", soft_wrap=True)
