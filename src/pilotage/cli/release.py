@@ -27,6 +27,7 @@ from pilotage.errors import NotFound
 from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import rfc3339
 from pilotage.kernel.digests import short
+from pilotage.papers.model import KINDS
 from pilotage.releases.build import build_release
 from pilotage.releases.folder import seal_folder
 from pilotage.releases.load import LoadedRelease, open_release
@@ -220,3 +221,44 @@ def show(chosen: Chosen, ref: str, card: bool, json_: bool) -> None:
             ("evidence", "class", "passed", "collected"),
             [(each.check, each.grade, "yes" if each.passed else "no", rfc3339(each.collected)) for each in evidence],
         )
+
+
+@release.command("papers")
+@click.argument("ref")
+@click.option("--kind", type=click.Choice([*KINDS, "all"]), default="all", show_default=True, help="Which paper.")
+@click.option("--against", default="", help="The release that the notes compare with; else the one that serves now.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder to write to.")
+@json_option
+@click.pass_obj
+def papers(chosen: Chosen, ref: str, kind: str, against: str, out: Path | None, json_: bool) -> None:
+    """Make the papers about release REF from evidence: cards, data sheet, bill of materials, release notes.
+
+    Each as Markdown, as a page that loads nothing, and as JSON (the bill of materials as CycloneDX). With one kind and
+    no --out its Markdown is printed.
+    """
+    from pilotage.papers.service import chosen_kinds, make_paper
+    from pilotage.web.paper_files import contents
+
+    installation = opened(chosen)
+    require(acting(installation), "evidence.read")
+    kinds = chosen_kinds(kind)
+    made = [
+        make_paper(installation.control, installation.objects, installation.releases, ref, each, against=against)
+        for each in kinds
+    ]
+    written = []
+    if out is None and not json_ and len(made) > 1:
+        out = Path(f"papers-{made[0].paper.release.removeprefix('sha256:')[:12]}")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for each in made:
+            for ending, content in contents(each).items():
+                name = each.json_name if ending == "json" else f"{each.paper.kind}.{ending}"
+                (out / name).write_bytes(content)
+                written.append(out / name)
+    if json_:
+        as_json({each.paper.kind: each.document for each in made})
+    elif out is None:
+        click.echo(made[0].markdown, nl=False)
+    else:
+        show_table(("paper", "bytes"), [(path, path.stat().st_size) for path in written])

@@ -8,6 +8,7 @@ import msgspec
 
 from pilotage.ledger.retention import Floor
 from pilotage.systems.evaluating import EvaluationRules
+from pilotage.systems.papers import PackageRules, PaperWords
 from pilotage.systems.pipeline import Pipeline
 from pilotage.systems.serving import ServingRules
 
@@ -183,3 +184,5 @@ class AISystem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     retention: Retention = Retention()
     serving: ServingRules = ServingRules()
     pipeline: Pipeline = Pipeline()
+    paper: PaperWords = PaperWords()
+    packages: PackageRules = PackageRules()

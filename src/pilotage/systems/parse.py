@@ -14,6 +14,7 @@ from pilotage.kernel.documents import Fault, fault, read_document, read_struct, 
 from pilotage.ledger.retention import retention_floors
 from pilotage.systems.evaluating import evaluation_faults
 from pilotage.systems.model import AISystem
+from pilotage.systems.papers import paper_faults
 from pilotage.systems.pipeline import pipeline_faults
 from pilotage.systems.serving import serving_faults
 
@@ -100,6 +101,10 @@ def _meaning(system: AISystem) -> list[Fault]:
     if rows and not _FEWEST_BACKGROUND <= rows <= MOST_BACKGROUND:
         mend = f"{_FEWEST_BACKGROUND} to {MOST_BACKGROUND} rows, or 0 to let the build choose"
         faults.append(fault("explanation.background", "is out of range", got=rows, mend=mend))
+    faults += [fault(path, what, got=got, mend=mend) for path, what, got, mend in serving_faults(system.serving)]
+    faults += [
+        fault(path, what, got=got, mend=mend) for path, what, got, mend in paper_faults(system.paper, system.packages)
+    ]
     told = [*serving_faults(system.serving), *pipeline_faults(system.pipeline)]
     faults += [fault(path, what, got=got, mend=mend) for path, what, got, mend in told]
     faults += evaluation_faults(system.evaluation)

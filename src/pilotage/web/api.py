@@ -51,6 +51,7 @@ from pilotage.web.bodies import (
 )
 from pilotage.web.exports import export_response, look_ups, outcomes_response
 from pilotage.web.filters import decision_filter, page_of
+from pilotage.web.paper_files import paper_file
 from pilotage.web.pipelines import list_pipelines, read_pipeline
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
@@ -92,6 +93,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("POST", "/holds", "hold.edit", api.place_hold),
         ("POST", "/holds/{id}/release", "hold.edit", api.release_hold),
         ("POST", "/decisions/{id}/override", "decision.override", api.override),
+        ("GET", "/releases/{ref}/papers/{file}", "evidence.read", api.paper),
         ("GET", "/backtests", "evidence.read", api.backtests),
         ("POST", "/backtests", "release.backtest", api.start_backtest),
         ("GET", "/backtests/{id}", "evidence.read", api.backtest),
@@ -311,6 +313,13 @@ class _Api:
     def release_hold(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         release_hold(self.installation.control, request.path_params["id"], person.id)
         return {"id": request.path_params["id"]}
+
+    def paper(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        name, against = request.path_params["file"], request.query_params.get("against", "")
+        content = paper_file(self.installation, request.path_params["ref"], name, against)
+        types = {"md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8", "json": "application/json"}
+        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(content, media_type=types[name.rpartition(".")[2]], headers=headers)
 
     def backtests(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return list_backtests(self.installation, request.query_params)

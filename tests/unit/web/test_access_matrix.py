@@ -49,6 +49,7 @@ PAGES = {
     ("POST", "/decisions/{id}/explain"): "decision.read_payload",
     ("GET", "/releases/{ref}"): "evidence.read",
     ("GET", "/releases/{ref}/{file}"): "evidence.read",
+    ("GET", "/releases/{ref}/papers/{file}"): "evidence.read",
     ("GET", "/backtests"): "evidence.read",
     ("GET", "/backtests/{id}"): "evidence.read",
     ("GET", "/pipelines"): "system.read",

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from pilotage.evidence.model import state
 from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import now_us
+from pilotage.papers.model import KINDS
 from pilotage.releases.bearing import CHECK as LOAD
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
@@ -22,6 +23,7 @@ from pilotage.web.console.data_fault_charts import spoilt_bars
 from pilotage.web.console.evaluation_view import evaluation_view
 from pilotage.web.console.release_charts import group_bars
 from pilotage.web.console.render import Pages, download
+from pilotage.web.paper_files import paper_file
 
 __all__ = ["routes"]
 
@@ -31,7 +33,11 @@ _FILES = {"card.md": "card.md", "evaluation.json": "evaluation.json", "contract.
 def routes(view: Pages) -> list[BaseRoute]:
     """The routes of the page and its files; each runs in a thread, because SQL is synchronous."""
     pages = _ReleasePages(view)
-    return [Route("/releases/{ref}", pages.one), Route("/releases/{ref}/{file}", pages.file)]
+    return [
+        Route("/releases/{ref}", pages.one),
+        Route("/releases/{ref}/papers/{file}", pages.paper),
+        Route("/releases/{ref}/{file}", pages.file),
+    ]
 
 
 class _ReleasePages:
@@ -72,7 +78,14 @@ class _ReleasePages:
             spoilt=spoilt_bars(found["messy_cases"]["cases"]) if found and "messy_cases" in found else [],
             together=[each for each in fairness if not _alone(each)],
             files=_FILES,
+            papers=KINDS,
         )
+
+    def paper(self, request: Request) -> Response:
+        self.view.person(request, "evidence.read")
+        release, name = self._find(request)[0], request.path_params["file"]
+        content = paper_file(self.installation, release.digest, name, request.query_params.get("against", ""))
+        return download(content, f"{release.folder[:12]}-{name}")
 
     def file(self, request: Request) -> Response:
         self.view.person(request, "evidence.read")

@@ -1,0 +1,1 @@
+"""What is known of the packages of a release: licences and advisories."""
