@@ -25,19 +25,24 @@ from pilotage.cli.release_proof import (
 )
 from pilotage.errors import NotFound
 from pilotage.evidence.store import for_subject
-from pilotage.kernel.clock import rfc3339
+from pilotage.kernel.clock import day, now_us, rfc3339
 from pilotage.kernel.digests import short
 from pilotage.papers.model import KINDS
 from pilotage.releases.build import build_release
 from pilotage.releases.folder import seal_folder
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
+from pilotage.releases.scan.model import Scan
 from pilotage.releases.sealed_rows import rows_key
 from pilotage.releases.store import find_release, list_releases
 from pilotage.storage.database import reading
+from pilotage.systems.store import find_system
 from pilotage.wiring.remotes import look_at_remote
 
 __all__ = ["release"]
+
+_NOT_PASSED = 3
+"""Exit code of a scan that does not pass."""
 
 
 @click.group()
@@ -262,3 +267,69 @@ def papers(chosen: Chosen, ref: str, kind: str, against: str, out: Path | None, 
         click.echo(made[0].markdown, nl=False)
     else:
         show_table(("paper", "bytes"), [(path, path.stat().st_size) for path in written])
+
+
+@release.command("scan")
+@click.argument("ref")
+@click.option(
+    "--advisories",
+    type=click.Path(exists=True, path_type=Path),
+    help="OSV JSON (a file, a folder, or the zip of an export), or the JSON of pip-audit.",
+)
+@json_option
+@click.pass_obj
+def scan(chosen: Chosen, ref: str, advisories: Path | None, json_: bool) -> None:
+    """Scan every package that release REF answers with: its licence, and advisories about its version.
+
+    Nothing is fetched: without --advisories it is unknown, not clean, whether any is vulnerable. The result is evidence
+    that grows old. Exit code 3 when it does not pass.
+    """
+    from pilotage.releases.scan.advisories import Advisories, read_advisories
+    from pilotage.releases.scan.scanning import keep_scan, scan_release
+
+    installation = opened(chosen)
+    require(acting(installation), "release.build")
+    with reading(installation.control) as connection:
+        found = find_release(connection, ref)
+        rules = find_system(connection, found.system).packages
+    loaded = open_release(installation.releases, found.digest)
+    known = Advisories() if advisories is None else read_advisories(advisories)
+    made = scan_release(loaded, rules, known, at=now_us())
+    evidence = keep_scan(installation.control, installation.objects, made, rules)
+    if json_:
+        as_json({"evidence": evidence.id, "passed": made.passed, "counts": made.counts, **msgspec.to_builtins(made)})
+    else:
+        _show_scan(made, found.name, evidence.id)
+    if not made.passed:
+        raise SystemExit(_NOT_PASSED)
+
+
+def _show_scan(made: Scan, name: str, evidence: str) -> None:
+    counts, database = made.counts, made.database
+    age = "of no known day" if not database.as_of else f"of {day(database.as_of)}"
+    show_facts(
+        [
+            ("release", f"{name}  {made.release}"),
+            (
+                "advisories",
+                f"{database.source}, {age}, {database.records:,} records" if database.source else "none given",
+            ),
+            (
+                "packages",
+                ", ".join(f"{counts[f'packages_{each}']} {each}" for each in ("clean", "vulnerable", "unknown")),
+            ),
+            (
+                "licences",
+                ", ".join(
+                    f"{counts[f'licences_{each}']} {each}" for each in ("allowed", "review", "denied", "unknown")
+                ),
+            ),
+        ]
+    )
+    for why in made.missing:
+        click.echo(f"does not pass: {why}")
+    for what in made.review:
+        click.echo(f"to look at: {what}")
+    click.echo(f"{'passed' if made.passed else 'NOT PASSED'}; evidence {evidence}")
+    if not made.passed:
+        click.echo("next: give a database with --advisories; put what was looked at under packages.accepted")
