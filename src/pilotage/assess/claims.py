@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Contradiction, DimensionScore, Rating
+from pilotage.assess.reading import shown
 
 __all__ = ["contradictions"]
 
@@ -16,6 +17,7 @@ _TESTED = re.compile(r"(?i)(fully|well|thoroughly|extensively)[- ]tested|test co
 _FIGURE = re.compile(r"(?i)\b(AUC|ROC[- ]AUC|accuracy)\b\W{0,12}(?:of|is|=|:)?\W{0,6}(\d{1,2}(?:\.\d+)? ?%|0?\.\d+)")
 _NOT = re.compile(r"(?i)\b(not|never|isn't|until|before|to ?do|no longer)\b")
 _TOLERANCE = 0.005
+_LONGEST = 300
 
 
 def contradictions(
@@ -25,7 +27,13 @@ def contradictions(
     found = list(_between_evidence(ratings))
     for path, number, line in _claims(folder):
         found += [
-            Contradiction(claim=line.strip(), fact=fact, file=path, line=number, criterion=criterion)
+            Contradiction(
+                claim=shown(line.strip())[:_LONGEST],
+                fact=shown(fact),
+                file=shown(path),
+                line=number,
+                criterion=criterion,
+            )
             for fact, criterion in _facts(line, dimensions, ratings, verdict)
         ]
     return found

@@ -56,7 +56,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     knock_out: bool = False
     ttl_days: int = 0
     from_stage: Stage = "pilot"
-    applies_if: Literal["", "notebook", "upstream"] = ""
+    applies_if: Literal["", "notebook", "upstream", "history"] = ""
     proof: Grade | Literal[""] = ""
     days: tuple[float, float, float] = (0.5, 1, 2)
 
@@ -70,7 +70,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Something at a place: `file` relative to the pilot's folder, `line` from 1 (0: the whole file).
 
-    `digest` is that of the line or file it was read from; `mend` is what to do about it.
+    `digest` is that of the line or file it was read from, `risk` what may come of it, `mend` what to do about it.
     """
 
     file: str
@@ -78,6 +78,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     mend: str = ""
     digest: str = ""
+    risk: str = ""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

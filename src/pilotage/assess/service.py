@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pilotage import __version__
 from pilotage.assess.claims import contradictions
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
+from pilotage.assess.interview import ANSWERS
 from pilotage.assess.model import DIMENSIONS, Assessment, Criterion, DimensionScore, Observation, Rating
-from pilotage.assess.planning import stated
+from pilotage.assess.planning import SHEET, stated
 from pilotage.assess.probes import Probed, probe
+from pilotage.assess.reading import shown
+from pilotage.assess.scan import scan
 from pilotage.assess.score import applies, blockers, next_steps, rate, required_level, score, verdict
-from pilotage.assess.signals import artefacts, governance, packaging, secrets, serving, training
-from pilotage.assess.signals.seen import Seen
+from pilotage.assess.signals import history, serving
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.digests import file_digest
 from pilotage.systems.model import Stage
 
-__all__ = ["SIGNALS", "assess"]
+__all__ = ["assess"]
 
 Progress = Callable[[str, float], None]
 
-SIGNALS: tuple[Callable[[Folder], Iterator[Seen]], ...] = (
-    governance.declared,
-    governance.data_present,
-    governance.schema,
-    governance.lineage,
-    governance.personal_data,
-    governance.protected_inputs,
-    governance.documents,
-    governance.bus_factor,
-    training.held_out,
-    training.seeded,
-    training.fit_after_split,
-    training.notebook_order,
-    packaging.pins,
-    packaging.tests,
-    packaging.ci,
-    packaging.container,
-    packaging.paths,
-    packaging.complete,
-    packaging.handover,
-    serving.validated,
-    serving.server,
-    serving.observable,
-    serving.upstream,
-    secrets.secrets,
-    artefacts.artefact,
-)
-"""Every static signal. Each reads the folder and yields what it saw; what it cannot judge it leaves unknown."""
+_MAX_SAID = 4 << 20
 
 
 def assess(
@@ -72,7 +48,7 @@ def assess(
     tell("reading the folder", 0.0)
     folder = Folder(path)
     at, criteria = clock(), load_criteria()
-    observations = [*known, *stated(folder.root, folder.subject, at), *_read(folder, at)]
+    observations = [*known, *_said(folder, at), *scan(folder, criteria, at=at, progress=tell)]
     probed = Probed(skipped=["not probed: probes were turned off"])
     if probes:
         tell("running the model in a box", 0.2)
@@ -83,7 +59,7 @@ def assess(
     ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
     reached = verdict(dimensions)
     made = Assessment(
-        path=str(folder.root),
+        path=shown(str(folder.root)),
         subject=folder.subject,
         at=at,
         stage=stage,
@@ -103,34 +79,18 @@ def assess(
     return made
 
 
+def _said(folder: Folder, at: int) -> list[Observation]:
+    """What people said in files beside the pilot; a link or a very large file is not read."""
+    beside = [name for name in (ANSWERS, SHEET) if os.path.lexists(folder.root / name)]
+    for name in beside:
+        if not 0 < folder.files.get(name, 0) <= _MAX_SAID:
+            folder.skipped.append(f"{name}: a link, empty, or larger than {_MAX_SAID >> 20} MiB, not read")
+            return []
+    return list(stated(folder.root, folder.subject, at))
+
+
 def _silent(_what: str, _share: float) -> None:
     return
-
-
-def _read(folder: Folder, at: int) -> list[Observation]:
-    """All static signals; one that breaks on this folder is listed as skipped, and its criteria stay unknown."""
-    found = []
-    for signal in SIGNALS:
-        try:
-            seen = list(signal(folder))
-        except Exception as error:  # noqa: BLE001 - foreign files: one odd file must not end the assessment
-            folder.skipped.append(f"{signal.__name__}: could not read this folder ({type(error).__name__}: {error})")
-            continue
-        found += [
-            Observation(
-                criterion=item.criterion,
-                grade=item.grade,
-                level=item.level,
-                summary=item.summary,
-                collector=f"pilotage {__version__} {signal.__name__}",
-                collected=at,
-                subject=folder.subject,
-                figures=item.figures,
-                findings=item.findings,
-            )
-            for item in seen
-        ]
-    return found
 
 
 def _tested(folder: Folder, probed: Probed, at: int) -> list[Observation]:
@@ -155,6 +115,7 @@ def _tested(folder: Folder, probed: Probed, at: int) -> list[Observation]:
 def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage) -> set[str]:
     """The ids of the criteria that may be held against this pilot now."""
     facts = {"notebook"} if any(module.notebook for module in folder.modules) else set()
+    facts |= {"history"} if history.readable(folder) else set()
     facts |= {"upstream"} if serving.calls_others(folder) else set()
     return {item.id for item in criteria.values() if applies(item, stage, facts)}
 

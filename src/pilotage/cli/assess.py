@@ -98,7 +98,7 @@ def _show(found: Assessment, evidence: bool) -> None:
     screen = console()
     brief = summary(found)
     screen.print(
-        f"\n[bold]{found.path}[/]: level [bold]{brief['level']}[/] of 5, held by {brief['weakest']} "
+        f"\n[bold]{escape(found.path)}[/]: level [bold]{brief['level']}[/] of 5, held by {brief['weakest']} "
         f"(stage {found.stage} asks for {found.required})"
     )
     show_table(
@@ -139,10 +139,12 @@ def _show_rating(rating: Rating, evidence: bool) -> None:
     screen = console()
     screen.print(f"  {_MARKS[rating.state]} {rating.criterion.text} [dim]({rating.score:.2f})[/]")
     for item in rating.evidence:
-        screen.print(f"      [dim]{item.grade} {item.collector.split()[-1]}:[/] {item.summary}")
+        screen.print(f"      [dim]{item.grade} {item.collector.split()[-1]}:[/] {escape(item.summary)}")
         for finding in item.findings if evidence else item.findings[:2]:
             place = f"{finding.file}:{finding.line}" if finding.line else finding.file
-            screen.print(f"        [cyan]{place}[/] {finding.message}")
+            screen.print(f"        [cyan]{escape(place)}[/] {escape(finding.message)}")
+            if evidence:
+                screen.print(f"          [dim]risk:[/] {escape(finding.risk)} [dim]mend:[/] {escape(finding.mend)}")
         if not evidence and len(item.findings) > 2:
             screen.print(f"        [dim]and {len(item.findings) - 2} more (--evidence shows all)[/]")
 
@@ -152,11 +154,11 @@ def _show_lists(found: Assessment) -> None:
     if found.blockers:
         screen.print("\n[bold red]Blockers[/]")
     for blocker in found.blockers:
-        screen.print(f"  [red]✗[/] {blocker.text}: {blocker.why}\n    [dim]mend:[/] {blocker.mend}")
+        screen.print(f"  [red]✗[/] {blocker.text}: {escape(blocker.why)}\n    [dim]mend:[/] {blocker.mend}")
     if found.contradictions:
         screen.print("\n[bold yellow]Claimed, but measured otherwise[/]")
     for each in found.contradictions:
-        screen.print(f"  {each.file}:{each.line} “{each.claim}”: {each.fact}")
+        screen.print(f"  {escape(each.file)}:{each.line} “{escape(each.claim)}”: {escape(each.fact)}")
     if found.raises:
         screen.print("\n[bold]What would raise the verdict most[/] [dim](days are first-use guesses)[/]")
     for step in found.raises[:8]:
@@ -164,7 +166,7 @@ def _show_lists(found: Assessment) -> None:
             f"  {step.mend} [dim]({step.dimension}, about {step.days:.1f} days, verdict {step.verdict_after})[/]"
         )
     for skipped in found.skipped:
-        screen.print(f"[dim]not looked at: {skipped}[/]")
+        screen.print(f"[dim]not looked at: {escape(skipped)}[/]")
 
 
 def _show_triage(plan: Plan) -> None:

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pilotage.assess.folder import unpacked
+from pilotage.assess.reading import unpacked
 from pilotage.assess.signals.pickles import read_pickle, suspicious
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "credit_default" / "model.joblib"

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 from pilotage.assess.folder import Folder
-from pilotage.assess.signals import artefacts, governance, packaging, secrets, serving, training
+from pilotage.assess.signals import (
+    artefacts,
+    container,
+    governance,
+    history,
+    licences,
+    notebooks,
+    packaging,
+    personal,
+    secrets,
+    serving,
+    training,
+)
 from pilotage.assess.signals.seen import Seen
 
 Signal = Callable[[Folder], Iterator[Seen]]
@@ -55,6 +67,7 @@ class Bomb:
 
 TOKEN = "ghp_" + "a1B2" * 9
 CSV = "id,{}\n1,2\n3,4\n"
+PORT_80 = "FROM a:1\nEXPOSE 80\nUSER 9\nCMD b"
 CARD = (
     "# Model card\nPurpose: rank cases for review. Not intended for anything else. " * 4 + "Evaluated on held-out rows."
 )
@@ -82,7 +95,7 @@ TWINS: list[tuple[Signal, str, Files, tuple[str, int] | None, Files]] = [
         {"t.py": "y = LabelEncoder().fit_transform(y)\na, b = train_test_split(X)\na = Scaler().fit_transform(a)"},
     ),
     (
-        training.notebook_order, "model.notebook_order",
+        notebooks.order, "model.notebook_order",
         {"n.ipynb": notebook((2, "a = 1"), (1, "b = 2"))}, ("n.ipynb", 9),
         {"n.ipynb": notebook((1, "a = 1"), (2, "b = 2"))},
     ),
@@ -107,15 +120,15 @@ TWINS: list[tuple[Signal, str, Files, tuple[str, int] | None, Files]] = [
         {"m.py": "", ".github/workflows/ci.yml": "run: pytest"},
     ),
     (
-        packaging.container, "infrastructure.container",
+        container.container, "infrastructure.container",
         {"m.py": "", "Dockerfile": ""}, ("Dockerfile", 0),
-        {"m.py": "", "Dockerfile": "FROM python:3.11\nCMD [\"python\", \"m.py\"]"},
+        {"m.py": "", "Dockerfile": "FROM python:3.11\nUSER 9\nCMD [\"python\", \"m.py\"]"},
     ),
     (
-        packaging.container, "infrastructure.container",
-        {"s.py": "import flask\napp = flask.Flask('x')\napp.run(port=5000)", "Dockerfile": "FROM a\nEXPOSE 80\nCMD b"},
+        container.container, "infrastructure.container",
+        {"s.py": "import flask\napp = flask.Flask('x')\napp.run(port=5000)", "Dockerfile": PORT_80},
         ("s.py", 3),
-        {"s.py": "import flask\napp = flask.Flask('x')\napp.run(port=80)", "Dockerfile": "FROM a\nEXPOSE 80\nCMD b"},
+        {"s.py": "import flask\napp = flask.Flask('x')\napp.run(port=80)", "Dockerfile": PORT_80},
     ),
     (
         packaging.paths, "infrastructure.paths",
@@ -209,7 +222,7 @@ TWINS: list[tuple[Signal, str, Files, tuple[str, int] | None, Files]] = [
         {"d.csv": "a\n1\n"}, None, {"d.csv": "a\n1\n", "d.csv.dvc": "md5: 1"},
     ),
     (
-        governance.personal_data, "governance.personal_data",
+        personal.personal_data, "governance.personal_data",
         {"d.csv": CSV.format("email")}, ("d.csv", 1), {"d.csv": CSV.format("amount")},
     ),
     (
@@ -217,11 +230,11 @@ TWINS: list[tuple[Signal, str, Files, tuple[str, int] | None, Files]] = [
         {"d.csv": CSV.format("gender")}, ("d.csv", 1), {"d.csv": CSV.format("amount")},
     ),
     (
-        governance.documents, "governance.licence",
+        licences.licence, "governance.licence",
         {"m.py": "", "LICENSE": ""}, None, {"m.py": "", "LICENSE": "Apache License, Version 2.0, January 2004 " * 3},
     ),
     (
-        governance.documents, "governance.model_card",
+        governance.model_card, "governance.model_card",
         {"m.pkl": "x", "MODEL_CARD.md": "to do"}, None, {"m.pkl": "x", "MODEL_CARD.md": CARD},
     ),
 ]  # fmt: skip
@@ -276,7 +289,7 @@ def test_a_path_in_a_comment_or_notebook_is_half_as_bad_as_in_code(tmp_path: Pat
 
 def test_a_request_in_the_log_is_named(tmp_path: Path) -> None:
     pilot = folder(tmp_path, server("data = request.json; print('got', data); return '1'"))
-    found = one(governance.personal_data, "governance.personal_data", pilot)
+    found = one(personal.personal_data, "governance.personal_data", pilot)
     assert found.level == 0.5 and [(each.file, each.line) for each in found.findings] == [("serve.py", 7)]
 
 
@@ -318,6 +331,6 @@ def test_own_history_gives_the_bus_factor_and_a_folder_within_another_repository
     for number in range(4):
         author = "one <one@x>" if number < 3 else "two <two@x>"
         git("commit", "-q", "--allow-empty", "-m", "m", f"--author={author}")
-    found = one(governance.bus_factor, "team.bus_factor", Folder(tmp_path))
+    found = one(history.history, "team.bus_factor", Folder(tmp_path))
     assert (found.level, found.figures["people"], found.figures["share_of_first"]) == (1, 2, 0.75)
-    assert list(governance.bus_factor(Folder(tmp_path / "sub"))) == []
+    assert list(history.history(Folder(tmp_path / "sub"))) == []

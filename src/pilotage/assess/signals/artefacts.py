@@ -6,8 +6,9 @@ import importlib.metadata
 import re
 from collections.abc import Iterator
 
-from pilotage.assess.folder import Folder, unpacked
+from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.reading import unpacked
 from pilotage.assess.signals.pickles import PickleFacts, read_pickle, suspicious
 from pilotage.assess.signals.seen import Seen
 from pilotage.kernel.digests import digest

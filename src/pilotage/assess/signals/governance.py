@@ -1,30 +1,17 @@
-"""What people declared and what the folder shows of it: owners, purpose, personal data, licence, history, claims."""
+"""What people declared and what the folder shows of it: owners, purpose, schema, origin, card."""
 
 from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
-from pilotage.assess.signals.python import calls, finding, handlers, name_in, scripts
+from pilotage.assess.signals.python import finding, name_in, scripts
 from pilotage.assess.signals.seen import Seen
-from pilotage.contracts.personal import looks_personal
 
-__all__ = [
-    "bus_factor",
-    "data_present",
-    "declared",
-    "documents",
-    "features",
-    "lineage",
-    "personal_data",
-    "protected_inputs",
-    "schema",
-]
+__all__ = ["data_present", "declared", "features", "lineage", "model_card", "protected_inputs", "schema"]
 
 _SCHEMAS = re.compile(
     r"(\.odcs\.ya?ml|great_expectations\.ya?ml|expectations/.+\.json|schema\.(json|ya?ml)|datacontract\.ya?ml)$"
@@ -96,7 +83,7 @@ def schema(folder: Folder) -> Iterator[Seen]:
     typed = [
         finding(module, node, f"{node.name} describes the inputs")
         for module in scripts(folder)
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ClassDef)
         and any(name_in(base, "basemodel", "dataframemodel", "schema") for base in node.bases)
     ]
@@ -131,46 +118,6 @@ def lineage(folder: Folder) -> Iterator[Seen]:
         yield Seen(criterion="data.rights", level=1, summary=f"{rights[0]} states the licence of the data")
 
 
-def personal_data(folder: Folder) -> Iterator[Seen]:
-    """Columns that look personal are declared so, and requests are not printed or logged whole."""
-    rows = folder.sample[1:]
-    findings = []
-    looks = {}
-    for at, name in enumerate(folder.columns):
-        why = looks_personal(name, [row[at] for row in rows if at < len(row)])
-        if why:
-            looks[name] = why
-    said = set(folder.declared.pilot.personal) if folder.declared else set()
-    for name, why in looks.items():
-        if name not in said:
-            message = f"column {name} is personal data and not declared: {why}"
-            findings.append(Finding(file=folder.table, line=1, message=message, mend="list it in pilot.personal"))
-    logged = list(_logged_requests(folder))
-    if folder.columns or logged or any(handlers(module) for module in scripts(folder)):
-        level = 0.0 if findings else 0.5 if logged else 1.0
-        parts = [f"{len(looks)} columns look personal, {len(findings)} of them not declared"] if folder.columns else []
-        parts += [f"{len(logged)} places write requests to the log"] if logged else []
-        summary = "; ".join(parts) or "no personal data seen"
-        yield Seen(criterion="governance.personal_data", level=level, summary=summary, findings=findings + logged)
-
-
-def _logged_requests(folder: Folder) -> Iterator[Finding]:
-    """Prints and logs of a request, or of a name that was given one."""
-    for module in scripts(folder):
-        for handler in handlers(module):
-            held = {
-                target.id
-                for node in ast.walk(handler)
-                if isinstance(node, ast.Assign) and name_in(node.value, "request.")
-                for target in node.targets
-                if isinstance(target, ast.Name)
-            }
-            for call, name in calls(handler):
-                whole = any((isinstance(a, ast.Name) and a.id in held) or name_in(a, "request.") for a in call.args)
-                if whole and (name == "print" or name.startswith(("logging.", "logger.", "log."))):
-                    yield finding(module, call, "a whole request goes to the log", "log the id only")
-
-
 def protected_inputs(folder: Folder) -> Iterator[Seen]:
     """Columns that look like, or are declared as, protected attributes are among the inputs."""
     if not folder.columns:
@@ -190,13 +137,8 @@ def protected_inputs(folder: Folder) -> Iterator[Seen]:
     yield Seen.of("governance.protected_inputs", findings, bad, "no protected attribute among the columns")
 
 
-def documents(folder: Folder) -> Iterator[Seen]:
-    """A licence and a model card that hold something."""
-    licences = [path for path in folder.files if re.match(r"(?i)(licen[cs]e|copying|notice)", Path(path).name)]
-    held = [path for path in licences if folder.files[path] > 40]
-    if folder.modules:
-        said = f"{held[0]} is there" if held else "no licence"
-        yield Seen(criterion="governance.licence", level=1 if held else 0, summary=said)
+def model_card(folder: Folder) -> Iterator[Seen]:
+    """A model card that says what it is for, what it is not for, and how it was tested."""
     cards = [path for path in folder.files if _CARD.search(path)]
     full = [path for path in cards if (text := folder.text(path)) and _is_card(" ".join(text.lines))]
     if folder.artefact:
@@ -207,24 +149,3 @@ def documents(folder: Folder) -> Iterator[Seen]:
 def _is_card(text: str) -> bool:
     topics = (r"intended use|purpose", r"limit|not (intended|for)|out.of.scope", r"evaluat|metric|test")
     return len(text) > 200 and all(re.search(topic, text, re.IGNORECASE) for topic in topics)
-
-
-def bus_factor(folder: Folder) -> Iterator[Seen]:
-    """How many people changed it, from its own git history; unknown when the folder is no repository of its own."""
-    if not (folder.root / ".git").exists():
-        return
-    command = ["git", "-C", str(folder.root), "-c", "safe.directory=*", "log", "--format=%ae", "-n", "2000"]
-    try:
-        out = subprocess.run(command, capture_output=True, timeout=10, check=True, text=True).stdout.split()
-    except (OSError, subprocess.SubprocessError):
-        return
-    most = max((out.count(each) for each in set(out)), default=0)
-    shared = len(set(out)) > 1 and most <= 0.8 * len(out)
-    figures = {
-        "people": len(set(out)),
-        "changes": len(out),
-        "share_of_first": round(most / len(out), 3) if out else 1.0,
-    }
-    said = f"{len(set(out))} people made {len(out)} changes, one of them {figures['share_of_first']:.0%}"
-    level = 1.0 if shared else 0.5 if len(set(out)) > 1 else 0.0
-    yield Seen(criterion="team.bus_factor", level=level, summary=said, figures=figures)

@@ -10,13 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pilotage.assess.folder import Folder, Module
+from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
-from pilotage.assess.signals.python import argument, calls, finding, is_server, literal, scripts
+from pilotage.assess.signals.python import finding, literal, scripts
 from pilotage.assess.signals.seen import Seen
+from pilotage.assess.source import dotted
 
-__all__ = ["ci", "complete", "container", "handover", "paths", "pins", "tests"]
+__all__ = ["ci", "complete", "handover", "paths", "pins", "python", "requirements", "tests"]
 
+_EXACT = re.compile(r"===|==\s*[\w.!+-]+(?![\w.*!+-])|@\s*\S+(@[0-9a-f]{7,}|#sha\w+=|==)")
+_PYTHON = (
+    (r"(^|/)(\.python-version|runtime\.txt)$", r"\d"),
+    (r"(^|/)pyproject\.toml$", r"^\s*(requires-python|python)\s*="),
+    (r"(^|/)(setup\.cfg|setup\.py)$", r"python_requires\s*="),
+    (r"(^|/)(Dockerfile|Containerfile)[^/]*$", r"^FROM\s+\S*python:\d"),
+    (r"(^|/)environment\.ya?ml$", r"python\s*=+\s*\d"),
+    (r"(^|/)Pipfile$", r"python_version\s*="),
+)
 _LOCKS = ("uv.lock", "poetry.lock", "pipfile.lock", "pdm.lock", "conda-lock.yml", "pylock.toml")
 _DEAD = {
     "sklearn": "scikit-learn",
@@ -29,11 +39,27 @@ _CI = re.compile(
     r"(^|/)(\.github/workflows/.+\.ya?ml|\.gitlab-ci\.yml|Jenkinsfile|azure-pipelines\.yml|\.circleci/config\.yml)$"
 )
 _RUNS_TESTS = re.compile(r"\b(pytest|unittest|tox|nox|make (test|check))\b")
+_CANNOT_FAIL = re.compile(r"\|\|\s*(true|:|exit 0|echo)|;\s*true\s*$")
 _LOADS = {"load", "load_model", "load_local", "read_pickle", "InferenceSession", "load_from_checkpoint"}
+_OTHER_LISTS = ("environment.yml", "environment.yaml", "setup.py", "setup.cfg", "pipfile")
+_BROUGHT = {
+    "pandas": "numpy dateutil python_dateutil pytz",
+    "scikit_learn": "numpy scipy joblib threadpoolctl",
+    "torch": "numpy",
+    "tensorflow": "numpy keras",
+    "fastapi": "starlette pydantic",
+    "flask": "werkzeug jinja2 click",
+    "boto3": "botocore",
+    "lightgbm": "numpy scipy",
+    "xgboost": "numpy scipy",
+    "matplotlib": "numpy pillow",
+    "streamlit": "numpy pandas",
+    "transformers": "numpy",
+}
 _MUST_HOLD = ("dockerfile", "requirements.txt", "dvc.yaml", "makefile", "readme.md", "docker-compose.yml")
 
 
-def _requirements(folder: Folder) -> Iterator[tuple[str, int, str]]:
+def requirements(folder: Folder) -> Iterator[tuple[str, int, str]]:
     """(file, line, requirement) of requirement files and pyproject.toml."""
     for path in folder.files:
         name = Path(path).name
@@ -57,9 +83,9 @@ def _project_requirements(content: str) -> list[str]:
 
 def pins(folder: Folder) -> Iterator[Seen]:
     """Every dependency is pinned to one version, or a lock file lies beside it."""
-    asked = list(_requirements(folder))
+    asked = list(requirements(folder))
     locks = [path for path in folder.named(*_LOCKS) if folder.files[path]]
-    loose = [(path, line, each) for path, line, each in asked if "===" not in each and "==" not in each]
+    loose = [(path, line, each) for path, line, each in asked if not _EXACT.search(each)]
     findings = [
         Finding(file=path, line=line, message=f"{each} is not pinned", mend="write ==version")
         for path, line, each in loose
@@ -81,6 +107,20 @@ def pins(folder: Folder) -> Iterator[Seen]:
         yield Seen(criterion="infrastructure.pins", level=0, summary="no file says which packages it needs")
 
 
+def python(folder: Folder) -> Iterator[Seen]:
+    """A file says for which Python it is."""
+    if not folder.modules:
+        return
+    for path in folder.files:
+        for name, stated in _PYTHON:
+            if re.search(name, path) and (text := folder.text(path)):
+                line = next((line for line in text.lines if re.search(stated, line)), None)
+                if line is not None:
+                    yield Seen(criterion="infrastructure.python", level=1, summary=f"{path} says {line.strip()}")
+                    return
+    yield Seen(criterion="infrastructure.python", level=0, summary="nothing says for which Python it is")
+
+
 def tests(folder: Folder) -> Iterator[Seen]:
     """Tests exist that assert something."""
     if not folder.modules:
@@ -88,13 +128,14 @@ def tests(folder: Folder) -> Iterator[Seen]:
     functions = [
         (module, node)
         for module in folder.modules
-        for node in ast.walk(module.tree)
-        if module.is_test and isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+        if module.is_test
+        for node in module.nodes
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
     ]
     hollow = [
         finding(module, node, f"{node.name} asserts nothing", "assert what a user would miss")
         for module, node in functions
-        if not any(isinstance(each, ast.Assert) or _asserts(each) for each in ast.walk(node))
+        if not any(_asserts(each) for each in ast.walk(node))
     ]
     good = len(functions) - len(hollow)
     summary = f"{good} tests assert something" if good else "no test asserts anything" if functions else "no tests"
@@ -102,55 +143,35 @@ def tests(folder: Folder) -> Iterator[Seen]:
 
 
 def _asserts(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    return name.startswith("assert") or name == "raises"
+    if isinstance(node, ast.Assert):
+        return not isinstance(node.test, ast.Constant)
+    name = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+    return name.startswith("assert") or name in ("raises", "warns", "fail")
 
 
 def ci(folder: Folder) -> Iterator[Seen]:
-    """A CI file runs the tests."""
-    files = [path for path in folder.files if _CI.search(path)]
-    running = [path for path in files if (text := folder.text(path)) and _RUNS_TESTS.search("\n".join(text.lines))]
-    if running:
-        yield Seen(criterion="infrastructure.ci", level=1, summary=f"{running[0]} runs the tests")
-    elif files:
-        hollow = [Finding(file=path, line=0, message="runs no tests", mend="run them") for path in files]
+    """A CI file runs the tests, and the run can fail."""
+    texts = [text for path in folder.files if _CI.search(path) and (text := folder.text(path))]
+    running = [
+        (text, number, line)
+        for text in texts
+        for number, line in enumerate(text.lines, 1)
+        if _RUNS_TESTS.search(line.partition("#")[0]) and "install" not in line
+    ]
+    sure = [text for text, _, line in running if not _CANNOT_FAIL.search(line)]
+    if sure:
+        yield Seen(criterion="infrastructure.ci", level=1, summary=f"{sure[0].path} runs the tests")
+    elif running:
+        mute = [
+            Finding(file=text.path, line=number, message="the tests cannot fail here", digest=text.line_digest(number))
+            for text, number, _ in running
+        ]
+        yield Seen(criterion="infrastructure.ci", level=0, summary="CI runs the tests and ignores them", findings=mute)
+    elif texts:
+        hollow = [Finding(file=text.path, line=0, message="runs no tests", mend="run them") for text in texts]
         yield Seen(criterion="infrastructure.ci", level=0, summary="CI runs no tests", findings=hollow)
     elif folder.modules:
         yield Seen(criterion="infrastructure.ci", level=0, summary="no CI")
-
-
-def container(folder: Folder) -> Iterator[Seen]:
-    """A container recipe that is not hollow and opens the port that the server uses."""
-    recipes = [path for path in folder.files if re.fullmatch(r"(Dockerfile|Containerfile)(\..+)?", Path(path).name)]
-    findings: list[Finding] = []
-    for path in recipes:
-        text = folder.text(path)
-        lines = [line.strip() for line in text.lines] if text else []
-        words = {line.split()[0].upper() for line in lines if line and not line.startswith("#")}
-        if not {"FROM"} <= words or not words & {"CMD", "ENTRYPOINT"}:
-            empty = "the recipe is empty" if not words else "the recipe starts nothing"
-            findings.append(Finding(file=path, line=0, message=empty, mend="write FROM, COPY, CMD"))
-        opened = {int(n) for line in lines if line.upper().startswith("EXPOSE") for n in re.findall(r"\d+", line)}
-        findings += [
-            finding(module, call, f"the server uses port {port}, {path} opens {sorted(opened)}", "use one port")
-            for module, call, port in _ports(folder)
-            if opened and port not in opened
-        ]
-    if recipes:
-        yield Seen.of("infrastructure.container", findings, findings[0].message if findings else "", "a usable recipe")
-    elif folder.modules:
-        yield Seen(criterion="infrastructure.container", level=0, summary="no container recipe")
-
-
-def _ports(folder: Folder) -> Iterator[tuple[Module, ast.Call, int]]:
-    for module in scripts(folder):
-        if is_server(module):
-            for call, name in calls(module.tree):
-                port = literal(argument(call, "port"))
-                if name.endswith("run") and isinstance(port, int):
-                    yield module, call, port
 
 
 def paths(folder: Folder) -> Iterator[Seen]:
@@ -182,16 +203,26 @@ def complete(folder: Folder) -> Iterator[Seen]:
         if size == 0 and Path(path).name.lower() in _MUST_HOLD
     ]
     names = {Path(path).name for path in folder.files}
-    made = {_written(call, name) for module in folder.modules for call, name in calls(module.tree)}
+    made = {_written(call, name) for module in folder.modules for call, name in module.calls}
     for module in folder.modules:
-        for call, name in calls(module.tree):
+        for call, name in module.calls:
             target = literal(call.args[0]) if call.args and name.rpartition(".")[2] in _LOADS else None
-            if isinstance(target, str) and Path(target).suffix and Path(target).name not in names | made:
+            if (
+                isinstance(target, str)
+                and "://" not in target
+                and Path(target).suffix
+                and Path(target).name not in names | made
+            ):
                 findings.append(
                     finding(module, call, f"{target} is loaded and not there", "add it or the step that makes it")
                 )
+    findings += [
+        Finding(file=path, line=line, message=f"it is no Python: {why}", mend="mend or remove it")
+        for path, line, why in folder.unparsed
+        if path.endswith(".py")
+    ]
     findings += list(_unresolved(folder))
-    if folder.modules:
+    if folder.modules or folder.unparsed:
         yield Seen.of("infrastructure.complete", findings, f"missing or empty: {len(findings)}", "all is there")
 
 
@@ -205,8 +236,8 @@ def _written(call: ast.Call, name: str) -> str:
 
 def _unresolved(folder: Folder) -> Iterator[Finding]:
     """Imports that are neither standard, nor local, nor asked for; only where a file says what is asked for."""
-    asked = {re.split(r"[^A-Za-z0-9_.-]", each)[0].lower().replace("-", "_") for _, _, each in _requirements(folder)}
-    if not asked:
+    asked = {re.split(r"[^A-Za-z0-9_.-]", each)[0].lower().replace("-", "_") for _, _, each in requirements(folder)}
+    if not asked or folder.named(*_OTHER_LISTS):
         return
     known = {
         "sklearn": "scikit_learn",
@@ -214,13 +245,23 @@ def _unresolved(folder: Folder) -> Iterator[Finding]:
         "PIL": "pillow",
         "yaml": "pyyaml",
         "bs4": "beautifulsoup4",
+        "dotenv": "python_dotenv",
+        "dateutil": "python_dateutil",
+        "jwt": "pyjwt",
+        "imblearn": "imbalanced_learn",
+        "skimage": "scikit_image",
+        "fitz": "pymupdf",
+        "docx": "python_docx",
+        "faiss": "faiss_cpu",
+        "psycopg2": "psycopg2_binary",
+        "pkg_resources": "setuptools",
     }
-    brought = {"numpy", "scipy"} if asked & {"pandas", "scikit_learn", "torch", "tensorflow"} else set()
+    brought = {part for name in asked for part in _BROUGHT.get(name, "").split()}
     local = {
         part for path in folder.files if path.endswith(".py") for part in [*Path(path).parts[:-1], Path(path).stem]
     }
     for module in folder.modules:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Import):
                 roots = [alias.name.split(".")[0] for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -229,7 +270,11 @@ def _unresolved(folder: Folder) -> Iterator[Finding]:
                 continue
             for root in roots:
                 wanted = known.get(root, root).lower()
-                if root not in sys.stdlib_module_names and root not in local and wanted not in asked | brought:
+                if (
+                    root not in sys.stdlib_module_names
+                    and root not in local
+                    and not {wanted, root.lower()} & (asked | brought)
+                ):
                     yield finding(module, node, f"{root} is imported and not asked for", "add it to the requirements")
 
 

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 
-from pilotage.assess.folder import Folder, Module
+from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.source import Module, dotted
 
-__all__ = ["argument", "calls", "dotted", "finding", "handlers", "is_server", "literal", "name_in", "scripts"]
+__all__ = ["argument", "finding", "folded", "handlers", "is_server", "literal", "name_in", "scripts"]
 
 _SERVERS = {"flask", "fastapi", "starlette", "bottle", "tornado", "sanic", "aiohttp", "falcon", "litestar"}
 _VERBS = {"route", "get", "post", "put", "api_route", "websocket"}
-
-
-def dotted(node: ast.AST) -> str:
-    """`a.b.c` of a name or attribute; empty for anything else. A call in between is seen through."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}".lstrip(".")
-    return dotted(node.func) if isinstance(node, ast.Call) else ""
-
-
-def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-    """Every call with the dotted name of what is called."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield node, dotted(node.func)
 
 
 def argument(call: ast.Call, name: str) -> ast.expr | None:
@@ -38,6 +22,21 @@ def argument(call: ast.Call, name: str) -> ast.expr | None:
 def literal(node: ast.AST | None) -> object:
     """The value of a constant; None for anything else."""
     return node.value if isinstance(node, ast.Constant) else None
+
+
+def folded(node: ast.AST) -> str | None:
+    """The text of a string, or of strings that are added; None for anything else."""
+    parts: list[str] = []
+    todo = [node]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, ast.BinOp) and isinstance(each.op, ast.Add):
+            todo += [each.right, each.left]
+        elif isinstance(each, ast.Constant) and isinstance(each.value, str):
+            parts.append(each.value)
+        else:
+            return None
+    return "".join(parts)
 
 
 def name_in(node: ast.AST, *parts: str) -> bool:
@@ -55,7 +54,7 @@ def is_server(module: Module) -> bool:
     """Whether a module imports a web framework."""
     roots = {
         (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
@@ -66,7 +65,7 @@ def handlers(module: Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Functions that answer requests: those with a route decorator."""
     return [
         node
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and any(dotted(each).rpartition(".")[2] in _VERBS and "." in dotted(each) for each in node.decorator_list)
     ]
