@@ -145,7 +145,7 @@ def _fallback(dossier: Dossier) -> Iterator[Words]:
         declared = ", ".join(str(each) for each in serving.fallback) if serving.fallback else "nothing"
         yield words(f"Declared to answer in its place: {declared}.")
     else:
-        yield words("Answers in its place, in order: " + (", ".join(chain) or "nothing: the request is refused") + ".")
+        yield words("Answers in its place, in order: " + (", ".join(chain) or "nothing, the request is refused") + ".")
     deadline = dossier.sources.figure("declaration", "serving", "deadline", form=".10g")
     yield words("An answer must come within ", deadline, " seconds.")
 
