@@ -13,6 +13,7 @@ from pilotage.cli.identity import opened, settings_of
 from pilotage.cli.main import Chosen
 from pilotage.gateway.tls import Tls
 from pilotage.storage.scratch import remove_left_over
+from pilotage.web.bounded_head import BoundedHead
 from pilotage.web.console.app import create_app
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
 from pilotage.wiring.supervisor import listener
@@ -38,6 +39,7 @@ def console(chosen: Chosen, fd: int | None, host: str | None, console_port: int 
         threading.Thread(target=_follow, args=(tls,), daemon=True, name="tls").start()
     config = uvicorn.Config(
         create_app(installation, stopping=lambda: server.should_exit),
+        http=BoundedHead,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from tests.integration.gateway.conftest import KEY, ROW, SYSTEM
+from tests.integration.gateway.test_tls import write_certificate
 
 PATH = f"/v1/systems/{SYSTEM}/decide"
 BODY = json.dumps({"inputs": ROW}).encode()
@@ -181,3 +183,25 @@ def test_a_flood_over_two_workers_loses_nothing_and_both_stay_ready(stand, tmp_p
         assert worker.end() == 0
     assert len(stand.decisions()) == answered
     assert sum(event.facts["count"] for event, _ in stand.events("request.denied")) == shed
+
+
+def test_over_tls_what_is_shed_is_told_so_and_the_connection_stays(stand, tmp_path):
+    certificate, key = write_certificate(tmp_path / "tls", "full")
+    stand.publish()
+    worker = stand.start(wait=False, tls={"certificate": str(certificate), "key": str(key)}, limits={"in_flight": 0})
+    told, end = stand.home.run / f"gateway-{worker.number}.json", time.monotonic() + 15
+    while not told.exists() or worker.told()["state"] != "ready":
+        assert worker.process.poll() is None and time.monotonic() < end, worker.log.read_text()
+        time.sleep(0.02)
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.check_hostname = False
+    with Client(worker) as client:
+        client.socket = context.wrap_socket(client.socket)
+        client.ask(request() + request(path=f"/v2/models/{SYSTEM}/infer"))
+        for _ in range(2):
+            status, head, body = client.answer()
+            assert status == 503 and b"\r\nretry-after: 1" in head and b"overloaded" in body
+        client.ask(request("GET", "/live", b""))
+        assert client.answer()[0] == 200, "still the same connection"
+    assert worker.end() == 0 and not stand.decisions()
+    assert sum(event.facts["count"] for event, _ in stand.events("request.denied")) == 2

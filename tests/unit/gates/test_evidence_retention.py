@@ -29,9 +29,12 @@ DAY = 86_400_000_000
 YEAR = Policy(payloads=Floor(months=12), of="evidence")
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    made = make_world(tmp_path, request.getfixturevalue("postgres_url") if request.param == "postgresql" else "")
+    yield made
+    made.control.dispose()
+    made.ledger.dispose()
 
 
 @pytest.fixture
