@@ -86,9 +86,16 @@ def test_headers_name_a_release_and_an_arm_only_where_all_rows_share_them(stand)
     assert (alike.headers["pilotage-answered-by"], alike.headers["pilotage-release"]) == ("rules", third.digest)
 
 
-def test_an_improbable_answer_waits_for_a_person(stand):
-    (worker,), third = stand.workers, stand.releases[2]
-    worker.wait_for(stand.publish(third, floor=1.0))
+@pytest.fixture
+def unsure(stand):
+    """The worker under a plan by which no answer is sure enough."""
+    (worker,) = stand.workers
+    worker.wait_for(stand.publish(stand.releases[2], floor=1.0))
+    return worker
+
+
+def test_an_improbable_answer_waits_for_a_person(stand, unsure):
+    worker = unsure
     reply = worker.ask(ROW)
     assert (reply.status_code, reply.json()["outcome"], "answer" in reply.json()) == (202, "review", False)
     plain, _, payload, _ = stand.decisions()[reply.json()["id"]]
@@ -96,9 +103,9 @@ def test_an_improbable_answer_waits_for_a_person(stand):
 
 
 @pytest.mark.parametrize("header", ["", "soon", "-1", "0", "1e3", "nan", "1h", "9" * 50])
-def test_a_time_that_is_none_is_refused(stand, header):
-    with stand.workers[0].client() as client:
-        reply = client.post(stand.workers[0].decide, json={"inputs": ROW}, headers={"x-request-timeout": header})
+def test_a_time_that_is_none_is_refused(unsure, header):
+    with unsure.client() as client:
+        reply = client.post(unsure.decide, json={"inputs": ROW}, headers={"x-request-timeout": header})
     if not header:
         assert reply.status_code == 202
         return
@@ -106,9 +113,9 @@ def test_a_time_that_is_none_is_refused(stand, header):
 
 
 @pytest.mark.parametrize("header", ["2", "0.5", "2.5s", "250ms", "999999"])
-def test_a_time_that_is_one_is_taken(stand, header):
-    with stand.workers[0].client() as client:
-        reply = client.post(stand.workers[0].decide, json={"inputs": ROW}, headers={"x-request-timeout": header})
+def test_a_time_that_is_one_is_taken(unsure, header):
+    with unsure.client() as client:
+        reply = client.post(unsure.decide, json={"inputs": ROW}, headers={"x-request-timeout": header})
     assert reply.status_code == 202
 
 
