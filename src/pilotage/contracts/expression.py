@@ -41,17 +41,28 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_IN_SQL = {"==": "=", "!=": "<>"}
 _WORDS = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
 _TRUTH: Type = "truth"
+_LONGEST_SQL = 20_000
+_PLACE = re.compile("\x01(\\d+)\x01")
+"""Where the SQL of a condition names a column, by its place in `names`."""
 
 
 class Expression:
     """A parsed condition. `names` are the columns it reads, in order of first use."""
 
-    __slots__ = ("_evaluate", "names", "text")
+    __slots__ = ("_evaluate", "_sql", "names", "text")
 
-    def __init__(self, text: str, names: tuple[str, ...], evaluate: _Eval) -> None:
-        self.text, self.names, self._evaluate = text, names, evaluate
+    def __init__(self, text: str, names: tuple[str, ...], evaluate: _Eval, sql: str) -> None:
+        self.text, self.names, self._evaluate, self._sql = text, names, evaluate, sql
+
+    def as_sql(self, values: Mapping[str, str]) -> str:
+        """The same condition for DuckDB, over expressions of the columns' finite values; empty where it has none.
+
+        It is true, false or NULL exactly where `truth` is True, False or None.
+        """
+        return _PLACE.sub(lambda found: f"({values[self.names[int(found[1])]]})", self._sql)
 
     def truth(self, row: Row) -> bool | None:
         """Whether it holds for a row (values in the order of the columns it was parsed with); None when unknown."""
@@ -66,10 +77,27 @@ class _Token(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of an expression: the type of its value, and how it is computed."""
+    """A part of an expression: the type of its value, how it is computed, and the same in SQL (empty: it has none).
+
+    In SQL a sum may be infinite or NaN where it is unknown here: `known` says that it cannot be.
+    """
 
     type: Type
     evaluate: _Eval
+    sql: str
+    known: bool = True
+
+    @property
+    def finite(self) -> str:
+        """The SQL of a value that is NULL where it is unknown."""
+        return self.sql if self.known else _sized("CASE WHEN isfinite({}) THEN {} END", self.sql, self.sql)
+
+
+def _sized(form: str, *parts: str) -> str:
+    """SQL made of parts; none where one is missing, or where it would be too long: a part named twice doubles it."""
+    if not all(parts) or sum(map(len, parts)) > _LONGEST_SQL:
+        return ""
+    return form.format(*parts)
 
 
 class _Fault(Exception):
@@ -87,7 +115,7 @@ def parse_expression(text: str, columns: Mapping[str, Type], order: Sequence[str
     """
     try:
         parser = _Parser(text, columns, {name: at for at, name in enumerate(order)})
-        evaluate = parser.whole()
+        whole = parser.whole()
     except _Fault as fault:
         raise InputError(
             f"the condition cannot be read: {fault.what}",
@@ -96,7 +124,7 @@ def parse_expression(text: str, columns: Mapping[str, Type], order: Sequence[str
             mend="mend the condition; docs/how-to/resilience.md has the language",
             code="invalid_expression",
         ) from None
-    return Expression(text, tuple(parser.names), evaluate)
+    return Expression(text, tuple(parser.names), whole.evaluate, whole.finite)
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -120,11 +148,11 @@ class _Parser:
         self._columns, self._places = columns, places
         self.names: dict[str, None] = {}
 
-    def whole(self) -> _Eval:
+    def whole(self) -> _Part:
         part = self._or()
         if self._now.kind != "end":
             raise _Fault(f"{self._now.text!r} is not expected here", self._now.at, "and, or, or the end")
-        return self._demand(part, _TRUTH, 0).evaluate
+        return self._demand(part, _TRUTH, 0)
 
     @property
     def _now(self) -> _Token:
@@ -170,14 +198,17 @@ class _Parser:
         if len(parts) == 1:
             return parts[0]
         evaluates = [self._demand(part, _TRUTH, at).evaluate for part in parts]
-        return _Part(_TRUTH, _any(evaluates) if word == "or" else _all(evaluates))
+        sql = _sized("(" + f" {word.upper()} ".join("{}" for _ in parts) + ")", *(part.sql for part in parts))
+        return _Part(_TRUTH, _any(evaluates) if word == "or" else _all(evaluates), sql)
 
     def _not(self) -> _Part:
         at = self._now.at
         if not self._take("not"):
             return self._comparison()
-        inner = self._demand(self._deeper(self._not), _TRUTH, at).evaluate
-        return _Part(_TRUTH, lambda row: None if (found := inner(row)) is None else not found)
+        part = self._demand(self._deeper(self._not), _TRUTH, at)
+        inner = part.evaluate
+        sql = _sized("(NOT {})", part.sql)
+        return _Part(_TRUTH, lambda row: None if (found := inner(row)) is None else not found, sql)
 
     def _comparison(self) -> _Part:
         at = self._now.at
@@ -186,18 +217,22 @@ class _Parser:
             right = self._demand(self._sum(), left.type, self._now.at)
             if left.type == _TRUTH and sign not in ("==", "!="):
                 raise _Fault("true and false have no order", at, "== or !=")
-            return _Part(_TRUTH, _lifted(_COMPARE[sign], left.evaluate, right.evaluate))
+            sql = _sized(f"({{}} {_IN_SQL.get(sign, sign)} {{}})", left.finite, right.finite)
+            return _Part(_TRUTH, _lifted(_COMPARE[sign], left.evaluate, right.evaluate), sql)
         if self._take("is"):
             negated = bool(self._take("not"))
             self._must("null")
             inner = left.evaluate
-            return _Part(_TRUTH, lambda row: (inner(row) is None) is not negated)
+            sql = _sized(f"({{}} IS {'NOT ' * negated}NULL)", left.finite)
+            return _Part(_TRUTH, lambda row: (inner(row) is None) is not negated, sql)
         negated = bool(self._take("not"))
         if negated or self._now.text == "in":
             self._must("in")
             members, inner = self._members(left.type), left.evaluate
+            listed = [_literal_sql(member) for member in sorted(members)]
+            sql = _sized(f"({{}} {'NOT ' * negated}IN (" + ", ".join("{}" for _ in listed) + "))", left.finite, *listed)
             return _Part(
-                _TRUTH, lambda row: None if (value := inner(row)) is None else (value in members) is not negated
+                _TRUTH, lambda row: None if (value := inner(row)) is None else (value in members) is not negated, sql
             )
         return left
 
@@ -225,16 +260,20 @@ class _Parser:
         at = self._now.at
         left = parse()
         while sign := self._take(*signs):
-            one = self._demand(left, "number", at).evaluate
-            two = self._demand(parse(), "number", self._now.at).evaluate
-            left = _Part("number", _finite(_lifted(signs[sign], one, two)))
+            one = self._demand(left, "number", at)
+            two = self._demand(parse(), "number", self._now.at)
+            # What is not finite stays so in IEEE arithmetic, save below a fraction's line.
+            sql = _sized(f"({{}} {sign} {{}})", one.sql, two.finite if sign == "/" else two.sql)
+            left = _Part("number", _finite(_lifted(signs[sign], one.evaluate, two.evaluate)), sql, known=False)
         return left
 
     def _factor(self) -> _Part:
         at = self._now.at
         if self._take("-"):
-            inner = self._demand(self._deeper(self._factor), "number", at).evaluate
-            return _Part("number", lambda row: None if (value := inner(row)) is None else -value)
+            part = self._demand(self._deeper(self._factor), "number", at)
+            inner = part.evaluate
+            sql = _sized("(- {})", part.sql)
+            return _Part("number", lambda row: None if (value := inner(row)) is None else -value, sql, part.known)
         if self._take("("):
             part = self._deeper(self._or)
             self._must(")")
@@ -251,7 +290,8 @@ class _Parser:
         self._next += 1
         self.names[name] = None
         place = self._places[name]
-        return _Part(self._columns[name], lambda row: row[place])
+        sql = f"\x01{list(self.names).index(name)}\x01"
+        return _Part(self._columns[name], lambda row: row[place], sql)
 
     def _literal(self) -> _Part:
         token = self._now
@@ -268,7 +308,15 @@ class _Parser:
         else:
             raise _Fault(f"{token.text!r} is not expected here", token.at, "a column or a value")
         self._next += 1
-        return _Part(type_, lambda row: value)
+        return _Part(type_, lambda row: value, _literal_sql(value))
+
+
+def _literal_sql(value: float | str | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"'{value!r}'::DOUBLE"
+    return "'" + value.replace("'", "''") + "'" if value.isprintable() else ""
 
 
 def _lifted(function: Callable[[Any, Any], Any], left: _Eval, right: _Eval) -> _Eval:

@@ -18,8 +18,9 @@ from typing import Any
 import duckdb
 import msgspec
 
-from pilotage.contracts.formats import DATED, FORMS, LONGEST, is_formatted
+from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.infer import table_of
+from pilotage.contracts.judging import formatted
 from pilotage.contracts.model import Column, DataContract, Format
 from pilotage.contracts.personal import looks_protected
 
@@ -94,7 +95,7 @@ def _looked_at(connection: duckdb.DuckDBPyConnection, column: Column) -> tuple[d
 
 def _form(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, str]:
     """The format of a column of text, or its pattern with a made-up example, or nothing."""
-    every = ", ".join(f"bool_and({_has(form, text)})" for form in _FORMATS)
+    every = ", ".join(f"bool_and({formatted(form, text)})" for form in _FORMATS)
     shape = f"replace(regexp_replace(regexp_replace(regexp_replace({text}, '[0-9]', '9', 'g'), '[A-Z]', 'A', 'g'), \
 '[a-z]', 'a', 'g'), chr(0), '?')"
     *formed, low, high = _row(connection, f"{every}, min({shape}), max({shape})")
@@ -112,12 +113,6 @@ def _form(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, str]:
     if any(is_formatted(form, example) for form in _FORMATS):
         return {}
     return {"pattern": f"^{pattern}$", "example": example}
-
-
-def _has(form: str, text: str) -> str:
-    quoted = FORMS[form].replace("'", "''")
-    dated = f" AND TRY_CAST(substr({text}, 1, 10) AS DATE) IS NOT NULL" if form in DATED else ""
-    return f"(length({text}) <= {LONGEST} AND regexp_full_match({text}, '{quoted}'){dated})"
 
 
 def _row(connection: duckdb.DuckDBPyConnection, expressions: str) -> Any:

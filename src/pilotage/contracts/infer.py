@@ -25,7 +25,7 @@ from pilotage.contracts.model import EXACT_INTEGER, Column, ColumnType, DataCont
 from pilotage.contracts.personal import looks_personal
 from pilotage.errors import InputError
 
-__all__ = ["MISSING", "infer_contract", "is_json_lines", "table_of"]
+__all__ = ["MISSING", "infer_contract", "is_json_lines", "json_lines", "table_of"]
 
 MARGIN = 0.1
 MOST_CATEGORIES = 1_000
@@ -82,7 +82,7 @@ def table_of(path: Path) -> tuple[str, list[object]]:
     if path.suffix == ".parquet":
         return "read_parquet(?)", [str(path)]
     if is_json_lines(path):
-        return _json_lines(path)
+        return json_lines(path)
     types = "['BIGINT', 'DOUBLE', 'VARCHAR']"
     options = f"header = true, sample_size = -1, nullstr = ?, auto_type_candidates = {types}"
     return f"read_csv(?, {options})", [str(path), MISSING]
@@ -93,8 +93,11 @@ def is_json_lines(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson"))
 
 
-def _json_lines(path: Path) -> tuple[str, list[object]]:
-    """Text stays text: what DuckDB takes for dates and ids is read again as it was written."""
+def json_lines(path: Path, keep: Collection[str] = ()) -> tuple[str, list[object]]:
+    """The table expression of JSON lines. Text stays text: what DuckDB takes for dates is read as it was written.
+
+    `keep` are further kinds to be left as DuckDB finds them, such as JSON of values of several kinds.
+    """
     lines = "read_json(?, format = 'newline_delimited', sample_size = -1)"
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
         try:
@@ -114,7 +117,7 @@ def _json_lines(path: Path) -> tuple[str, list[object]]:
             expected="numbers, text, true, false or null",
             mend="flatten them: a row of a contract has one value a column",
         )
-    kept = {"BOOLEAN", "DOUBLE", *_integers}
+    kept = {"BOOLEAN", "DOUBLE", *_integers, *keep}
     columns = ", ".join(f"{_quoted(name)}: '{kind if kind in kept else 'VARCHAR'}'" for name, kind in kinds.items())
     return f"read_json(?, format = 'newline_delimited', columns = {{{columns}}})", [str(path)]
 

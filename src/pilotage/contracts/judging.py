@@ -10,11 +10,11 @@ from functools import partial
 import duckdb
 
 from pilotage.contracts.expression import Expression, parse_expression
-from pilotage.contracts.formats import is_formatted
+from pilotage.contracts.formats import DATED, FORMS, LONGEST
 from pilotage.contracts.model import EXACT_INTEGER, Column, DataContract
 from pilotage.contracts.rows import SUBJECT_LENGTH
 
-__all__ = ["code_of", "define_functions", "first_code", "quoted", "rule_of", "sent", "text_of"]
+__all__ = ["code_of", "define_functions", "first_code", "formatted", "quoted", "rule_of", "sent", "text_of"]
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 _NUMBERS = _INTEGERS | {"DOUBLE", "FLOAT"}
@@ -101,10 +101,18 @@ def _text(column: Column, value: str) -> list[tuple[str, str]]:
         return [(f"{value} NOT IN ({_listed(column)})", "unseen_category")]
     cases = [(f"length({value}) > {column.longest}", "too_long")]
     if column.format:
-        cases.append((f"NOT is_formatted({text_of(column.format)}, {value})", "wrong_format"))
+        cases.append((f"NOT {formatted(column.format, value)}", "wrong_format"))
     if column.pattern:
         cases.append((f"NOT regexp_matches({value}, {text_of(column.pattern)})", "wrong_format"))
     return cases
+
+
+def formatted(form: str, value: str) -> str:
+    """Whether text has a form: an expression, by the pattern that the row check goes by."""
+    day = f"substr({value}, 1, 10)"
+    # DuckDB's calendar has a year 0, ISO's as Python reads it has not.
+    dated = f" AND TRY_CAST({day} AS DATE) IS NOT NULL AND {day} >= '0001'" if form in DATED else ""
+    return f"(length({value}) <= {LONGEST} AND regexp_full_match({value}, {text_of(FORMS[form])}){dated})"
 
 
 def _listed(column: Column) -> str:
@@ -113,7 +121,10 @@ def _listed(column: Column) -> str:
 
 def rule_of(contract: DataContract, number: int, values: dict[str, str]) -> str:
     """Whether a row breaks a rule of the contract: an expression over those of its columns' `values`."""
-    row = ", ".join(f"'v{at}': {values[name]}" for at, name in enumerate(_names(contract, number)))
+    condition = _condition(contract, number)
+    if sql := condition.as_sql(values):
+        return f"coalesce(NOT {sql}, false)"
+    row = ", ".join(f"'v{at}': {values[name]}" for at, name in enumerate(condition.names))
     return f"rule_{number}({{{row}}})"
 
 
@@ -125,12 +136,13 @@ def first_code(contract: DataContract, values: dict[str, str]) -> str:
 
 
 def define_functions(connection: duckdb.DuckDBPyConnection, contract: DataContract) -> None:
-    """What the expressions call: forms of text, and each rule over a row. Their arguments go by value, one row each."""
-    connection.create_function("is_formatted", is_formatted, ["varchar", "varchar"], "boolean")
+    """What the expressions call: rules that have no SQL, of which rows go one by one."""
     kinds = {"number": "DOUBLE", "text": "VARCHAR", "truth": "BOOLEAN"}
     for number, rule in enumerate(contract.rules):
-        types, names = contract.value_types, _names(contract, number)
+        types, names = contract.value_types, _condition(contract, number).names
         condition = parse_expression(rule.check, types, names)
+        if condition.as_sql(dict.fromkeys(names, "NULL")):
+            continue
         fields = ", ".join(f"v{at} {kinds[types[name]]}" for at, name in enumerate(names))
         row = [duckdb.sqltype(f"STRUCT({fields})")]
         connection.create_function(f"rule_{number}", partial(_broken, condition), [*row], "boolean")
@@ -140,6 +152,6 @@ def _broken(condition: Expression, row: dict[str, float | str | bool | None]) ->
     return condition.truth(tuple(row.values())) is False
 
 
-def _names(contract: DataContract, number: int) -> tuple[str, ...]:
+def _condition(contract: DataContract, number: int) -> Expression:
     types = contract.value_types
-    return parse_expression(contract.rules[number].check, types, list(types)).names
+    return parse_expression(contract.rules[number].check, types, list(types))

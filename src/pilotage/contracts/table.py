@@ -16,7 +16,7 @@ import duckdb
 import msgspec
 
 from pilotage.contracts.faults import expectation, shown
-from pilotage.contracts.infer import MISSING
+from pilotage.contracts.infer import MISSING, json_lines
 from pilotage.contracts.judging import code_of, define_functions, quoted, rule_of, sent, text_of
 from pilotage.contracts.model import Column, DataContract
 from pilotage.errors import InputError
@@ -247,7 +247,7 @@ def _source(path: Path) -> tuple[str, list[Any]]:
     if name.endswith(".parquet"):
         return "read_parquet(?)", [str(path)]
     if name.endswith((".jsonl", ".ndjson", ".json")):
-        return "read_json(?)", [str(path)]
+        return json_lines(path, {"JSON"})
     return "read_csv(?, header = true, all_varchar = true, nullstr = ?)", [str(path), MISSING]
 
 

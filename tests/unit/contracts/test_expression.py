@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotage.contracts.expression import DEEPEST, LONGEST, Type, parse_expression
@@ -136,3 +139,53 @@ def test_it_means_what_python_means_where_all_is_known(
     else:
         assert found is (paid < owed and member)
     assert truth("paid is null or owed is null or paid < owed or paid >= owed", row) is True
+
+
+_PARTS = ["a", "b", "1.5", "0", "-2", "1e300", "a / b", "a * 1e300", "(a + b)", "1 / (a / b)", "-a", "b / (a - a)"]
+_numbers = st.sampled_from(_PARTS) | st.tuples(
+    st.sampled_from(_PARTS), st.sampled_from("+-*/"), st.sampled_from(_PARTS)
+).map(lambda made: f"({' '.join(made)})")
+_simple = st.one_of(
+    st.tuples(_numbers, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), _numbers).map(" ".join),
+    _numbers.map(lambda made: f"{made} is null"),
+    _numbers.map(lambda made: f"{made} not in [1, -2, 0]"),
+    st.sampled_from(["t", "t == true", 's == "it\'s"', 's < "é"', "s in ['x', 'é']", "s is not null", "not t"]),
+)
+_conditions = st.recursive(
+    _simple,
+    lambda inner: st.one_of(
+        inner.map(lambda made: f"not ({made})"),
+        st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda m: f"({m[0]}) {m[1]} ({m[2]})"),
+    ),
+    max_leaves=4,
+)
+_values = st.sampled_from([None, 0.0, -0.0, 1.0, 1.5, -2.0, 1e300, 1e-300])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    _conditions,
+    st.lists(
+        st.tuples(_values, _values, st.sampled_from([None, "x", "é", "it's"]), st.sampled_from([None, True, False])),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_its_sql_is_true_false_and_unknown_where_it_is(text: str, rows: list[tuple[Any, ...]]) -> None:
+    types: dict[str, Type] = {"a": "number", "b": "number", "s": "text", "t": "truth"}
+    condition = parse_expression(text, types, list(types))
+    sql = condition.as_sql({name: name for name in types})
+    assert sql
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("CREATE TABLE made (n INTEGER, a DOUBLE, b DOUBLE, s VARCHAR, t BOOLEAN)")
+        connection.executemany("INSERT INTO made VALUES (?, ?, ?, ?, ?)", [[n, *row] for n, row in enumerate(rows)])
+        found = connection.execute(f"SELECT {sql} FROM made ORDER BY n").fetchall()
+    assert [each for (each,) in found] == [condition.truth(row) for row in rows], sql
+
+
+def test_sql_that_would_double_without_end_is_none() -> None:
+    nested = "a"
+    for _ in range(30):
+        nested = f"1/({nested}+1)"
+    condition = parse_expression(f"{nested} > 0", {"a": "number"}, ["a"])
+    assert condition.as_sql({"a": "a"}) == "" and condition.truth((1.0,)) is True

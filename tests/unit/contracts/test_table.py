@@ -27,7 +27,29 @@ numbers = st.one_of(
 )
 texts = st.one_of(
     st.sampled_from(
-        ["a", "b", "é", "", " ", "2024-02-30", "2024-02-29", "0000-01-01", "a@b.cd", "AB12", "x" * 12, "it's"]
+        [
+            "a",
+            "b",
+            "é",
+            "",
+            " ",
+            "2024-02-30",
+            "2024-02-29",
+            "0000-01-01",
+            "2024-02-29T23:59",
+            "2024-02-29T24:00:00Z",
+            "2024-02-29T10:00:00.5+02:00",
+            "2023-02-29T10:00Z",
+            "2024-02-29 10:00",
+            "a\u2003@b.cd",
+            "0000aAbB-1234-1234-1234-123456789abc",
+            "a@b.cd",
+            "a b@c.de",
+            "a@b..c",
+            "AB12",
+            "x" * 12,
+            "it's",
+        ]
     ),
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6),
 )
@@ -45,12 +67,14 @@ def columns(draw: st.DrawFn, name: str) -> Column:
         picks = st.integers(-3, 8).map(float) if kind == "integer" else st.sampled_from([0.0, 0.1, 1.5, 7.0])
         more |= {"categories": tuple(draw(st.sets(picks, min_size=1, max_size=4)))} if draw(st.booleans()) else {}
     elif kind == "string":
-        form = draw(st.sampled_from(["plain", "categories", "length", "date", "email", "pattern"]))
+        form = draw(st.sampled_from(["plain", "categories", "length", "date", "datetime", "uuid", "email", "pattern"]))
         more |= {
             "plain": {},
             "categories": {"categories": ("a", "b", "it's")},
             "length": {"max_length": draw(st.integers(1, 8))},
             "date": {"format": "date"},
+            "datetime": {"format": "datetime"},
+            "uuid": {"format": "uuid"},
             "email": {"format": "email"},
             "pattern": {"pattern": "^[A-Z]{2}[0-9]+", "example": "AB12"},
         }[form]
