@@ -347,7 +347,7 @@ def added(rows: list[Row], table: str, kept: Kept) -> Row:
     if table == "deployment_answering":
         row["deployment"] += "9"
     if table == "decision_sums":
-        row["at"] -= row["span"]
+        row["at"] = min(each["at"] for each in rows if each["span"] == row["span"]) - row["span"]
     if table == "consumed":
         row["name"] = "n1/9-9"
     return row

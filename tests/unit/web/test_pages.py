@@ -9,7 +9,10 @@ import time
 import pytest
 
 from pilotage.kernel.clock import now_us
+from pilotage.ledger.about import emit_about
 from pilotage.ledger.erasure import erase
+from pilotage.ledger.said import OUTCOME
+from pilotage.storage.database import writing
 from pilotage.web.console.live import LiveFigures, Totals, live_figures, read_totals
 from tests.console.client import TestClient
 from tests.console.world import SYSTEM, ConsoleWorld
@@ -202,6 +205,16 @@ class TestDecisions:
         assert "<strong>Rules</strong> rules@abc" in text and "1 fault, repaired" in text
         assert "inputs.income" in text and "&lt;12&gt;" in text, "the repair, its text escaped"
         assert id_ in pages.get("/decisions?outcome=fallback").text
+
+    def test_an_outcome_without_a_reason_is_shown(self, pages: TestClient, world: ConsoleWorld) -> None:
+        (id_,) = world.seal(world.answered(1, seed=77))
+        private = {"value": "grant-77", "at": now_us(), "source": "upload <1>", "by": "p1"}
+        with writing(world.installation.control) as connection:
+            key = world.installation.keyring.steward_public
+            emit_about(connection, key, OUTCOME, id_, system=SYSTEM, private=private)
+        world.seal([])
+        answer = pages.get(f"/decisions/{id_}")
+        assert answer.status_code == 200 and "grant-77" in answer.text and "upload &lt;1&gt;" in answer.text
 
     def test_erased_and_interrupted_decisions_have_pages(self, pages: TestClient, world: ConsoleWorld) -> None:
         (id_,) = world.seal(world.answered(1, seed=99))
