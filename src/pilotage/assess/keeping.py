@@ -10,7 +10,7 @@ import msgspec
 from pilotage.assess.roadmap import Progress, Roadmap
 from pilotage.errors import InputError, NotFound
 
-__all__ = ["PLAN", "Kept", "keep_plan", "read_plan"]
+__all__ = ["PLAN", "Kept", "keep_plan", "read_plan", "write_whole"]
 
 PLAN = "roadmap.json"
 MOST_BYTES = 8 << 20
@@ -40,9 +40,14 @@ def read_plan(folder: Path) -> Kept:
 
 def keep_plan(folder: Path, kept: Kept) -> None:
     """Write it whole or not at all."""
-    draft = folder / f".{PLAN}.new"
+    write_whole(folder / PLAN, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside a pilot whole or not at all: beside its place, synced, then renamed into it."""
+    draft = path.with_name(f".{path.name}.new")
     with draft.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(folder / PLAN)
+    draft.replace(path)

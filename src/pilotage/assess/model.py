@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from pilotage.kernel.pert import expected
 from pilotage.systems.model import Stage
 
 __all__ = [
@@ -63,8 +64,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def effort(self) -> float:
         """Expected engineer-days: the PERT mean (O + 4M + P) / 6."""
-        low, likely, high = self.days
-        return (low + 4 * likely + high) / 6
+        return expected(*self.days)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

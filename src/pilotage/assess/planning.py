@@ -73,10 +73,10 @@ def stated(folder: Path, subject: str, at: int) -> Iterator[Observation]:
 
 def make_plan(folder: Path, found: Assessment) -> Plan:
     """The plan for an assessed pilot, from its assessment and from what lies beside it."""
-    facts, case = answers_of(folder).facts, case_of(folder)
+    criteria, facts, case = load_criteria(), answers_of(folder).facts, case_of(folder)
     roadmap = make_roadmap(
         found.dimensions,
-        load_criteria(),
+        criteria,
         subject=found.subject,
         at=found.at,
         verdict=found.verdict,
@@ -86,8 +86,7 @@ def make_plan(folder: Path, found: Assessment) -> Plan:
     judged = None if case is None else judge(case)
     # Only what was looked at and is wrong speaks for a new start: what people must say, what nobody looked at yet and
     # what later stages ask has to be done either way.
-    kinds = {name: each.kind for name, each in load_criteria().items()}
     wrong = [each for each in roadmap.items if each.stage == "pilot" and each.state in ("fails", "partial")]
-    open_days = sum(each.expected for each in wrong if kinds[each.id] == "measurable")
+    open_days = sum(each.expected for each in wrong if criteria[each.id].kind == "measurable")
     decided = triage(found.dimensions, facts, fix_days=open_days, fix_days_p80=roadmap.effort.p80, case=judged)
     return Plan(triage=decided, roadmap=roadmap, case=judged)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pilotage.assess.model import Assessment, Criterion, Dimension, DimensionScore, Rating
 from pilotage.assess.score import proved
 from pilotage.errors import InputError
+from pilotage.kernel import pert
 
 __all__ = [
     "PHASES",
@@ -90,8 +91,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def expected(self) -> float:
         """Engineer-days by the PERT mean (O + 4M + P) / 6."""
-        low, likely, high = self.days
-        return (low + 4 * likely + high) / 6
+        return pert.expected(*self.days)
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,12 +254,7 @@ def _ordered(after: Mapping[str, Sequence[str]]) -> list[str]:
 def _drawn(items: Sequence[WorkItem], seed: int) -> Floats:
     """Draws of each item's days from its PERT distribution, [items, draws]."""
     generator = np.random.default_rng(seed)
-    rows = []
-    for item in items:
-        low, likely, high = item.days
-        span = high - low
-        shape = ((likely - low) / span, (high - likely) / span) if span else (0.5, 0.5)
-        rows.append(low + span * generator.beta(1 + 4 * shape[0], 1 + 4 * shape[1], DRAWS))
+    rows = [pert.drawn(generator, *item.days, DRAWS) for item in items]
     return np.array(rows) if rows else np.zeros((0, DRAWS))
 
 

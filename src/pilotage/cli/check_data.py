@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pilotage.cli.output import as_json, console, errors_console, json_option, show_table
+from pilotage.cli.output import as_json, console, json_option, show_table, step_bar
 from pilotage.evaluation.leakage.model import Finding, Leakage
 from pilotage.evaluation.leakage.reading import read_table
 from pilotage.evaluation.leakage.suite import find_leaks
@@ -42,11 +42,7 @@ def check_data(
 
     Exit status 3 when a finding is of high severity. The more columns are named, the more is looked for.
     """
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("checking"), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("", total=1.0)
+    with step_bar("checking") as tell:
         table = read_table(
             data,
             target=target,
@@ -55,11 +51,9 @@ def check_data(
             time=time,
             split=split,
             ignore=ignore,
-            progress=lambda step, share: bar.update(task, completed=0.5 * share, description=step),
+            progress=lambda step, share: tell(step, 0.5 * share),
         )
-        found = find_leaks(
-            table, progress=lambda step, share: bar.update(task, completed=0.5 + 0.5 * share, description=step)
-        )
+        found = find_leaks(table, progress=lambda step, share: tell(step, 0.5 + 0.5 * share))
     if json_:
         as_json(found.as_dict())
     else:

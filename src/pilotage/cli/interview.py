@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 import msgspec
 
 from pilotage.assess.interview import ANSWERS, Answer, Answers, Facts, Question, load_questions, written
+from pilotage.assess.keeping import write_whole
 from pilotage.assess.planning import answers_of
 
 __all__ = ["interview"]
@@ -26,7 +26,7 @@ def interview(folder: Path) -> None:
     for number, question in enumerate(questions, 1):
         click.echo(f"{number}/{len(questions)} [{question.whom}] {question.ask}")
         answers = _criterion(question, answers) if question.id else _fact(question, answers)
-        _keep(folder, answers)
+        write_whole(folder / ANSWERS, written(answers).encode())
     click.echo(f"\nkept in {folder / ANSWERS}")
 
 
@@ -86,12 +86,3 @@ class _Number(click.ParamType[Any]):
         if not 0 < number < 1e9:
             self.fail(f"{value} is not above 0", param, ctx)
         return number
-
-
-def _keep(folder: Path, answers: Answers) -> None:
-    draft = folder / f".{ANSWERS}.new"
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(written(answers))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / ANSWERS)

@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from pilotage.contracts.judging import quoted
 from pilotage.contracts.model import EXACT_INTEGER, Column, ColumnType, DataContract, Role
 from pilotage.contracts.personal import looks_personal
 from pilotage.errors import InputError
@@ -118,7 +119,7 @@ def json_lines(path: Path, keep: Collection[str] = ()) -> tuple[str, list[object
             mend="flatten them: a row of a contract has one value a column",
         )
     kept = {"BOOLEAN", "DOUBLE", *_integers, *keep}
-    columns = ", ".join(f"{_quoted(name)}: '{kind if kind in kept else 'VARCHAR'}'" for name, kind in kinds.items())
+    columns = ", ".join(f"{quoted(name)}: '{kind if kind in kept else 'VARCHAR'}'" for name, kind in kinds.items())
     return f"read_json(?, format = 'newline_delimited', columns = {{{columns}}})", [str(path)]
 
 
@@ -161,13 +162,13 @@ def _refuse_unknown(types: Mapping[str, str], named: Mapping[str, Collection[str
 def _infer(
     connection: duckdb.DuckDBPyConnection, name: str, kind: str, role: Role, categorical: bool
 ) -> dict[str, Any]:
-    quoted = _quoted(name)
-    type_ = _type(connection, quoted, kind)
+    column = quoted(name)
+    type_ = _type(connection, column, kind)
     # NaN and infinite values cannot be sent: as far as the contract is concerned they are gaps in the data.
-    seen = f"CASE WHEN isfinite({quoted}) THEN {quoted} END" if kind in ("DOUBLE", "FLOAT") else quoted
+    seen = f"CASE WHEN isfinite({column}) THEN {column} END" if kind in ("DOUBLE", "FLOAT") else column
     empty, distinct, rows = _row(connection, f"count(*) - count({seen}), count(DISTINCT {seen}), count({seen})")
     sample = [
-        str(value) for (value,) in _rows(connection, f"{quoted} FROM data WHERE {quoted} IS NOT NULL LIMIT {SAMPLE}")
+        str(value) for (value,) in _rows(connection, f"{column} FROM data WHERE {column} IS NOT NULL LIMIT {SAMPLE}")
     ]
     inferred: dict[str, Any] = {"name": name, "type": type_, "role": role, "nullable": empty > 0, "sample": sample}
     if role in ("subject", "ignored") or type_ == "boolean" or not distinct:
@@ -180,13 +181,13 @@ def _infer(
     return inferred
 
 
-def _type(connection: duckdb.DuckDBPyConnection, quoted: str, kind: str) -> ColumnType:
+def _type(connection: duckdb.DuckDBPyConnection, column: str, kind: str) -> ColumnType:
     if kind in _integers:
         return "integer"
     if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
         return "number"
     if kind == "VARCHAR":
-        flag = _one(connection, f"count({quoted}) > 0 AND bool_and(lower({quoted}) IN ('true', 'false'))")
+        flag = _one(connection, f"count({column}) > 0 AND bool_and(lower({column}) IN ('true', 'false'))")
         return "boolean" if flag else "string"
     return "boolean" if kind == "BOOLEAN" else "string"
 
@@ -227,10 +228,6 @@ def _widened(low: float, high: float, *, whole: bool) -> tuple[float, float]:
 def _tidy(bound: float) -> float:
     """The bound without the dust of binary arithmetic, such as 0.30000000000000004."""
     return float(f"{bound:.12g}")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Any]:

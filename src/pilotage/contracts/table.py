@@ -99,7 +99,7 @@ class _Table:
             for at, each in enumerate(self.checked)
         ]
         self.codes = [code_of(each, f"v{at}", f"w{at}") for at, each in enumerate(self.checked)]
-        self.rules = [at for at in range(len(contract.rules)) if not self.missing and not brought]
+        self.rules = [] if self.missing or brought else list(range(len(contract.rules)))
 
     def _run(self, query: str, *more: Any) -> list[Any]:
         query = query.replace("{source}", self.source)

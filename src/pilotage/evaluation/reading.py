@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.contracts.infer import table_of
+from pilotage.contracts.judging import quoted
 from pilotage.errors import InputError, NotFound
 from pilotage.kernel.rows import Value
 
@@ -35,7 +36,7 @@ class File:
 
     def distinct(self, name: str) -> list[str]:
         """Up to 20 values of a column, as text, sorted."""
-        query = f"SELECT DISTINCT {_quoted(name)}::VARCHAR FROM data WHERE {_quoted(name)} IS NOT NULL LIMIT 20"  # noqa: S608
+        query = f"SELECT DISTINCT {quoted(name)}::VARCHAR FROM data WHERE {quoted(name)} IS NOT NULL LIMIT 20"  # noqa: S608
         return sorted(str(value) for (value,) in self._connection.execute(query).fetchall())
 
     def numbers(self, name: str) -> Floats:
@@ -47,17 +48,17 @@ class File:
                 expected="numbers",
                 mend="name another column, or --kind classification for classes with names",
             )
-        found = self._fetch(f"{_quoted(name)}::DOUBLE")
+        found = self._fetch(f"{quoted(name)}::DOUBLE")
         return np.asarray(np.ma.filled(found.astype(np.float64), np.nan))
 
     def texts(self, name: str) -> list[str | None]:
         """A column as text, None for null."""
-        found: list[str | None] = np.ma.filled(self._fetch(f"{_quoted(name)}::VARCHAR"), None).tolist()
+        found: list[str | None] = np.ma.filled(self._fetch(f"{quoted(name)}::VARCHAR"), None).tolist()
         return found
 
     def known(self, name: str) -> NDArray[np.bool_]:
         """Which rows have a value."""
-        return np.asarray(self._fetch(f"{_quoted(name)} IS NOT NULL"), dtype=bool)
+        return np.asarray(self._fetch(f"{quoted(name)} IS NOT NULL"), dtype=bool)
 
     def values(self, name: str, chosen: NDArray[np.bool_]) -> list[Value]:
         """A column's values of some rows, numbers as float."""
@@ -69,7 +70,7 @@ class File:
     def times(self, name: str) -> NDArray[np.datetime64]:
         """A column of dates or times (ISO 8601), NaT where there is none. Raises InputError when no row has one."""
         try:
-            found = self._fetch(f"epoch_us(TRY_CAST({_quoted(name)}::VARCHAR AS TIMESTAMP))")
+            found = self._fetch(f"epoch_us(TRY_CAST({quoted(name)}::VARCHAR AS TIMESTAMP))")
         except duckdb.Error as error:
             raise InputError(
                 f"{name} cannot be read as time", got=str(error).split("\n")[0], mend="name another"
@@ -103,7 +104,7 @@ def read_columns(path: Path, names: Sequence[str]) -> File:
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}", arguments).fetchall()  # noqa: S608
         kinds = {name: kind for name, kind, *_ in described}
         _refuse_unknown(kinds, names)
-        listed = ", ".join(map(_quoted, names))
+        listed = ", ".join(map(quoted, names))
         connection.execute(f"CREATE TABLE data AS SELECT {listed} FROM {source} LIMIT {MOST_ROWS + 1}", arguments)  # noqa: S608
         [(rows,)] = connection.execute("SELECT count(*) FROM data").fetchall()
     except duckdb.Error as error:
@@ -133,7 +134,3 @@ def _refuse_unknown(kinds: dict[str, str], names: Sequence[str]) -> None:
             code="unknown_column",
             faults=faults,
         )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

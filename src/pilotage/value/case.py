@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.kernel.pert import drawn
 from pilotage.value import sums
 from pilotage.value.model import INPUTS, Case, Estimate
 
@@ -113,10 +114,10 @@ def judge(case: Case, *, draws: int = DRAWS, seed: int = 2026) -> Judgement:
     discounted = [float(gain) / (1 + rate) ** year for year, gain in enumerate(yearly, 1)]
     invested = float(likely["investment"])
     today, with_it = float(sums.cost_today(likely)), float(sums.cost_with_it(likely))
-    drawn = _drawn(inputs, draws, seed)
-    gains = sums.benefits(drawn, case.years, case.ramp)
-    npvs = sums.net_present_value(drawn["investment"], gains, drawn["discount_rate"])
-    paybacks = sums.payback(drawn["investment"], gains, drawn["discount_rate"])
+    possible = _drawn(inputs, draws, seed)
+    gains = sums.benefits(possible, case.years, case.ramp)
+    npvs = sums.net_present_value(possible["investment"], gains, possible["discount_rate"])
+    paybacks = sums.payback(possible["investment"], gains, possible["discount_rate"])
     wrong = float(likely["false_positive_rate"] + likely["false_negative_rate"])
     error = float(sums.cost_of_an_error(likely))
     before_errors = today - with_it + float(likely["resolved"] * sums.expected_error_cost(likely))
@@ -173,15 +174,9 @@ def _npv(case: Case, of: Mapping[str, Floats]) -> float:
 
 
 def _drawn(inputs: Mapping[str, Estimate], draws: int, seed: int) -> dict[str, Floats]:
-    """Draws of each input from its PERT distribution, a beta of mean (low + 4 likely + high) / 6 (Malcolm 1959)."""
+    """Draws of each input from its PERT distribution."""
     generator = np.random.default_rng(seed)
-    found = {}
-    for name, each in inputs.items():
-        span = each.high - each.low
-        # Drawn whatever the span, so that one input made certain leaves the draws of the others as they were.
-        shape = (0.5, 0.5) if not span else ((each.likely - each.low) / span, (each.high - each.likely) / span)
-        found[name] = each.low + span * generator.beta(1 + 4 * shape[0], 1 + 4 * shape[1], draws)
-    return found
+    return {name: drawn(generator, each.low, each.likely, each.high, draws) for name, each in inputs.items()}
 
 
 def _spread(values: Floats) -> Spread:

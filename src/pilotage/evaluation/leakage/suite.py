@@ -23,8 +23,6 @@ def find_leaks(table: Table, progress: Progress | None = None) -> Leakage:
     tell = progress or (lambda _step, _share: None)
     found: list[Finding] = []
     time = None if table.time is None else moments(table.time)
-    if time is not None and np.isnan(time).all():
-        time = None
     order, before, after = _neighbours(table, time)
     tell("reading single columns", 0.0)
     places = _sample(table.rows, MOST_ALONE)

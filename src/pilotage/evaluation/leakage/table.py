@@ -252,7 +252,15 @@ def _held_out(column: Field) -> Flags:
 
 
 def moments(column: Field) -> Floats | None:
-    """A column as moments in order: numbers as they are, ISO dates and times as seconds; None for other text."""
+    """A column as moments in order: numbers as they are, ISO dates and times as seconds.
+
+    None for other text, and where no row has a moment.
+    """
+    found = _moments(column)
+    return None if found is None or np.isnan(found).all() else found
+
+
+def _moments(column: Field) -> Floats | None:
     if column.numbers is not None:
         return column.numbers
     seconds = np.full(len(column.labels) + 1, np.nan)
