@@ -48,7 +48,7 @@ def demo(folder: Path, **environ: str) -> dict[str, Any]:
 
 def check(found: dict[str, Any]) -> None:
     dimensions = found["assessment"]["dimensions"]
-    assert len(dimensions) == 6 == len({each["name"] for each in dimensions})
+    assert len(dimensions) == 6 == len({each["dimension"] for each in dimensions})
     assert all(0 <= each["level"] <= 5 for each in dimensions)
     assert found["assessment"]["blockers"]
     assert found["release"]["digest"].startswith("sha256:")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pilotage.errors import InputError
 from pilotage.evaluation.leakage.cells import halves, separation
+from pilotage.evaluation.leakage.duplicates import duplicates
 from pilotage.evaluation.leakage.model import Finding
 from pilotage.evaluation.leakage.reading import read_table
 from pilotage.evaluation.leakage.suite import MOST_ALONE, find_leaks
-from pilotage.evaluation.leakage.table import Field, Table, Target, table_of_columns
+from pilotage.evaluation.leakage.table import Field, Table, Target, field_of, table_of_columns
 from tests.unit.evaluation.planted import LAST, LATER, PLANTED, Planted
 from tests.unit.evaluation.planting import Columns, honest
 
@@ -53,6 +54,22 @@ def test_a_fault_is_named_with_figures_an_interval_and_a_mend() -> None:
     [found] = find_leaks(table_of_columns({**columns, "x": flipped}, target="y")).findings
     assert found.low < found.strength < found.high <= 1 and found.strength == pytest.approx(0.97, abs=0.01)
     assert found.measure == "AUC alone" and found.mend and "x gives y = 1 away" in found.said
+
+
+def test_rows_of_few_columns_lie_close_by_chance_and_are_no_copies() -> None:
+    """One fine column, dense where most rows are and here and there not known, beside two coarse ones."""
+    for seed in range(20):
+        chance = np.random.default_rng(seed)
+        income = np.round(chance.exponential(30_000, 900), 2)
+        income[chance.random(900) < 0.05] = np.nan
+        bad = chance.random(900) < 0.3
+        fields = (
+            field_of("income", income),
+            field_of("late", chance.integers(0, 9, 900).astype(float)),
+            field_of("town", chance.choice(["a", "b", "c", "d", "e"], 900).tolist()),
+        )
+        target = Target(name="bad", questions={"1": bad}, values=bad.astype(float))
+        assert not duplicates(Table(fields=fields, target=target, held_out=chance.random(900) < 0.25)), seed
 
 
 def test_a_strong_honest_column_is_a_question_and_no_finding() -> None:
