@@ -278,7 +278,7 @@ def _wait_until_sealed(journey: Journey, at_least: int, limit_s: float = 30.0) -
 def _record(journey: Journey) -> None:
     shell = journey.shell
     rejections = sum(fault.status == 422 for fault in journey.faults)
-    _wait_until_sealed(journey, len(journey.replies) + rejections)
+    _wait_until_sealed(journey, journey.answered() + rejections)
     auditor = journey.token("auditor")
     exported = shell.bytes_of("decisions", "list", "--system", SYSTEM, "--all", "--json", token=auditor)
     listed = json.loads(exported)
@@ -329,8 +329,9 @@ def _watch(journey: Journey, rows: list[Row]) -> None:
     for name, (text, _) in SHIFTS.items():
         shell.tell(f"shifting {name}: {text}")
     since = int(time.time() * 1_000_000)
-    asyncio.run(send_rows(journey.decide_url, journey.keys["good"], shift(rows)))
-    _wait_until_sealed(journey, len(journey.replies) + journey.rejected + len(rows))
+    replies, _ = asyncio.run(send_rows(journey.decide_url, journey.keys["good"], shift(rows)))
+    answered = journey.answered() + sum(reply.status == 200 for reply in replies)
+    _wait_until_sealed(journey, answered + journey.rejected)
     status = shell.run("monitor", "status", "--system", SYSTEM, "--since-us", str(since), token=auditor)
     journey.drift = {
         "shifted": sorted(SHIFTS),

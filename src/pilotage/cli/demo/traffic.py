@@ -89,15 +89,21 @@ async def send_rows(
 
 
 async def _send(session: aiohttp.ClientSession, url: str, body: bytes) -> Reply:
-    started = time.perf_counter()
-    async with session.post(url, data=body) as response:
-        content = await response.read()
-        ms = (time.perf_counter() - started) * 1000
-        answer = json.loads(content)
-        return Reply(
-            status=response.status, id=answer.get("id", ""), release=response.headers.get("Pilotage-Release", ""), ms=ms
-        )
+    """One request; where the gateway has more to do than it can, again after the time that it names, as clients do."""
+    tries = 1
+    while True:
+        started = time.perf_counter()
+        async with session.post(url, data=body) as response:
+            content = await response.read()
+            ms = (time.perf_counter() - started) * 1000
+        if response.status != 503 or tries == _TRIES:
+            answer, release = json.loads(content), response.headers.get("Pilotage-Release", "")
+            return Reply(status=response.status, id=answer.get("id", ""), release=release, ms=ms)
+        tries += 1
+        await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
 
+
+_TRIES = 10
 
 SHIFTS: dict[str, tuple[str, Callable[[float], float]]] = {
     "LIMIT_BAL": ("times 1.6, at most 800,000", lambda v: min(800_000, round(v * 1.6))),
