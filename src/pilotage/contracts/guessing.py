@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from pilotage.contracts.engine import open_engine
 from pilotage.contracts.formats import is_formatted
 from pilotage.contracts.infer import table_of
 from pilotage.contracts.judging import formatted
@@ -47,7 +48,7 @@ def guess(path: Path, contract: DataContract) -> Guessed:
     table, arguments = table_of(path)
     notes: dict[str, list[str]] = {}
     columns = []
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         connection.execute(f"CREATE VIEW data AS SELECT * FROM {_inlined(table, arguments)}")  # noqa: S608
         for column in contract.columns:
             changes, told = _looked_at(connection, column)

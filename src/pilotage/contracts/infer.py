@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from pilotage.contracts.engine import open_engine
 from pilotage.contracts.judging import quoted
 from pilotage.contracts.model import EXACT_INTEGER, Column, ColumnType, DataContract, Role
 from pilotage.contracts.personal import looks_personal
@@ -57,7 +58,7 @@ def infer_contract(
 
     Raises InputError when the file cannot be read, or with every name that is no column of it.
     """
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         types = _open(connection, path)
         roles: dict[str, Role] = {**dict.fromkeys(ignore, "ignored"), target: "target", subject: "subject"}
         named = {"target": [target] if target else [], "subject": [subject] if subject else [], "ignore": ignore}
@@ -100,7 +101,7 @@ def json_lines(path: Path, keep: Collection[str] = ()) -> tuple[str, list[object
     `keep` are further kinds to be left as DuckDB finds them, such as JSON of values of several kinds.
     """
     lines = "read_json(?, format = 'newline_delimited', sample_size = -1)"
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         try:
             found = connection.execute(f"DESCRIBE SELECT * FROM {lines}", [str(path)]).fetchall()  # noqa: S608
         except duckdb.Error as error:

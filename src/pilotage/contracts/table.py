@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from pilotage.contracts.engine import moment_of, open_engine
 from pilotage.contracts.faults import expectation, shown
 from pilotage.contracts.infer import MISSING, json_lines
 from pilotage.contracts.judging import code_of, define_functions, quoted, rule_of, sent, text_of
@@ -158,8 +159,7 @@ class _Table:
 
     def newest(self, column: Column) -> int | None:
         """The newest moment of a column, in Unix microseconds; without a zone it is UTC."""
-        moment = f"TRY_CAST({quoted(column.name)}::VARCHAR AS TIMESTAMPTZ)"
-        found: int | None = self._run(f"SELECT epoch_us(max({moment})) FROM {{source}}")[0][0]  # noqa: S608
+        found: int | None = self._run(f"SELECT max({moment_of(quoted(column.name))}) FROM {{source}}")[0][0]  # noqa: S608
         return found
 
 
@@ -170,9 +170,7 @@ def open_table(path: Path, contract: DataContract) -> Iterator[_Table]:
         raise InputError(
             "there is no such file", got=path, expected="a CSV, Parquet or JSON lines file", mend="name it"
         )
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
-        # What has no zone is UTC, on every machine.
-        connection.execute("SET TimeZone = 'UTC'")
+    with open_engine() as connection:
         define_functions(connection, contract)
         yield _Table(connection, path, contract)
 

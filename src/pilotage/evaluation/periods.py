@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from pilotage.errors import InputError
 from pilotage.evaluation.intervals import auc_area, mean_interval
+from pilotage.kernel.clock import parse_time
 from pilotage.kernel.rows import Value
 
 __all__ = ["FEWEST", "MOST_PERIODS", "Estimate", "area_estimate", "by_period", "mean_estimate", "times_of"]
@@ -20,6 +22,7 @@ FEWEST = 100
 """A period of fewer rows is counted and not judged."""
 MOST_PERIODS = 24
 _Z = 1.959963984540054
+_LONGER = re.compile("[0-9]{4}(-(0[1-9]|1[0-2]))?")
 _UNITS = ("day", "week", "month", "quarter", "year")
 
 
@@ -82,9 +85,12 @@ def by_period(times: NDArray[np.datetime64], figure: Figure, name: str) -> dict[
 
 
 def times_of(name: str, values: Sequence[Value]) -> NDArray[np.datetime64]:
-    """ISO 8601 dates or times as such, without their zone; NaT for anything else. Raises InputError when all are."""
+    """ISO 8601 dates or times in UTC, which what has no zone is in; NaT for anything else.
+
+    Raises InputError when nothing else is there.
+    """
     known = {value: _time(value) for value in set(values)}
-    times = np.array([known[value] for value in values], dtype="datetime64[s]")
+    times = np.array([known[value] for value in values], dtype="datetime64[us]")
     if np.isnat(times).all():
         raise InputError(
             f"{name} holds no dates",
@@ -96,10 +102,12 @@ def times_of(name: str, values: Sequence[Value]) -> NDArray[np.datetime64]:
 
 
 def _time(value: Value) -> np.datetime64:
+    text = str(value).removesuffix("UTC").strip()
     try:
-        return np.datetime64(str(value)[:19].strip().replace(" ", "T"), "s")
-    except ValueError:
-        return np.datetime64("NaT", "s")
+        return np.datetime64(parse_time(text), "us")
+    except (InputError, OverflowError):
+        # What is less than a day, such as 2026-03, which is its first moment.
+        return np.datetime64(text, "us") if _LONGER.fullmatch(text) else np.datetime64("NaT", "us")
 
 
 def _periods(times: NDArray[np.datetime64]) -> tuple[str, NDArray[np.int64]]:

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from pilotage.contracts.engine import moment_of, open_engine
 from pilotage.contracts.infer import table_of
 from pilotage.contracts.judging import quoted
 from pilotage.errors import InputError, NotFound
@@ -68,9 +69,12 @@ class File:
         return [value for value, keep in zip(self.texts(name), chosen, strict=True) if keep]
 
     def times(self, name: str) -> NDArray[np.datetime64]:
-        """A column of dates or times (ISO 8601), NaT where there is none. Raises InputError when no row has one."""
+        """A column of dates or times (ISO 8601) in UTC, NaT where there is none.
+
+        Raises InputError when no row has one.
+        """
         try:
-            found = self._fetch(f"epoch_us(TRY_CAST({quoted(name)}::VARCHAR AS TIMESTAMP))")
+            found = self._fetch(moment_of(quoted(name)))
         except duckdb.Error as error:
             raise InputError(
                 f"{name} cannot be read as time", got=str(error).split("\n")[0], mend="name another"
@@ -99,7 +103,7 @@ def read_columns(path: Path, names: Sequence[str]) -> File:
     if not path.is_file():
         raise NotFound("no such file", got=path, expected="CSV (also .gz), JSON lines or Parquet", mend="name a file")
     source, arguments = ("read_json_auto(?)", [str(path)]) if path.suffix in _JSON else table_of(path)
-    connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
+    connection = open_engine()
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}", arguments).fetchall()  # noqa: S608
         kinds = {name: kind for name, kind, *_ in described}

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import Engine
 
+from pilotage.contracts.engine import open_engine
 from pilotage.errors import InputError
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.about import emit_about
@@ -77,7 +78,7 @@ def _pieces(path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """(rows in the file, some thousand rows as mappings)."""
     parquet = path.suffix == ".parquet"
     source = "read_parquet(?)" if parquet else "read_csv(?, header = true, all_varchar = true)"
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         try:
             names = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}", [str(path)]).fetchall()]  # noqa: S608 - one of two constants
             wanted = _wanted(path, names)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.contracts import model as contracts
+from pilotage.contracts.engine import open_engine
 from pilotage.contracts.infer import table_of
 from pilotage.contracts.judging import define_functions, first_code, quoted
 from pilotage.contracts.model import DataContract
@@ -89,7 +90,7 @@ def _read(
     """
     source, arguments = table_of(path)
     names = list(dict.fromkeys([*(column.name for column in wanted), *raw]))
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         try:
             listed = ", ".join(map(quoted, names))
             described = connection.execute(f"DESCRIBE SELECT {listed} FROM {source}", arguments).fetchall()  # noqa: S608

@@ -11,6 +11,7 @@ import duckdb
 import msgspec
 
 from pilotage import __version__
+from pilotage.contracts.engine import open_engine
 from pilotage.kernel.clock import rfc3339
 from pilotage.storage.objects import Objects, write_durably
 from pilotage.workflows.model import Run, StepRun
@@ -142,7 +143,7 @@ def columns_of(objects: Objects) -> Columns:
 
 
 def _described(path: Path, source: str) -> list[tuple[str, str]]:
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         try:
             rows = connection.execute(f"DESCRIBE SELECT * FROM {source}", [str(path)]).fetchall()  # noqa: S608
         except duckdb.Error:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from pilotage.errors import InputError, NotFound
+from pilotage.evaluation.periods import times_of
 from pilotage.evaluation.predictions import Asked, judge_predictions
+from pilotage.evaluation.reading import read_columns
 from pilotage.systems.evaluating import Costs
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -114,6 +116,42 @@ def test_other_forms_of_file_give_the_same(scored: Path, tmp_path: Path, form: s
     duckdb.sql(f"COPY (SELECT * FROM read_csv('{scored}')) TO '{path}'")
     asked = Asked(target="truth", prediction="score", positive="bad", rounds=100)
     assert judge_predictions(path, asked)["metrics"] == judge_predictions(scored, asked)["metrics"]
+
+
+MOMENTS = {
+    "2026-03-01T01:30:00+05:30": "2026-02-28T20:00:00",
+    "2026-02-28T23:30:00-01:00": "2026-03-01T00:30:00",
+    "2026-03-01T10:00:00.25Z": "2026-03-01T10:00:00.25",
+    "2026-03-01 10:00:00 UTC": "2026-03-01T10:00:00",
+    "2026-03-01 10:00": "2026-03-01T10:00:00",
+    "2026-03-01": "2026-03-01T00:00:00",
+    "soon": "NaT",
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "zoned.parquet"])
+def test_the_offset_of_a_moment_counts_in_every_form_of_file_and_on_every_machine(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    path = written(tmp_path / "when.csv", when=list(MOMENTS))
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'America/New_York'")
+        moment = "TRY_CAST(replace(\"when\", ' UTC', 'Z') AS TIMESTAMPTZ)" if form.startswith("zoned") else '"when"'
+        table = f"SELECT {moment} AS \"when\" FROM read_csv('{path}', header = true, all_varchar = true)"
+        if form.startswith("zoned"):
+            # What has no zone was read by the writer's clock: the file holds moments, no texts.
+            table += " WHERE \"when\" SIMILAR TO '.*(Z|UTC|[+-][0-9][0-9]:[0-9][0-9])'"
+        if form != "csv":
+            path = tmp_path / f"when.{form}"
+            kind = "JSON" if form == "jsonl" else "PARQUET"
+            connection.execute(f"COPY ({table}) TO '{path}' (FORMAT {kind})")
+    expected = np.array(list(MOMENTS.values())[: 4 if form.startswith("zoned") else None], dtype="datetime64[us]")
+    np.testing.assert_array_equal(read_columns(path, ["when"]).times("when"), expected)
+
+
+def test_a_build_reads_the_moments_of_texts_as_files_are_read() -> None:
+    np.testing.assert_array_equal(times_of("when", list(MOMENTS)), np.array(list(MOMENTS.values()), "datetime64[us]"))
 
 
 def test_amounts_are_found_to_be_amounts(tmp_path: Path) -> None:

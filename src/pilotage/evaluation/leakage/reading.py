@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from pilotage.contracts.engine import open_engine
 from pilotage.contracts.infer import table_of as file_table
 from pilotage.errors import InputError
 from pilotage.evaluation.leakage.model import Progress
@@ -36,7 +37,7 @@ def read_table(
     """
     tell = progress or (lambda _step, _share: None)
     source, arguments = file_table(path)
-    with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as connection:
+    with open_engine() as connection:
         try:
             connection.execute(f"CREATE TABLE data AS SELECT * FROM {source}", arguments)  # noqa: S608
             kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE data").fetchall()}
