@@ -15,8 +15,8 @@ from pilotage.gateway.tls import Tls
 from pilotage.storage.scratch import remove_left_over
 from pilotage.web.bounded_head import BoundedHead
 from pilotage.web.console.app import create_app
+from pilotage.wiring.endpoints import listener
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
-from pilotage.wiring.supervisor import listener
 
 __all__ = ["console"]
 

@@ -18,9 +18,9 @@ from pilotage.gateway.peers import Peers
 from pilotage.gateway.tls import Tls
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.worker import serve
+from pilotage.wiring.endpoints import endpoints, listener
 from pilotage.wiring.gateway_check import check_gateway
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
-from pilotage.wiring.supervisor import endpoints, listener
 from pilotage.wiring.workers import await_workers, workers_of
 
 __all__ = ["gateway"]

@@ -16,8 +16,8 @@ from pilotage.nodes.service import identity_of, init_nodes, nodes_of, retire
 from pilotage.nodes.service import invite as invite_node
 from pilotage.nodes.service import join as join_node
 from pilotage.nodes.serving import serve_journals
+from pilotage.wiring.endpoints import listener
 from pilotage.wiring.lifeline import log_as_json, watch_lifeline
-from pilotage.wiring.supervisor import listener
 
 __all__ = ["node"]
 

@@ -21,7 +21,7 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.errors import Unavailable
 from pilotage.kernel.clock import rfc3339
-from pilotage.wiring.supervisor import endpoints
+from pilotage.wiring.endpoints import endpoints
 
 __all__ = ["people", "sign_in"]
 

@@ -13,9 +13,10 @@ from pilotage.access.service import list_people
 from pilotage.cli.identity import settings_of
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console
+from pilotage.wiring.endpoints import own_context
 from pilotage.wiring.installation import open_installation
 from pilotage.wiring.pulls import check_own_name, node_settings
-from pilotage.wiring.supervisor import Supervisor, own_context
+from pilotage.wiring.supervisor import Supervisor
 from pilotage.wiring.workers import await_workers
 
 __all__ = ["up"]

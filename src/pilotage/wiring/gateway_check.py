@@ -25,8 +25,8 @@ from pilotage.kernel.digests import short
 from pilotage.releases.load import open_release
 from pilotage.storage.database import open_engine, reading, url_of
 from pilotage.storage.home import Home
+from pilotage.wiring.endpoints import endpoints, own_context
 from pilotage.wiring.settings import Settings
-from pilotage.wiring.supervisor import endpoints, own_context
 from pilotage.wiring.workers import workers_of
 
 __all__ = ["Finding", "check_gateway"]

@@ -11,9 +11,11 @@ import threading
 import msgspec
 
 from pilotage.kernel.clock import rfc3339
-from pilotage.wiring.supervisor import LIFELINE
 
-__all__ = ["log_as_json", "watch_lifeline"]
+__all__ = ["LIFELINE", "log_as_json", "watch_lifeline"]
+
+LIFELINE = "PILOTAGE_LIFELINE"
+"""Environment variable with the number of the pipe whose end tells a child that its supervisor is gone."""
 
 
 def watch_lifeline() -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from pilotage.errors import Conflict, Unavailable
 from pilotage.storage.home import Home
+from pilotage.wiring.endpoints import bind, endpoints, listener
 from pilotage.wiring.settings import Settings
-from pilotage.wiring.supervisor import Child, Supervisor, bind, endpoints, listener
+from pilotage.wiring.supervisor import Child, Supervisor
 
 
 @pytest.fixture
