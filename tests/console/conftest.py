@@ -50,6 +50,8 @@ class Console:
         return {
             "systems": "/systems",
             "system": "/systems/example",
+            "readiness": "/systems/example/readiness",
+            "interview": "/systems/example/interview",
             "decisions": "/decisions",
             "a filter that finds nothing": "/decisions?fault=none",
             "a filter with faults": "/decisions?since=yesterday&score_min=abc",

@@ -28,12 +28,15 @@ _EVERYONE = frozenset(
     {"system.read", "release.read", "evidence.read", "gate.check", "decision.read", "monitor.read", "log.read"}
 )
 
+_SAYS = frozenset({"interview.answer", "interview.confirm"})
+
 PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "admin": _EVERYONE
         | {"people.edit", "key.issue", "key.revoke", "system.stop", "ledger.verify", "keyring.read", "keyring.rotate"}
         | {"node.edit", "ledger.rebuild", "limit.edit", "issuer.edit"},
         "ml_engineer": _EVERYONE
+        | _SAYS
         | {
             "system.declare",
             "release.build",
@@ -46,9 +49,11 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
             "outcome.record",
         },
         "model_validator": _EVERYONE
+        | _SAYS
         | {"release.approve", "release.backtest", "decision.read_payload", "ledger.verify"}
         | {"release.export", "release.yank"},
         "risk_officer": _EVERYONE
+        | _SAYS
         | {
             "release.approve",
             "release.export",
@@ -64,8 +69,9 @@ PERMISSIONS: Mapping[str, frozenset[str]] = MappingProxyType(
             "retention.set",
             "retention.enforce",
         },
-        "business_owner": _EVERYONE | {"release.approve", "system.stop"},
+        "business_owner": _EVERYONE | _SAYS | {"release.approve", "system.stop"},
         "operator": _EVERYONE
+        | _SAYS
         | {"ledger.rebuild", "outcome.record", "limit.edit"}
         | {"release.export", "release.import", "release.yank"}
         | {"system.promote", "system.rollback", "system.stop", "system.start", "key.issue", "key.revoke", "node.edit"},

@@ -9,7 +9,7 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.model import Contradiction, DimensionScore, Rating
 from pilotage.assess.reading import shown
 
-__all__ = ["contradictions"]
+__all__ = ["between_evidence", "contradictions"]
 
 _READY = re.compile(r"(?i)production[- ](ready|grade)|ready for production|battle[- ]tested|enterprise[- ]grade")
 _REPEAT = re.compile(r"(?i)(fully |completely |100 ?% )?reproducible")
@@ -24,7 +24,7 @@ def contradictions(
     folder: Folder, dimensions: Sequence[DimensionScore], ratings: Mapping[str, Rating], verdict: int
 ) -> list[Contradiction]:
     """Claims that a fact speaks against: of the documents, and of weaker evidence against stronger."""
-    found = list(_between_evidence(ratings))
+    found = list(between_evidence(ratings))
     for path, number, line in _claims(folder):
         found += [
             Contradiction(
@@ -83,7 +83,7 @@ def _measured(what: str, claimed: float, ratings: Mapping[str, Rating]) -> str:
     return "" if inside else f"accuracy measured on held-out rows: {figures['accuracy']:.3f} ± {error:.3f}"
 
 
-def _between_evidence(ratings: Mapping[str, Rating]) -> Iterator[Contradiction]:
+def between_evidence(ratings: Mapping[str, Rating]) -> Iterator[Contradiction]:
     """Evidence that says more than evidence of a higher class does."""
     for rating in ratings.values():
         for weak in rating.evidence:

@@ -16,14 +16,17 @@ import yaml
 
 from pilotage import __version__
 from pilotage.assess.model import Criterion, Observation
+from pilotage.kernel.clock import now_us
 from pilotage.kernel.documents import Fault, fault, read_document, read_struct, refuse
 
 __all__ = [
     "ANSWERS",
+    "LEVELS",
     "Answer",
     "Answers",
     "Facts",
     "Question",
+    "date_faults",
     "load_questions",
     "observed",
     "parse_answers",
@@ -33,7 +36,9 @@ __all__ = [
 ANSWERS = "readiness.yaml"
 """The file beside the pilot that holds the answers."""
 
-_LEVELS = {"yes": 1.0, "partly": 0.5, "no": 0.0}
+LEVELS = {"yes": 1.0, "partly": 0.5, "no": 0.0}
+"""How far a criterion holds by each answer."""
+
 _DAY_US = 86_400_000_000
 
 
@@ -124,7 +129,7 @@ def parse_answers(content: bytes, criteria: Mapping[str, Criterion], name: str =
         value = {part: _text(each) for part, each in value.items()} if isinstance(value, dict) else value
         read = read_struct(Answer, value, f"answers.{key}", faults)
         if isinstance(read, Answer):
-            faults += _dated(f"answers.{key}.date", read.date)
+            faults += date_faults(f"answers.{key}.date", read.date, now_us())
             found[str(key)] = read
     facts = read_struct(Facts, document.get("facts") or {}, "facts", faults)
     if isinstance(facts, Facts):
@@ -144,14 +149,16 @@ def _text(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 
-def _dated(path: str, date: str) -> list[Fault]:
+def date_faults(path: str, date: str, now: int) -> list[Fault]:
+    """What is wrong with the day on which something was said: no ISO day, or after tomorrow. `now` is in Unix
+    microseconds."""
     if not date:
         return []
     try:
         said = datetime.date.fromisoformat(date)
     except ValueError:
-        return [fault(path, "is no date", got=date, mend="write it as 2026-03-01")]
-    if said > datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1):
+        return [fault(path, "is no date", got=date[:40], mend="write it as 2026-03-01")]
+    if said > datetime.datetime.fromtimestamp(now // 1_000_000, datetime.UTC).date() + datetime.timedelta(days=1):
         return [fault(path, "lies in the future", got=date, mend="write the day on which it was said")]
     return []
 
@@ -170,7 +177,7 @@ def observed(answers: Answers, subject: str, at: int) -> Iterator[Observation]:
         yield Observation(
             criterion=criterion,
             grade="E1" if each.confirmed else "E0",
-            level=_LEVELS[each.answer],
+            level=LEVELS[each.answer],
             summary=shown + (f": {each.note}" if each.note else ""),
             collector=f"pilotage {__version__} interview",
             collected=collected,

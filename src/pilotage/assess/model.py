@@ -86,6 +86,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     `level`: 0 none, 0.5 done by hand or in part, 1 done and automatic. `subject` is the digest of what was looked at;
     `collected` is Unix microseconds. `current` is false once the subject has changed: it then counts for nothing.
+    `expires` is when it must be renewed where that is sooner than its criterion says (Unix microseconds; 0: it does
+    not say), `renew` how. `evidence` is the id under which an installation keeps it.
     """
 
     criterion: str
@@ -98,6 +100,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     current: bool = True
     figures: dict[str, Any] = {}
     findings: list[Finding] = []
+    expires: int = 0
+    renew: str = ""
+    evidence: str = ""
 
 
 class Rating(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +186,8 @@ class Raise(msgspec.Struct, frozen=True, kw_only=True):
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """A pilot's readiness. `verdict` is the lowest dimension level, `required` what the stage after `stage` asks.
 
-    `isolation` is what the probes' box had in force; `skipped` names what could not be looked at, and why.
+    `isolation` is what the probes' box had in force; `skipped` names what could not be looked at, and why. `model` is
+    the digest of the artefact that lay in the folder.
     """
 
     path: str
@@ -199,6 +205,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     isolation: dict[str, Any]
     seconds: float
     version: str
+    model: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; `dimensions` has six entries."""

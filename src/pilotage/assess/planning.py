@@ -10,7 +10,7 @@ import msgspec
 
 from pilotage import __version__
 from pilotage.assess.criteria import load_criteria
-from pilotage.assess.interview import ANSWERS, Answers, observed, parse_answers
+from pilotage.assess.interview import ANSWERS, Answers, Facts, observed, parse_answers
 from pilotage.assess.model import Assessment, Observation
 from pilotage.assess.roadmap import Roadmap, make_roadmap
 from pilotage.assess.triage import Triage, triage
@@ -18,7 +18,7 @@ from pilotage.value.case import Judgement, judge
 from pilotage.value.model import Case
 from pilotage.value.sheet import parse_sheet
 
-__all__ = ["SHEET", "Plan", "answers_of", "case_of", "make_plan", "stated"]
+__all__ = ["SHEET", "Plan", "answers_of", "case_of", "make_plan", "plan_from", "stated"]
 
 SHEET = "business-case.yaml"
 """The business case beside the pilot."""
@@ -73,7 +73,12 @@ def stated(folder: Path, subject: str, at: int) -> Iterator[Observation]:
 
 def make_plan(folder: Path, found: Assessment) -> Plan:
     """The plan for an assessed pilot, from its assessment and from what lies beside it."""
-    criteria, facts, case = load_criteria(), answers_of(folder).facts, case_of(folder)
+    return plan_from(found, answers_of(folder).facts, case_of(folder))
+
+
+def plan_from(found: Assessment, facts: Facts, case: Case | None) -> Plan:
+    """The plan for what was assessed, by the facts that people gave."""
+    criteria = load_criteria()
     roadmap = make_roadmap(
         found.dimensions,
         criteria,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from pilotage.assess.model import (
     CAPS,
@@ -24,9 +24,12 @@ __all__ = [
     "blockers",
     "freshness",
     "level_of",
+    "life_us",
+    "needed",
     "next_steps",
     "proved",
     "rate",
+    "rate_all",
     "required_level",
     "score",
     "verdict",
@@ -37,14 +40,24 @@ _TESTED: tuple[str, ...] = ("E3", "E4")
 _STATIC_LEVEL = 2
 
 
+def life_us(observation: Observation, ttl_days: int) -> int | None:
+    """How long it counts in full from when it was collected, in microseconds: up to the ttl of its criterion or its
+    own expiry, whichever comes first; None where neither is set, and it lives as long as its subject."""
+    ends = [ttl_days * _DAY_US] if ttl_days else []
+    ends += [max(0, observation.expires - observation.collected)] if observation.expires else []
+    return min(ends, default=None)
+
+
 def freshness(observation: Observation, ttl_days: int, at: int) -> float:
     """1 up to the ttl, then linear to 0 at twice the ttl; 0 once its subject changed. ttl 0: as long as its subject."""
     if not observation.current:
         return 0.0
-    if ttl_days == 0:
+    life = life_us(observation, ttl_days)
+    if life is None:
         return 1.0
-    ages = (at - observation.collected) / (ttl_days * _DAY_US)
-    return max(0.0, min(1.0, 2.0 - ages))
+    if life == 0:
+        return 0.0
+    return max(0.0, min(1.0, 2.0 - (at - observation.collected) / life))
 
 
 def _capped(observation: Observation, criterion: Criterion, level: float, at: int) -> float:
@@ -55,18 +68,23 @@ def _capped(observation: Observation, criterion: Criterion, level: float, at: in
 def rate(criterion: Criterion, observations: Sequence[Observation], at: int) -> Rating:
     """The rating of one criterion: the best piece of evidence, none above what a trustier or equal one found.
 
-    Evidence that says less outranks evidence of the same or a lower class that says more; stale evidence says nothing
-    once its freshness is 0.
+    Evidence that says less outranks evidence of the same or a lower class that says more, also once it has expired:
+    that a bad finding grows old mends nothing, so that no score rises with time. Otherwise evidence whose freshness is
+    0 says nothing.
     """
     valid = [item for item in observations if freshness(item, criterion.ttl_days, at) > 0]
     if not valid:
         return Rating(criterion=criterion, score=0.0, state="unknown")
-    levels = [min(other.level for other in valid if other.grade >= item.grade) for item in valid]
+    said = [item for item in observations if item.current]
+    levels = [min(other.level for other in said if other.grade >= item.grade) for item in valid]
     reached = max(range(len(valid)), key=lambda i: _capped(valid[i], criterion, levels[i], at))
     points = _capped(valid[reached], criterion, levels[reached], at)
     shown = levels[reached] >= 1 and valid[reached].grade != "E0"
     state: State = "holds" if shown else "partial" if points > 0 else "fails"
-    return Rating(criterion=criterion, score=points, state=state, evidence=sorted(valid, key=lambda o: o.grade)[::-1])
+    lowest = min(levels)
+    shown_too = [item for item in said if item not in valid and item.level <= lowest]
+    evidence = sorted([*valid, *shown_too], key=lambda each: each.grade, reverse=True)
+    return Rating(criterion=criterion, score=points, state=state, evidence=evidence)
 
 
 def applies(criterion: Criterion, stage: Stage, facts: Container[str]) -> bool:
@@ -110,6 +128,21 @@ def score(dimension: Dimension, ratings: Sequence[Rating], later: Sequence[Crite
     )
 
 
+def rate_all(
+    asked: Container[str], criteria: Mapping[str, Criterion], observations: Sequence[Observation], at: int
+) -> list[DimensionScore]:
+    """The six dimensions of the criteria that are asked, by id; what later stages ask stands beside them."""
+    scored = []
+    for dimension in DIMENSIONS:
+        own = [item for item in criteria.values() if item.dimension == dimension]
+        ratings = [
+            rate(item, [o for o in observations if o.criterion == item.id], at) for item in own if item.id in asked
+        ]
+        later = [item for item in own if item.from_stage != "pilot" and item.id not in asked]
+        scored.append(score(dimension, ratings, later))
+    return scored
+
+
 def verdict(dimensions: Sequence[DimensionScore]) -> int:
     """The lowest level, with all that is unknown counted as absent."""
     return min(item.level for item in dimensions)
@@ -120,6 +153,15 @@ def required_level(stage: Stage, risk_tier: str) -> int:
     following = STAGES[min(STAGES.index(stage) + 1, STAGES.index("general"))]
     by_tier = {"low": 3, "medium": 4, "high": 4}
     return {"internal": 2, "limited": 3}.get(following, by_tier.get(risk_tier, 4))
+
+
+def needed(stage: Stage, risk_tier: str) -> dict[Dimension, int]:
+    """The level of each dimension that a stage asks for by the time a system is at it: at general and high risk, 4 with
+    governance and model at 5 (defaults of ours)."""
+    before = STAGES[max(0, STAGES.index(stage) - 1)]
+    least = 1 if stage == "pilot" else required_level(before, risk_tier)
+    strict = stage == "general" and risk_tier == "high"
+    return {name: 5 if strict and name in ("governance", "model") else least for name in DIMENSIONS}
 
 
 def blockers(dimensions: Sequence[DimensionScore]) -> list[Blocker]:

@@ -12,12 +12,12 @@ from pilotage.assess.claims import contradictions
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.interview import ANSWERS
-from pilotage.assess.model import DIMENSIONS, Assessment, Criterion, DimensionScore, Observation, Rating
+from pilotage.assess.model import Assessment, Criterion, Observation
 from pilotage.assess.planning import SHEET, stated
 from pilotage.assess.probes import Probed, probe
 from pilotage.assess.reading import shown
 from pilotage.assess.scan import scan
-from pilotage.assess.score import applies, blockers, next_steps, rate, required_level, score, verdict
+from pilotage.assess.score import applies, blockers, next_steps, rate_all, required_level, verdict
 from pilotage.assess.signals import history, serving
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.digests import file_digest
@@ -55,7 +55,7 @@ def assess(
         probed = probe(folder)
         observations += _tested(folder, probed, at)
     tell("rating", 0.95)
-    dimensions = _rate(_asked(criteria, folder, stage), criteria, observations, at)
+    dimensions = rate_all(_asked(criteria, folder, stage), criteria, observations, at)
     ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
     reached = verdict(dimensions)
     made = Assessment(
@@ -74,6 +74,7 @@ def assess(
         isolation=probed.isolation,
         seconds=round(time.perf_counter() - started, 3),
         version=__version__,
+        model=file_digest(folder.root / folder.artefact) if folder.artefact else "",
     )
     tell("done", 1.0)
     return made
@@ -118,17 +119,3 @@ def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage) -> s
     facts |= {"history"} if history.readable(folder) else set()
     facts |= {"upstream"} if serving.calls_others(folder) else set()
     return {item.id for item in criteria.values() if applies(item, stage, facts)}
-
-
-def _rate(
-    asked: set[str], criteria: Mapping[str, Criterion], observations: Sequence[Observation], at: int
-) -> list[DimensionScore]:
-    scored = []
-    for dimension in DIMENSIONS:
-        own = [item for item in criteria.values() if item.dimension == dimension]
-        ratings: list[Rating] = [
-            rate(item, [o for o in observations if o.criterion == item.id], at) for item in own if item.id in asked
-        ]
-        later = [item for item in own if item.from_stage != "pilot" and item.id not in asked]
-        scored.append(score(dimension, ratings, later))
-    return scored

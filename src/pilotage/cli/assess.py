@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from pilotage.errors import NotFound
 from pilotage.systems.parse import load_system
 from pilotage.wiring.readiness import keep_assessment, summary
 
-__all__ = ["assess"]
+__all__ = ["assess", "show_dimensions", "show_lists", "show_rating"]
 
 _MARKS: dict[State, str] = {
     "holds": "[green]✓[/]",
@@ -101,6 +102,18 @@ def _show(found: Assessment, evidence: bool) -> None:
         f"\n[bold]{escape(found.path)}[/]: level [bold]{brief['level']}[/] of 5, held by {brief['weakest']} "
         f"(stage {found.stage} asks for {found.required})"
     )
+    show_dimensions(found.dimensions)
+    for each in found.dimensions:
+        screen.print(
+            f"\n[bold]{each.dimension}[/] level {each.level}" + "".join(f"\n  [dim]{cap}[/]" for cap in each.caps)
+        )
+        for rating in each.ratings:
+            show_rating(rating, evidence)
+    show_lists(found)
+
+
+def show_dimensions(dimensions: Sequence[DimensionScore]) -> None:
+    """The six dimensions as a table."""
     show_table(
         ("dimension", "level", "score", "", "if all unknown held", "covered", "✓ ~ ✗ ?"),
         [
@@ -113,16 +126,9 @@ def _show(found: Assessment, evidence: bool) -> None:
                 f"{each.coverage:.0%}",
                 _counts(each),
             )
-            for each in found.dimensions
+            for each in dimensions
         ],
     )
-    for each in found.dimensions:
-        screen.print(
-            f"\n[bold]{each.dimension}[/] level {each.level}" + "".join(f"\n  [dim]{cap}[/]" for cap in each.caps)
-        )
-        for rating in each.ratings:
-            _show_rating(rating, evidence)
-    _show_lists(found)
 
 
 def _bar(each: DimensionScore) -> str:
@@ -135,7 +141,8 @@ def _counts(each: DimensionScore) -> str:
     return " ".join(str(states.count(state)) for state in _MARKS)
 
 
-def _show_rating(rating: Rating, evidence: bool) -> None:
+def show_rating(rating: Rating, evidence: bool) -> None:
+    """One criterion and its evidence; with every finding where `evidence` is asked for."""
     screen = console()
     screen.print(f"  {_MARKS[rating.state]} {rating.criterion.text} [dim]({rating.score:.2f})[/]")
     for item in rating.evidence:
@@ -149,7 +156,8 @@ def _show_rating(rating: Rating, evidence: bool) -> None:
             screen.print(f"        [dim]and {len(item.findings) - 2} more (--evidence shows all)[/]")
 
 
-def _show_lists(found: Assessment) -> None:
+def show_lists(found: Assessment) -> None:
+    """Blockers, contradictions, the next steps, and what was not looked at."""
     screen = console()
     if found.blockers:
         screen.print("\n[bold red]Blockers[/]")
@@ -158,7 +166,8 @@ def _show_lists(found: Assessment) -> None:
     if found.contradictions:
         screen.print("\n[bold yellow]Claimed, but measured otherwise[/]")
     for each in found.contradictions:
-        screen.print(f"  {escape(each.file)}:{each.line} “{escape(each.claim)}”: {escape(each.fact)}")
+        place = f"{each.file}:{each.line} " if each.file else ""
+        screen.print(f"  {escape(place)}“{escape(each.claim)}”: {escape(each.fact)}")
     if found.raises:
         screen.print("\n[bold]What would raise the verdict most[/] [dim](days are first-use guesses)[/]")
     for step in found.raises[:8]:

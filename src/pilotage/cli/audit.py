@@ -27,6 +27,7 @@ from pilotage.ledger.signing import parse_periods
 from pilotage.ledger.verify import LedgerReport
 from pilotage.ledger.verify_since import head_before
 from pilotage.storage.objects import write_durably
+from pilotage.wiring.audit import keep_verification
 from pilotage.wiring.audit import verify as verify_installation
 from pilotage.wiring.installation import Installation
 from pilotage.wiring.keys import verifier_keys
@@ -72,6 +73,7 @@ audit.add_command(at)
     default=None,
     help="How many processes share the work of a large ledger (default: one for each core).",
 )
+@click.option("--keep", is_flag=True, help="Keep the result as evidence: readiness asks for it every 30 days.")
 @json_option
 @click.pass_obj
 def verify(
@@ -82,6 +84,7 @@ def verify(
     since: str,
     state: Path | None,
     processes: int | None,
+    keep: bool,
     json_: bool,
 ) -> None:
     """Recompute the whole ledger and name every fault.
@@ -107,6 +110,8 @@ def verify(
 
         cores = len(os.sched_getaffinity(0))
         report = verify_installation(installation, advance, outside, start, processes=processes or cores)
+    if keep:
+        keep_verification(installation, report)
     if state is not None and report.ok:
         write_durably(state, shown.encode())
     if json_:

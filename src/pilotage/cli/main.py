@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Take the example pilot through the whole journey."),
     "up": ("up", "Run gateway, steward and console on this machine."),
     "assess": ("assess", "Measure how ready a pilot is for production."),
+    "readiness": ("readiness", "See how ready a running system is, and what expires soon."),
     "roadmap": ("roadmap", "Plan a pilot's way to production; see how far it has come."),
     "value": ("value", "Say what a system is worth: its business case."),
     "check-data": ("check_data", "Look for leaks in a table: what gives the target away."),

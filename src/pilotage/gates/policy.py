@@ -12,7 +12,7 @@ from pilotage.access.model import PERMISSIONS
 from pilotage.errors import InputError
 from pilotage.gates.model import CheckRule, Rule
 
-__all__ = ["gate_stages", "rule_for"]
+__all__ = ["check_words", "gate_stages", "rule_for"]
 
 Tiers = dict[str, list[str]]
 
@@ -39,6 +39,12 @@ class _Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def gate_stages() -> tuple[str, ...]:
     """The stages that a gate leads to, in order."""
     return tuple(_policy().stages)
+
+
+def check_words(check: str) -> tuple[str, str]:
+    """What a check asserts, and the command that makes its evidence; empty for a check that no gate demands."""
+    found = _policy().checks.get(check)
+    return ("", "") if found is None else (found.title, found.made_by)
 
 
 def rule_for(stage: str, tier: str) -> Rule:

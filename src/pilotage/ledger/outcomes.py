@@ -195,6 +195,11 @@ class Outcomes:
                 ended[row.outcome] = ended.get(row.outcome, 0) + row.n
         return days
 
+    def overruled(self, system: str, release: str, since: int) -> int:
+        """How many live decisions of a release since a moment (Unix microseconds) a person answered otherwise."""
+        with reading(self._engine) as connection:
+            return said_store.count_overruled(connection, system, release, since)
+
     def slices(self, system: str) -> Sliced:
         """By what the outcomes of a system are counted, and from when on."""
         with reading(self._engine) as connection:

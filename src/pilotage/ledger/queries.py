@@ -187,7 +187,7 @@ class CountRow:
 class SystemStats:
     """Live decisions since a moment. `per_second`: (Unix second, decisions), only seconds that had any, ascending.
 
-    `p50_us` and `p99_us` are of `answer_us`, at most 1/32 off; 0 without decisions.
+    `p50_us`, `p95_us` and `p99_us` are of `answer_us`, at most 1/32 off; 0 without decisions.
     """
 
     decisions: int
@@ -195,6 +195,7 @@ class SystemStats:
     faults: int
     per_second: list[tuple[int, int]]
     p50_us: int
+    p95_us: int
     p99_us: int
 
 
@@ -444,9 +445,10 @@ class Ledger:
         with reading(self._engine) as connection:
             return [_row(CountRow, row) for row in store.find_counts(connection, where)]
 
-    def stats(self, system: str = "", since: int | None = None, seconds: int = 300) -> SystemStats:
+    def stats(self, system: str = "", since: int | None = None, seconds: int = 300, release: str = "") -> SystemStats:
         """Figures of the live decisions since a moment, which is rounded down to its minute, from sums made at sealing;
-        `per_second` is exact and has at most `seconds` entries.
+        `per_second` is exact and has at most `seconds` entries. Of a `release` only what it answered, and what a
+        fallback answered in its place; but for `per_second`, which is of the system.
         """
         second = None if since is None else since // 1_000_000
         outcomes: dict[str, int] = {}
@@ -454,6 +456,8 @@ class Ledger:
         faults = 0
         with reading(self._engine) as connection:
             for row in find_sums(connection, system, second):
+                if release and row.release != release and row.outcome != "fallback":
+                    continue
                 outcomes[row.outcome] = outcomes.get(row.outcome, 0) + row.n
                 faults += row.faults
                 for name, count in row.times.items():
@@ -465,6 +469,7 @@ class Ledger:
             faults=faults,
             per_second=per_second,
             p50_us=quantile_us(times, 50),
+            p95_us=quantile_us(times, 95),
             p99_us=quantile_us(times, 99),
         )
 

@@ -14,6 +14,7 @@ from pilotage.ledger.tables import decisions, events
 __all__ = [
     "OUTBOX",
     "any_outcome",
+    "count_overruled",
     "count_rows",
     "count_told",
     "find_outcomes",
@@ -80,6 +81,14 @@ def count_told(connection: Connection, system: str, first: int, end: int) -> int
     c = outcomes.c
     query = select(func.count()).where(c.system.in_((system, "")), c.leaf >= first, c.leaf < end)
     return int(connection.execute(query).scalar_one())
+
+
+def count_overruled(connection: Connection, system: str, release: str, since: int) -> int:
+    """How many live decisions of a release since a moment a person answered otherwise."""
+    c = decisions.c
+    said = select(overrides.c.decision).where(overrides.c.decision == c.id)
+    where = (c.system == system, c.release == release, c.mode == "live", c.at >= since, said.exists())
+    return int(connection.execute(select(func.count()).select_from(decisions).where(*where)).scalar_one())
 
 
 def find_outcomes(

@@ -17,7 +17,16 @@ from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest
 from pilotage.systems.model import AISystem
 
-__all__ = ["TIERS", "declare_system", "find_system", "list_systems", "lock_system", "system_digest", "systems"]
+__all__ = [
+    "TIERS",
+    "declare_system",
+    "declared_at",
+    "find_system",
+    "list_systems",
+    "lock_system",
+    "system_digest",
+    "systems",
+]
 
 TIERS = ("low", "medium", "high")
 
@@ -71,6 +80,12 @@ def find_system(connection: Connection, id: str) -> AISystem:
         mend = f"known systems: {', '.join(known)}" if known else "build a release first: pilotage release build"
         raise NotFound("no such system", got=id, mend=mend)
     return msgspec.convert(row["body"], AISystem)
+
+
+def declared_at(connection: Connection, id: str) -> int:
+    """When a system's present declaration was made, Unix microseconds; 0 for one that is not known."""
+    row = _row(connection, id)
+    return 0 if row is None else int(row["declared"])
 
 
 def list_systems(connection: Connection) -> list[AISystem]:

@@ -53,6 +53,7 @@ from pilotage.web.exports import export_response, look_ups, outcomes_response
 from pilotage.web.filters import decision_filter, page_of
 from pilotage.web.paper_files import paper_file
 from pilotage.web.pipelines import list_pipelines, read_pipeline
+from pilotage.web.readiness import answer_interview, confirm_interview, read_interview, read_readiness
 from pilotage.web.session import person_of
 from pilotage.wiring.erasing import erase_person
 from pilotage.wiring.installation import Installation
@@ -72,6 +73,10 @@ def routes(installation: Installation) -> list[BaseRoute]:
         ("GET", "/systems/{system}/gate", "gate.check", api.gate),
         ("GET", "/systems/{system}/drift", "monitor.read", api.drift),
         ("GET", "/systems/{system}/outcomes", "monitor.read", api.outcomes),
+        ("GET", "/systems/{system}/readiness", "evidence.read", api.readiness),
+        ("GET", "/systems/{system}/interview", "evidence.read", api.interview),
+        ("POST", "/systems/{system}/interview", "interview.answer", api.answer),
+        ("POST", "/systems/{system}/interview/confirm", "interview.confirm", api.confirm),
         ("POST", "/systems/{system}/promote", "system.promote", api.promote),
         ("POST", "/systems/{system}/rollback", "system.rollback", api.rollback),
         ("GET", "/systems/{system}/at", "decision.read", api.at),
@@ -190,6 +195,20 @@ class _Api:
             now=now_us(),
         )
         return msgspec.to_builtins(found)
+
+    def readiness(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return read_readiness(self.installation, request.path_params["system"], request.query_params)
+
+    def interview(self, request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return read_interview(self.installation, request.path_params["system"])
+
+    def answer(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
+        made = answer_interview(self.installation, person, request.path_params["system"], body)
+        return JSONResponse(made, status_code=201)
+
+    def confirm(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
+        made = confirm_interview(self.installation, person, request.path_params["system"], body)
+        return JSONResponse(made, status_code=201)
 
     def promote(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
         move = read_body(Move, body)

@@ -8,6 +8,11 @@ from dataclasses import replace
 
 from sqlalchemy.exc import DatabaseError
 
+from pilotage import __version__
+from pilotage.evidence.model import Evidence
+from pilotage.evidence.store import record
+from pilotage.kernel.clock import now_us
+from pilotage.kernel.ids import uuid7
 from pilotage.ledger.faults import LedgerFault
 from pilotage.ledger.outside import Outside, OutsideAudit
 from pilotage.ledger.queries import EventRow
@@ -15,14 +20,18 @@ from pilotage.ledger.verify import LedgerReport, verify_ledger
 from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.ledger.verify_since import verify_since
 from pilotage.rollout.service import witness
-from pilotage.storage.database import reading
+from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import waiting
 from pilotage.storage.witness import Attesting
 from pilotage.wiring.installation import Installation
 
-__all__ = ["verify"]
+__all__ = ["VERIFIED", "keep_verification", "verify"]
+
+VERIFIED = ("ledger", "ledger.verified")
+"""Subject and check of the evidence that the record was verified."""
 
 _ROUNDS = 3
+_LIFE_US = 30 * 86_400_000_000
 
 
 def verify(
@@ -58,6 +67,26 @@ def verify(
     witnesses = [control_rows, outsiders]
     report = verify_ledger(home, ledger, keyring, witnesses=witnesses, progress=progress, processes=processes)
     return replace(report, witnessed=tuple(audit.witnessed))
+
+
+def keep_verification(installation: Installation, report: LedgerReport) -> None:
+    """Keep what a verification found as evidence about the record, which lives 30 days."""
+    at = now_us()
+    subject, check = VERIFIED
+    made = Evidence(
+        id=uuid7(),
+        check=check,
+        subject=subject,
+        grade="E3",
+        method="TEST",
+        producer=f"pilotage {__version__}",
+        collected=at,
+        expires=at + _LIFE_US,
+        passed=report.ok,
+        figures={"size": report.size, "root": str(report.root), "since": report.since, "faults": report.fault_count},
+    )
+    with writing(installation.control) as connection:
+        record(connection, made)
 
 
 def _newest_events(installation: Installation) -> list[EventRow]:

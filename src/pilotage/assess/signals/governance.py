@@ -10,8 +10,18 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.python import finding, name_in, scripts
 from pilotage.assess.signals.seen import Seen
+from pilotage.systems.model import AISystem
 
-__all__ = ["data_present", "declared", "features", "lineage", "model_card", "protected_inputs", "schema"]
+__all__ = [
+    "by_declaration",
+    "data_present",
+    "declared",
+    "features",
+    "lineage",
+    "model_card",
+    "protected_inputs",
+    "schema",
+]
 
 _SCHEMAS = re.compile(
     r"(\.odcs\.ya?ml|great_expectations\.ya?ml|expectations/.+\.json|schema\.(json|ya?ml)|datacontract\.ya?ml)$"
@@ -38,6 +48,13 @@ def declared(folder: Folder) -> Iterator[Seen]:
         if owners:
             yield Seen(criterion="team.owners", level=0.5, summary=f"{owners[0]} names owners of the code")
         return
+    yield from by_declaration(system)
+    if system.reasons:
+        yield _reasons(folder)
+
+
+def by_declaration(system: AISystem) -> Iterator[Seen]:
+    """What a declaration states by itself: owners, purpose, and the decision."""
     named = [system.owners.business, system.owners.model, system.owners.operations, system.owners.risk]
     kinds = len({name for name in named if name.strip()})
     said = f"pilotage.yaml names {kinds} different owners; none has confirmed"
@@ -47,8 +64,6 @@ def declared(folder: Folder) -> Iterator[Seen]:
     answer = system.answer
     said = f"from {answer.threshold:g} up the answer is {answer.adverse!r}, below it {answer.favourable!r}"
     yield Seen(criterion="business.decision", level=1, summary=f"pilotage.yaml states: {said}", grade="E0")
-    if system.reasons:
-        yield _reasons(folder)
 
 
 def _reasons(folder: Folder) -> Seen:

@@ -21,6 +21,7 @@ from pilotage.web.console import (
     access_pages,
     backtest_pages,
     decision_pages,
+    interview_pages,
     issuer_pages,
     node_pages,
     past_pages,
@@ -28,6 +29,7 @@ from pilotage.web.console import (
     release_pages,
     retention_pages,
     sign_in,
+    standing_pages,
     system_pages,
 )
 from pilotage.web.console.live import LiveFigures
@@ -65,6 +67,8 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         *pipeline_pages.routes(view),
         *release_pages.routes(view),
         *retention_pages.routes(view),
+        *standing_pages.routes(view),
+        *interview_pages.routes(view),
         Mount("/static", StaticFiles(directory=_HERE / "static")),
     ]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pilotage.assess.model import Assessment
-from pilotage.assess.planning import Plan
+from pilotage.assess.planning import Plan, plan_from
 from pilotage.assess.roadmap import Phase
+from pilotage.assess.standing import Standing
 from pilotage.web.console.charts import radar
 from pilotage.web.console.templating import make_templates
+from pilotage.wiring.installation import Installation
+from pilotage.wiring.standing import facts_of
 
-__all__ = ["report_file"]
+__all__ = ["report_file", "standing_file"]
 
 _WIDTH = 360.0
 
@@ -25,14 +28,20 @@ class PhaseBar:
     to_p90: float
 
 
-def report_file(found: Assessment, plan: Plan) -> str:
+def standing_file(installation: Installation, standing: Standing) -> str:
+    """The report of a running system, with the plan that follows from what people stated of it."""
+    plan = plan_from(standing.assessment, facts_of(installation, standing.system), None)
+    return report_file(standing.assessment, plan, standing)
+
+
+def report_file(found: Assessment, plan: Plan, standing: Standing | None = None) -> str:
     """The report as one HTML document that loads nothing and prints well."""
     chart = radar([(each.dimension.capitalize(), each.score, *each.interval, each.level) for each in found.dimensions])
     weakest = min(found.dimensions, key=lambda each: (each.level, each.score))
     return (
         make_templates()
         .get_template("readiness_file.html")
-        .render(found=found, plan=plan, chart=chart, weakest=weakest.dimension, bars=_bars(plan))
+        .render(found=found, plan=plan, chart=chart, weakest=weakest.dimension, bars=_bars(plan), standing=standing)
     )
 
 
