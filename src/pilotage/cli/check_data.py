@@ -69,8 +69,10 @@ def _show(data: Path, found: Leakage) -> None:
     from rich.markup import escape
 
     screen = console()
-    part = "" if found.sampled == found.rows else f", {found.sampled:,} of them column by column"
-    screen.print(f"[bold]{escape(data.name)}[/]: {found.rows:,} rows{part}, {found.columns} columns")
+    screen.print(f"[bold]{escape(data.name)}[/]: {found.rows:,} rows, {found.columns} columns")
+    if min(found.looked_at.values()) < found.rows:
+        looked = ", ".join(f"{name} {rows:,}" for name, rows in found.looked_at.items())
+        screen.print(f"[dim]by so many rows:[/] {looked}; all else by every row")
     if found.findings:
         show_table(
             ("severity", "finding", "columns", "strength", "95 %", "measure"),

@@ -26,20 +26,20 @@ Codes = NDArray[np.int64]
 
 
 class Columns:
-    """Columns made ready to be compared: ranks of the numbers among them, cells of all. `kinds` as in a contract."""
+    """Columns made ready to be compared: the order of the numbers among them, cells of all."""
 
     def __init__(self, columns: dict[str, Sequence[Value]], numeric: Iterable[str]) -> None:
         self.names = list(columns)
-        self._numbers = {name: _numbers(columns[name]) for name in numeric if name in columns}
+        numbers = {name: _numbers(columns[name]) for name in numeric if name in columns}
+        self._places = {name: _places(column) for name, column in numbers.items()}
         self._cells = {
-            name: _binned(self._numbers[name]) if name in self._numbers else _coded(column)
-            for name, column in columns.items()
+            name: _binned(numbers[name]) if name in numbers else _coded(column) for name, column in columns.items()
         }
 
     def association(self, one: str, other: str) -> float:
         """Of two columns; 0 where one of them is constant or too few rows have both."""
-        if one in self._numbers and other in self._numbers:
-            return _rank_correlation(self._numbers[one], self._numbers[other])
+        if one in self._places and other in self._places:
+            return _rank_correlation(self._places[one], self._places[other])
         return _cramers_v(self._cells[one], self._cells[other])
 
 
@@ -91,22 +91,30 @@ def _binned(numbers: Floats) -> Codes:
     return codes
 
 
-def _ranks(numbers: Floats) -> Floats:
-    """Ranks, equal numbers sharing their mean rank."""
-    _, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+def _places(numbers: Floats) -> Codes:
+    """Where each number is among the distinct ones, -1 for null: ranks of any part of the rows follow by counting."""
+    known = ~np.isnan(numbers)
+    places = np.full(len(numbers), -1, dtype=np.int64)
+    places[known] = np.unique(numbers[known], return_inverse=True)[1]
+    return places
+
+
+def _ranks(places: Codes) -> Floats:
+    """Ranks less their mean, equal numbers sharing their mean rank."""
+    counts = np.bincount(places)
     ends = np.cumsum(counts)
-    means: Floats = (ends - (counts - 1) / 2).astype(np.float64)
-    return means[place]
+    ranks: Floats = (ends - (counts - 1) / 2)[places]
+    return ranks - (len(places) + 1) / 2
 
 
-def _rank_correlation(one: Floats, other: Floats) -> float:
-    both = ~(np.isnan(one) | np.isnan(other))
+def _rank_correlation(one: Codes, other: Codes) -> float:
+    both = (one >= 0) & (other >= 0)
     if both.sum() < FEWEST:
         return 0.0
     a, b = _ranks(one[both]), _ranks(other[both])
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return abs(float(a @ b) / norm) if norm > 0 else 0.0
+    # Sums of products and not `@`: over so short columns threads of BLAS wait for each other longer than they work.
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return abs(float((a * b).sum()) / norm) if norm > 0 else 0.0
 
 
 def _cramers_v(one: Codes, other: Codes) -> float:

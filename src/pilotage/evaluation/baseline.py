@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pilotage.evaluation.metrics import auc
+from pilotage.evaluation.simple_models import spaced
 from pilotage.kernel.rows import Column, Value, columns_of, is_numeric, values_of
 
 __all__ = ["BINS", "constant_baseline", "linear_feature_baseline", "single_feature_baseline"]
@@ -37,22 +38,26 @@ def linear_feature_baseline(
 ) -> tuple[str, Floats] | None:
     """The best single number by training AUC, and the held-out rows' scores by logistic regression on it alone.
 
-    Null counts as the training mean. None when no feature is a number.
+    Null counts as the training mean. Which number is best is told by at most MOST_ROWS rows. None when no feature is a
+    number.
     """
-    best: tuple[float, str, Floats, Floats] | None = None
-    width = len(names)
+    best: tuple[float, str, Column, Column] | None = None
+    width, some = len(names), spaced(len(labels))
     for name, known, asked in zip(names, columns_of(rows, width), columns_of(held_out, width), strict=True):
         if not (is_numeric(known) and is_numeric(asked)) or np.isnan(known).all():
             continue
-        mean, spread = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
-        known, asked = ((np.where(np.isnan(each), mean, each) - mean) / spread for each in (known, asked))
-        area = abs((auc(labels, known) or 0.5) - 0.5)
+        few = known[some]
+        mean = float(np.nanmean(few)) if not np.isnan(few).all() else 0.0
+        area = abs((auc(labels[some], np.where(np.isnan(few), mean, few)) or 0.5) - 0.5)
         if best is None or area > best[0]:
             best = (area, name, known, asked)
     if best is None:
         return None
-    slope, intercept = _logistic(best[2], labels)
-    return best[1], 1.0 / (1.0 + np.exp(-np.clip(intercept + slope * best[3], -500, 500)))
+    _, name, known, asked = best
+    mean, spread = float(np.nanmean(known)), float(np.nanstd(known)) or 1.0
+    known, asked = ((np.where(np.isnan(each), mean, each) - mean) / spread for each in (known, asked))
+    slope, intercept = _logistic(known, labels)
+    return name, 1.0 / (1.0 + np.exp(-np.clip(intercept + slope * asked, -500, 500)))
 
 
 def _logistic(x: Floats, labels: Labels) -> tuple[float, float]:
@@ -79,20 +84,32 @@ def single_feature_baseline(
     """The best single feature by training AUC, and the held-out rows' scores by it.
 
     A feature's score is the positive rate of its bin (up to 20 of equal count; a category is a bin), shrunk toward the
-    base rate by ten rows. So it needs neither an order nor a scale.
+    base rate by ten rows. So it needs neither an order nor a scale. Which feature is best is told by at most MOST_ROWS
+    rows, its rates by all of them.
     """
-    rate = float(labels.mean())
-    best = ("", -1.0, constant_baseline(labels, len(held_out)))
-    width = len(names)
+    best: tuple[float, str, Column, Column] | None = None
+    width, some = len(names), spaced(len(labels))
     for name, column, other in zip(names, columns_of(rows, width), columns_of(held_out, width), strict=True):
-        cells, asked, count = _cells(column, other)
-        seen = np.bincount(cells, minlength=count)
-        hits = np.bincount(cells[labels], minlength=count)
-        rates = (hits + rate * _PRIOR_ROWS) / (seen + _PRIOR_ROWS)
-        area = auc(labels, rates[cells]) or 0.0
-        if area > best[1]:
-            best = (name, area, np.where(seen[asked] > 0, rates[asked], rate))
-    return best[0], best[2]
+        few = column[some]
+        own, _ = _by_bin(few, labels[some], few)
+        area = auc(labels[some], own) or 0.0
+        if best is None or area > best[0]:
+            best = (area, name, column, other)
+    if best is None:
+        return "", constant_baseline(labels, len(held_out))
+    _, name, column, other = best
+    rates, seen = _by_bin(column, labels, other)
+    return name, np.where(seen > 0, rates, float(labels.mean()))
+
+
+def _by_bin(column: Column, labels: Labels, other: Column) -> tuple[Floats, Cells]:
+    """The positive rate of the bin of each value of another column, and of how many rows that is."""
+    rate = float(labels.mean())
+    cells, asked, count = _cells(column, other)
+    seen = np.bincount(cells, minlength=count)
+    hits = np.bincount(cells[labels], minlength=count)
+    rates = (hits + rate * _PRIOR_ROWS) / (seen + _PRIOR_ROWS)
+    return rates[asked], seen[asked]
 
 
 def _cells(column: Column, other: Column) -> tuple[Cells, Cells, int]:

@@ -7,15 +7,15 @@ should take a library's: these are here to be beaten.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage.kernel.rows import Column, Value, columns_of, is_numeric, values_of
+from pilotage.kernel.rows import Column, Value, columns_of, counts_of, is_numeric, looked_up, values_of
 
-__all__ = ["DEPTH", "MOST_ROWS", "linear_baseline", "tree_baseline"]
+__all__ = ["DEPTH", "MOST_ROWS", "linear_baseline", "spaced", "tree_baseline"]
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -37,7 +37,7 @@ def linear_baseline(
     Numbers are standardised, null is their mean with a mark of its own; the most frequent categories have an indicator
     each. A ridge of 1 on standardised columns, none on the intercept.
     """
-    chosen = _spaced(len(labels))
+    chosen = spaced(len(labels))
     known = _designs(columns_of(rows, width), columns_of(held_out, width), chosen)
     if not known:
         return np.full(len(held_out), labels.mean())
@@ -55,7 +55,7 @@ def tree_baseline(
     Numbers are cut at up to 20 quantiles, categories ordered by their rate; null is below all. A leaf holds 20 rows or
     more and is shrunk toward the rate of all by two rows.
     """
-    chosen = _spaced(len(labels))
+    chosen = spaced(len(labels))
     truth = labels[chosen]
     pairs = [
         _cells(one[chosen], other, truth)
@@ -69,7 +69,8 @@ def tree_baseline(
     return scores
 
 
-def _spaced(count: int) -> NDArray[np.intp]:
+def spaced(count: int) -> NDArray[np.intp]:
+    """The places of at most MOST_ROWS of so many rows, evenly spaced."""
     if count <= MOST_ROWS:
         return np.arange(count)
     return np.linspace(0, count - 1, MOST_ROWS).round().astype(np.intp)
@@ -84,11 +85,12 @@ def _designs(
         if is_numeric(own) and is_numeric(other):
             found += _standardised(own, other)
             continue
-        values, asked = ([str(value) for value in values_of(each)] for each in (own, other))
-        common = [name for name, _ in Counter(values).most_common(_CATEGORIES)]
-        places = {name: at for at, name in enumerate(common)}
-        one, two = (np.array([places.get(name, -1) for name in each]) for each in (values, asked))
-        for at in range(len(common)):
+        counts: Counter[str] = Counter()
+        for value, count in counts_of(own).items():
+            counts[str(value)] += count
+        places = {name: at for at, (name, _) in enumerate(counts.most_common(_CATEGORIES))}
+        one, two = (_placed(each, places, -1) for each in (own, other))
+        for at in range(len(places)):
             found += _standardised((one == at).astype(np.float64), (two == at).astype(np.float64))
     return found
 
@@ -139,9 +141,12 @@ def _cells(column: Column, other: Column, truth: Labels) -> tuple[NDArray[np.int
     names, which = np.unique(values, return_inverse=True)
     rates = np.bincount(which, weights=truth, minlength=len(names)) / np.bincount(which, minlength=len(names))
     place = {name: at + 1 for at, name in enumerate(names[np.argsort(rates, kind="stable")])}
-    return tuple(  # type: ignore[return-value]  # of two
-        np.array([place.get(str(value), 0) for value in values_of(each)], dtype=np.intp) for each in (column, other)
-    )
+    return _placed(column, place, 0), _placed(other, place, 0)
+
+
+def _placed(column: Column, places: Mapping[str, int], other: int) -> NDArray[np.intp]:
+    """The place of each value as text; `other` where it has none."""
+    return looked_up(column, lambda value: places.get(str(value), other)).astype(np.intp)
 
 
 @dataclass(frozen=True, kw_only=True)

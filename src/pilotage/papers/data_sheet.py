@@ -133,7 +133,10 @@ def _leaks(sources: Sources) -> Iterator[Words | Bullets]:
     rows = sources.figure("evaluation", "leakage", "rows", form=",d")
     high, medium, ask = counts
     yield words("Looked for in ", rows, " rows. Found: high ", high, ", medium ", medium, ", to ask about ", ask, ".")
-    lines: list[Line] = []
+    lines: list[Line] = [
+        (f"looked at by so many rows: {name}, ", sources.figure("evaluation", "leakage", "looked_at", name, form=",d"))
+        for name in sources.value("evaluation", "leakage", "looked_at") or {}
+    ]
     for at, each in enumerate((sources.value("evaluation", "leakage", "findings") or [])[:30]):
         severity = sources.figure("evaluation", "leakage", "findings", at, "severity")
         lines.append((f"{each['kind']}: {', '.join(each['columns'])} (", severity, ")"))

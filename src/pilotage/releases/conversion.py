@@ -5,7 +5,7 @@ Where none is proven, the pilot's own model is served from a boxed process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,38 +70,59 @@ class ProofRows:
 def choose_conversion(
     pilot: PilotModel, form: LinearForm | None, spec: ServingSpec, proof: ProofRows
 ) -> tuple[Conversion, dict[str, Floats]]:
-    """Try each conversion and serve the nearest that holds, confirmed row by row; with its scores of the proof rows."""
-    rows = {kind: len(each) for kind, each in proof.kinds.items()}
+    """Try conversions and serve the nearest that holds, confirmed row by row; with its scores of the proof rows.
+
+    A linear form in float64 that holds is nearer than any conversion to float32: then those are not tried.
+    """
     attempts: list[Attempted] = []
+    for ways in _ways(pilot, form, spec):
+        found = _nearest(ways, attempts, spec, proof)
+        if found is not None:
+            return found
+    return _conversion(spec, proof, attempts, None, None), proof.scores
+
+
+def _nearest(
+    ways: Sequence[_Way], attempts: list[Attempted], spec: ServingSpec, proof: ProofRows
+) -> tuple[Conversion, dict[str, Floats]] | None:
+    """The nearest of some ways that holds, None where none does; `attempts` are told of each."""
     models: dict[str, bytes] = {}
-    for name, numbers, make in _ways(pilot, form, spec):
+    tried: list[Attempted] = []
+    for name, numbers, make in ways:
         try:
             models[name] = make()
             scores = _scores(models[name], spec, proof, one_by_one=False)
-            attempts.append(_compared(name, numbers, spec, proof, scores))
+            tried.append(_compared(name, numbers, spec, proof, scores))
         except MissingExtra:
             raise
         except (InputError, RuntimeError, ValueError) as error:  # onnxruntime's own errors are of these kinds
-            attempts.append(Attempted(name=name, numbers=numbers, failure=str(getattr(error, "what", error))[:300]))
-    proven = [each for each in attempts if _holds(each, spec)]
+            tried.append(Attempted(name=name, numbers=numbers, failure=str(getattr(error, "what", error))[:300]))
+    attempts += tried
+    proven = [each for each in tried if _holds(each, spec)]
     for best in sorted(proven, key=lambda each: (each.max_difference or 0.0, each.name)):
         scores = _scores(models[best.name], spec, proof, one_by_one=True)
         confirmed = _compared(best.name, best.numbers, spec, proof, scores)
         attempts[attempts.index(best)] = confirmed
         if _holds(confirmed, spec):
-            served = Conversion(
-                chosen=best.name,
-                numbers=best.numbers,
-                model=models[best.name],
-                rows=rows,
-                tolerance=spec.tolerance,
-                attempts=attempts,
-            )
-            return served, scores
-    native = Conversion(
-        chosen=_NATIVE, numbers="float64", model=None, rows=rows, tolerance=spec.tolerance, attempts=attempts
+            return _conversion(spec, proof, attempts, confirmed, models[best.name]), scores
+    return None
+
+
+def _conversion(
+    spec: ServingSpec,
+    proof: ProofRows,
+    attempts: list[Attempted],
+    chosen: Attempted | None,
+    model: bytes | None,
+) -> Conversion:
+    return Conversion(
+        chosen=_NATIVE if chosen is None else chosen.name,
+        numbers="float64" if chosen is None else chosen.numbers,
+        model=model,
+        rows={kind: len(each) for kind, each in proof.kinds.items()},
+        tolerance=spec.tolerance,
+        attempts=attempts,
     )
-    return native, proof.scores
 
 
 _FLOATS, _INTEGERS, _LINEAR = "skl2onnx, float inputs", "skl2onnx, integer inputs", "linear form in float64"
@@ -110,15 +131,15 @@ _NATIVE = "the pilot's own model"
 _Way = tuple[str, Literal["float32", "float64"], Callable[[], bytes]]
 
 
-def _ways(pilot: PilotModel, form: LinearForm | None, spec: ServingSpec) -> list[_Way]:
-    """The conversions to try."""
+def _ways(pilot: PilotModel, form: LinearForm | None, spec: ServingSpec) -> Iterator[list[_Way]]:
+    """The conversions to try, nearer ones first."""
+    if form is not None:
+        linear = form
+        yield [(_LINEAR, "float64", lambda: linear_graph(linear, spec.names, spec.texts))]
     ways: list[_Way] = [(_FLOATS, "float32", lambda: pilot.convert(spec.texts, "float"))]
     if "integer" in spec.kinds:
         ways.append((_INTEGERS, "float32", lambda: pilot.convert(spec.texts, "int64")))
-    if form is not None:
-        linear = form
-        ways.append((_LINEAR, "float64", lambda: linear_graph(linear, spec.names, spec.texts)))
-    return ways
+    yield ways
 
 
 def _scores(model: bytes, spec: ServingSpec, proof: ProofRows, *, one_by_one: bool) -> dict[str, Floats]:

@@ -126,7 +126,8 @@ def _leakage(evaluation: dict[str, Any]) -> _Verdict:
     found = evaluation["leakage"]
     shown = ("kind", "columns", "severity", "strength")
     findings = [{name: each[name] for name in shown} for each in found["findings"]]
-    return not found["counts"]["high"], {"rows": found["rows"], **found["counts"], "findings": findings[:20]}
+    figures = {"rows": found["rows"], "looked_at": found["looked_at"], **found["counts"], "findings": findings[:20]}
+    return not found["counts"]["high"], figures
 
 
 def _messy(evaluation: dict[str, Any]) -> _Verdict:

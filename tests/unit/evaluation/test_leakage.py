@@ -100,7 +100,7 @@ def test_a_sample_stands_for_many_rows_and_says_so() -> None:
     y = r.random(rows) < 0.3
     fields = (Field(name="leak", numbers=y + r.normal(0, 0.2, rows)), Field(name="noise", numbers=r.normal(0, 1, rows)))
     found = find_leaks(Table(fields=fields, target=Target(name="y", questions={"1": y}, values=y.astype(float))))
-    assert (found.rows, found.sampled) == (rows, MOST_ALONE)
+    assert (found.rows, found.looked_at["single columns"]) == (rows, MOST_ALONE)
     assert [each.columns for each in found.findings] == [("leak",)]
 
 

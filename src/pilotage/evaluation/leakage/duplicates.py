@@ -8,6 +8,7 @@ accounts for.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from pilotage.evaluation.intervals import wilson
 from pilotage.evaluation.leakage.model import Finding, Severity
-from pilotage.evaluation.leakage.table import Codes, Field, Floats, Table
+from pilotage.evaluation.leakage.table import MOST_ALONE, Codes, Field, Floats, Table, sampled
 
-__all__ = ["distinct_training_rows", "duplicates", "same_subject"]
+__all__ = ["distinct_training_rows", "duplicates", "same_subject", "searched"]
 
 Hashes = NDArray[np.uint64]
 
@@ -28,26 +29,47 @@ _DROPPED = 3
 _NEAR, _WIDE, _TABLES, _CANDIDATES = 0.01, 0.04, 4, 8
 _GAP, _SIGMAS = 1e6, 3.0
 _COLLIDE, _MOSTLY = 0.9, 0.7
+_FIRST = 1_000
 _MOST_SORTED = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sides:
-    """The hashes of each column's values, and which rows are of which side; at most MOST_HELD_OUT are held out."""
+    """The rows of both sides, by their `places`: first all `train` training rows, then at most MOST_HELD_OUT others.
 
+    Of these rows the hashes of each column's values, and their sum; of each column the chance that two rows agree.
+    """
+
+    places: Codes
+    train: int
     columns: dict[str, Hashes]
+    whole: Hashes
     chance: dict[str, float]
-    train: Codes
-    held: Codes
+
+    @property
+    def held(self) -> int:
+        """How many rows are held out."""
+        return len(self.places) - self.train
 
     def matches(self, without: frozenset[str]) -> NDArray[np.int64]:
         """For each held-out row, how many training rows are equal but for some columns."""
-        whole = np.zeros(len(next(iter(self.columns.values()))), dtype=np.uint64)
-        for name, each in self.columns.items():
-            if name not in without:
-                whole += each
-        train, held = np.sort(whole[self.train]), whole[self.held]
-        return np.searchsorted(train, held, side="right") - np.searchsorted(train, held, side="left")
+        rest = self.whole
+        for name in without:
+            rest = rest - self.columns[name]
+        train, held = rest[: self.train], rest[self.train :]
+        found, counts = np.unique(train[_among(train, held)], return_counts=True)
+        if not len(found):
+            return np.zeros(len(held), dtype=np.int64)
+        at = np.minimum(np.searchsorted(found, held), len(found) - 1)
+        return np.where(found[at] == held, counts[at], 0)
+
+
+def _among(hashes: Hashes, wanted: Hashes) -> Codes:
+    """The places of the hashes that may be among those wanted: all that are, and a few more."""
+    bits = np.uint64((1 << (64 * len(wanted)).bit_length()) - 1)
+    marks = np.zeros(int(bits) + 1, dtype=bool)
+    marks[wanted & bits] = True
+    return np.flatnonzero(marks[hashes & bits])
 
 
 def duplicates(table: Table) -> list[Finding]:
@@ -63,6 +85,14 @@ def duplicates(table: Table) -> list[Finding]:
     return [*filter(None, (found, beside))]
 
 
+def searched(table: Table) -> dict[str, int]:
+    """How many rows of each side are searched for copies; nothing without two sides."""
+    if table.held_out is None:
+        return {}
+    held = int(table.held_out.sum())
+    return {"held-out rows for copies": min(held, MOST_HELD_OUT), "training rows for copies": table.rows - held}
+
+
 def _sides(table: Table) -> _Sides | None:
     if table.held_out is None:
         return None
@@ -72,28 +102,40 @@ def _sides(table: Table) -> _Sides | None:
         return None
     if len(held) > MOST_HELD_OUT:
         held = np.sort(np.random.default_rng(len(held)).choice(held, MOST_HELD_OUT, replace=False))
-    columns = {each.name: _hashes(each, at) for at, each in enumerate(fields)}
-    return _Sides(
-        columns=columns, chance={name: _collision(each) for name, each in columns.items()}, train=train, held=held
-    )
+    places, some = np.concatenate([train, held]), sampled(table.rows, MOST_ALONE)
+    columns, chance = {}, {}
+    for at, each in enumerate(fields):
+        hashes = _hashes(each, at)
+        columns[each.name], chance[each.name] = hashes[places], _collision(hashes[some])
+    whole = _summed(columns.values(), len(places))
+    return _Sides(places=places, train=len(train), columns=columns, whole=whole, chance=chance)
+
+
+def _summed(hashes: Iterable[Hashes], rows: int) -> Hashes:
+    whole = np.zeros(rows, dtype=np.uint64)
+    for each in hashes:
+        whole += each
+    return whole
 
 
 def distinct_training_rows(table: Table) -> Codes:
     """The places of the training rows, each of equal ones once."""
     train = np.arange(table.rows) if table.held_out is None else np.flatnonzero(~table.held_out)
-    whole = np.zeros(table.rows, dtype=np.uint64)
-    for at, field in enumerate(table.fields):
-        whole += _hashes(field, at)
+    whole = _summed((_hashes(field, at) for at, field in enumerate(table.fields)), table.rows)
     return train[np.unique(whole[train], return_index=True)[1]]
 
 
 def _names_rows(field: Field) -> bool:
     """Whether a column is a name of the row: text or whole numbers, hardly any twice. It would hide every copy."""
-    known = int((~field.missing).sum())
-    if field.numbers is not None and not (np.mod(field.numbers[~field.missing], 1) == 0).all():
+    gaps = int(field.missing.sum())
+    known = len(field.missing) - gaps
+    if field.numbers is not None and not (_whole(field.numbers[:_FIRST]) and _whole(field.numbers)):
         return False
-    distinct = int(field.levels.max()) + 1 - int(field.missing.any())
-    return known >= 100 and distinct >= _ID_SHARE * known
+    return known >= 100 and field.distinct - bool(gaps) >= _ID_SHARE * known
+
+
+def _whole(numbers: Floats) -> bool:
+    return bool(((np.mod(numbers, 1) == 0) | np.isnan(numbers)).all())
 
 
 def _collision(hashes: Hashes) -> float:
@@ -132,7 +174,7 @@ def _copies(sides: _Sides) -> tuple[float, frozenset[str]]:
         if len(left) < 2:
             break
         # Each column left out takes a sort of all training rows: of very many columns some are tried.
-        left = left[:: max(1, math.ceil(len(left) * len(sides.train) / _MOST_SORTED))]
+        left = left[:: max(1, math.ceil(len(left) * sides.train / _MOST_SORTED))]
         more = {name: sides.matches(without | {name}) for name in left}
         by_chance = max(_by_chance(here, more[name], sides.chance[name]) for name in left)
         met = float((here > 0).sum())
@@ -162,7 +204,7 @@ def _serious(share: float) -> Severity | None:
 
 
 def _finding(sides: _Sides, copies: float, dropped: frozenset[str]) -> Finding | None:
-    count, of = math.floor(copies), len(sides.held)
+    count, of = math.floor(copies), sides.held
     held = wilson(count, of)
     serious = _serious(held.rate)
     if serious is None or count < _FEWEST:
@@ -190,65 +232,69 @@ def _near(table: Table, sides: _Sides, exact: float) -> float:
     1 - (2/3)^a in one dimension, and less in more: for a Poisson number in the ring, of mean 3 c, the mean of that is
     1 - exp(-c), however the density differs from row to row. Nought where chance alone may give so many.
     """
-    fields = {each.name: each for each in table.fields if each.name in sides.columns}
-    scaled = {name: _scaled(each.numbers) for name, each in fields.items() if each.numbers is not None}
-    rich = {name: each for name, each in scaled.items() if sides.chance[name] < 0.01}
+    fields = {each.name: each.numbers for each in table.fields if sides.chance.get(each.name, 1.0) < 0.01}
+    some = sampled(table.rows, MOST_ALONE)
+    rich = {name: (own, _spread(own[some])) for name, own in fields.items() if own is not None}
     if not rich:
         return 0.0
-    words = np.zeros(table.rows, dtype=np.uint64)
-    for name in fields:
-        if name not in rich:
-            words += sides.columns[name]
-    matrix = np.column_stack(list(rich.values()))
-    far = _distances(matrix, words, sides)
+    words = _summed((hashes for name, hashes in sides.columns.items() if name not in rich), len(sides.places))
+    far = _distances(list(rich.values()), words, sides)
     near = np.min(far, axis=1) <= _NEAR
     by_chance = 1 - (2 / 3) ** ((far > _NEAR) & (far <= _WIDE)).sum(axis=1)
     # Where none of these numbers is known, rows lie together for want of values: that is no copy.
-    told = ~(matrix[sides.held] == _GAP).all(axis=1)
+    told = ~np.all([np.isnan(own[sides.places[sides.train :]]) for own, _ in rich.values()], axis=0)
     beyond = float(near[told].sum() - by_chance[told].sum())
     return beyond - exact if beyond > _SIGMAS * math.sqrt(2 * by_chance[told].sum()) else 0.0
 
 
-def _scaled(numbers: Floats) -> Floats:
-    """A column in units of its spread, by which outliers count for nothing; a gap is far from every number."""
+def _spread(numbers: Floats) -> float:
+    """The spread of a column, for which outliers count for nothing."""
     known = numbers[~np.isnan(numbers)]
     low, high = np.quantile(known, [0.1, 0.9]) if len(known) else (0.0, 1.0)
-    spread = (high - low) / 2.563 or float(known.std() if len(known) else 1.0) or 1.0
+    return float(high - low) / 2.563 or float(known.std() if len(known) else 1.0) or 1.0
+
+
+def _scaled(numbers: Floats, spread: float) -> Floats:
+    """Numbers in units of a spread; a gap is far from every number."""
     return np.where(np.isnan(numbers), _GAP, numbers / spread)
 
 
-def _distances(matrix: Floats, words: Hashes, sides: _Sides) -> Floats:
+def _distances(rich: Sequence[tuple[Floats, float]], words: Hashes, sides: _Sides) -> Floats:
     """For each held-out row the distances, in the column where each is largest, to training rows of its cell.
 
     Cells are of five times the width looked for, laid four times with different borders (Datar et al. 2004); a row
-    that several cells bring counts once, and of a crowded cell some rows do.
+    that several cells bring counts once, and of a crowded cell some rows do. `rich` are columns with their spreads.
     """
-    generator = np.random.default_rng(matrix.shape[1])
+    generator = np.random.default_rng(len(rich))
     width = 5 * _WIDE
-    met = np.full((len(sides.held), _TABLES * _CANDIDATES), -1, dtype=np.int64)
+    met = np.full((sides.held, _TABLES * _CANDIDATES), -1, dtype=np.int64)
     for table in range(_TABLES):
-        grid = np.floor(matrix / width + generator.random(matrix.shape[1])).astype(np.int64)
         cell = words.copy()
-        for at in range(matrix.shape[1]):
-            cell += _mixed(grid[:, at].view(np.uint64), 1000 + at)
-        order = np.argsort(cell[sides.train], kind="stable")
-        sorted_cells = cell[sides.train][order]
-        start = np.searchsorted(sorted_cells, cell[sides.held])
+        for at, ((numbers, spread), border) in enumerate(zip(rich, generator.random(len(rich)), strict=True)):
+            grid = np.floor(_scaled(numbers[sides.places], spread) / width + border).astype(np.int64)
+            cell += _mixed(grid.view(np.uint64), 1000 + at)
+        train, held = cell[: sides.train], cell[sides.train :]
+        some = _among(train, held)
+        order = some[np.argsort(train[some], kind="stable")]
+        if not len(order):
+            continue
+        sorted_cells = train[order]
+        start = np.searchsorted(sorted_cells, held)
         for step in range(_CANDIDATES):
             near = np.minimum(start + step, len(order) - 1)
-            same = (sorted_cells[near] == cell[sides.held]) & (start + step < len(order))
-            met[same, table * _CANDIDATES + step] = sides.train[order[near[same]]]
+            same = (sorted_cells[near] == held) & (start + step < len(order))
+            met[same, table * _CANDIDATES + step] = sides.places[order[near[same]]]
     met.sort(axis=1)
     rows, places = np.nonzero(np.diff(met, axis=1, prepend=-1))
     far = np.full(met.shape, np.inf)
-    for at in range(matrix.shape[1]):
-        apart = np.abs(matrix[sides.held[rows], at] - matrix[met[rows, places], at])
-        far[rows, places] = apart if at == 0 else np.maximum(far[rows, places], apart)
+    for at, (numbers, spread) in enumerate(rich):
+        one, other = (_scaled(numbers[each], spread) for each in (sides.places[sides.train + rows], met[rows, places]))
+        far[rows, places] = np.abs(one - other) if at == 0 else np.maximum(far[rows, places], np.abs(one - other))
     return far
 
 
 def _near_finding(near: float, sides: _Sides) -> Finding | None:
-    count, of = max(0, math.floor(near)), len(sides.held)
+    count, of = max(0, math.floor(near)), sides.held
     held = wilson(count, of)
     serious = _serious(held.rate)
     if serious is None or count < _FEWEST:

@@ -39,13 +39,13 @@ def _finding(kind: str, columns: tuple[str, ...], hits: Flags, said: str, mend: 
 def target_encodings(table: Table) -> list[Finding]:
     """Numbers that are the target's mean over the rows of a group, where rows that must not count are in it."""
     found = []
+    shares = [each for each in table.fields if each.numbers is not None and _may_be_share(each.numbers)]
+    shares = [each for each in shares if each.distinct > 2]
     known = table.fields if table.subject is None else (*table.fields, table.subject)
-    groups = [each for each in known if 2 < _distinct(each) <= table.rows / 2]
-    for field in table.fields:
-        if field.numbers is None or _distinct(field) <= 2 or not _may_be_share(field.numbers):
-            continue
+    groups = [each for each in known if 2 < each.distinct <= table.rows / 2] if shares else []
+    for field in shares:
         for group in groups:
-            if group.name != field.name and (made := _encoded(table, field, field.numbers, group)) is not None:
+            if group.name != field.name and (made := _encoded(table, field, group)) is not None:
                 found.append(made)
                 break
     return found
@@ -60,7 +60,7 @@ def target_windows(table: Table, order: Codes) -> list[Finding]:
     for question, yes in table.target.questions.items():
         total = np.concatenate([[0.0], np.cumsum(yes[order])])
         for field in table.fields:
-            if field.numbers is None or _distinct(field) < 3 or not _may_count(field.numbers):
+            if field.numbers is None or not _may_count(field.numbers) or field.distinct < 3:
                 continue
             numbers = field.numbers[order]
             window = next(_windows(numbers, total), None)
@@ -103,15 +103,22 @@ def _window(numbers: Floats, total: Floats, back: int, on: int, mean: bool) -> F
 
 def _may_count(numbers: Floats) -> bool:
     """Whether these may be counts or shares of so few rows."""
-    return bool(np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= _BACK + _ON + 1)
+    return _within(numbers, _BACK + _ON + 1)
 
 
 def _may_be_share(numbers: Floats) -> bool:
-    return bool(np.nanmin(numbers) >= 0 and np.nanmax(numbers) <= 1)
+    return _within(numbers, 1)
 
 
-def _encoded(table: Table, field: Field, numbers: Floats, group: Field) -> Finding | None:
-    level, size = group.levels, _distinct(group)
+def _within(numbers: Floats, most: float) -> bool:
+    """Whether all that is known lies between 0 and a number."""
+    return bool(np.fmin.reduce(numbers, initial=np.inf) >= 0 and np.fmax.reduce(numbers, initial=-np.inf) <= most)
+
+
+def _encoded(table: Table, field: Field, group: Field) -> Finding | None:
+    level, size, numbers = group.levels, group.distinct, field.numbers
+    if numbers is None:
+        return None
     for question, yes in table.target.questions.items():
         label = yes.astype(np.float64)
         total = np.bincount(level, weights=label, minlength=size).astype(np.float64)
@@ -239,7 +246,8 @@ def next_rows(table: Table, after: Codes) -> list[Finding]:
         return []
     following = after[there]
     some, then = there[:_FIRST], following[:_FIRST]
-    first = np.setdiff1d(np.arange(table.rows), following)
+    first = np.ones(table.rows, dtype=bool)
+    first[following] = False
     numbers = {each.name: each.numbers for each in table.fields if each.numbers is not None}
     told = {**numbers, table.target.name: table.target.values}
     found = []
@@ -280,10 +288,6 @@ def _blank(numbers: Floats) -> bool:
 def _mostly_one(numbers: Floats) -> bool:
     _, counts = np.unique(numbers, return_counts=True)
     return bool(counts.max() >= 0.95 * len(numbers))
-
-
-def _distinct(field: Field) -> int:
-    return int(field.levels.max()) + 1 if len(field.levels) else 0
 
 
 def _from_zero(level: Codes) -> Codes:

@@ -36,14 +36,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leakage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was looked at and found, the worst first. `sampled` rows stand for all where more would not tell more.
+    """What was looked at and found, the worst first. `skipped` says which looks were not taken, and why.
 
-    `skipped` says which looks were not taken, and why.
+    `looked_at` says by how many rows each look was taken where some stand for all; the others were taken by every row.
     """
 
     rows: int
     columns: int
-    sampled: int
+    looked_at: dict[str, int]
     findings: tuple[Finding, ...]
     skipped: dict[str, str] = {}
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from pilotage.evaluation.leakage.cells import halves
-from pilotage.evaluation.leakage.duplicates import duplicates, same_subject
+from pilotage.evaluation.leakage.duplicates import duplicates, same_subject, searched
 from pilotage.evaluation.leakage.encodings import aggregates, next_rows, target_encodings, target_windows
 from pilotage.evaluation.leakage.model import SEVERITIES, Finding, Leakage, Progress
 from pilotage.evaluation.leakage.proxies import alone, order_of_rows, pairs
-from pilotage.evaluation.leakage.table import Codes, Floats, Table, moments
+from pilotage.evaluation.leakage.table import MOST_ALONE, Codes, Floats, Table, moments, sampled
 from pilotage.evaluation.leakage.time_travel import later_dates, split_in_time, split_of_labels
 
 __all__ = ["find_leaks"]
 
-MOST_ALONE, MOST_PAIRED = 100_000, 20_000
-"""Rows by which columns and pairs are judged: the interval of an area of .98 is then .001 and .002 to either side."""
+MOST_PAIRED = 20_000
+"""Rows by which pairs are judged: the interval of an area of .98 is then .002 to either side."""
 
 
 def find_leaks(table: Table, progress: Progress | None = None) -> Leakage:
@@ -25,14 +25,14 @@ def find_leaks(table: Table, progress: Progress | None = None) -> Leakage:
     time = None if table.time is None else moments(table.time)
     order, before, after = _neighbours(table, time)
     tell("reading single columns", 0.0)
-    places = _sample(table.rows, MOST_ALONE)
+    places = sampled(table.rows, MOST_ALONE)
     sample, half = table.take(places), halves(len(places))
     single, areas = alone(sample, _within(before, places, table.rows), half)
     found += single
     found += order_of_rows(sample, half, places.astype(np.float64))
     tell("reading columns two by two", 0.3)
     known = {each.columns[0] for each in single if each.severity != "ask"}
-    few = _sample(len(places), MOST_PAIRED)
+    few = sampled(len(places), MOST_PAIRED)
     paired, left_out = pairs(sample.take(few), areas, half[few], known)
     found += paired
     tell("looking for rows on both sides", 0.6)
@@ -47,7 +47,7 @@ def find_leaks(table: Table, progress: Progress | None = None) -> Leakage:
     return Leakage(
         rows=table.rows,
         columns=len(table.fields),
-        sampled=len(places),
+        looked_at={"single columns": len(places), "pairs of columns": len(few), **searched(table)},
         findings=tuple(sorted(found, key=lambda each: (SEVERITIES.index(each.severity), each.kind, each.columns))),
         skipped=_skipped(table, time, left_out),
     )
@@ -68,18 +68,12 @@ def _skipped(table: Table, time: Floats | None, left_out: int) -> dict[str, str]
     return skipped
 
 
-def _sample(rows: int, most: int) -> Codes:
-    """Places in order; all of them, or so many at random by a fixed seed."""
-    if rows <= most:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(rows).choice(rows, most, replace=False))
-
-
 def _neighbours(table: Table, time: Floats | None) -> tuple[Codes, Codes, Codes]:
     """The order of the rows by subject and time as far as known; the rows before and after each, -1 for none."""
+    order = np.arange(table.rows)
     level = np.zeros(table.rows, dtype=np.int64) if table.subject is None else table.subject.levels
-    moment = np.arange(table.rows, dtype=np.float64) if time is None else time
-    order = np.lexsort((np.arange(table.rows), moment, level))
+    if table.subject is not None or time is not None:
+        order = np.lexsort((order, order if time is None else time, level))
     same = level[order[1:]] == level[order[:-1]]
     before, after = np.full(table.rows, -1, dtype=np.int64), np.full(table.rows, -1, dtype=np.int64)
     before[order[1:][same]] = order[:-1][same]

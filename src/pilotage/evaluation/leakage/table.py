@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pilotage.kernel.rows import Column, Value, is_numeric
 
 __all__ = [
     "EXACT",
+    "MOST_ALONE",
     "Codes",
     "Field",
     "Flags",
@@ -24,6 +26,7 @@ __all__ = [
     "Target",
     "field_of",
     "moments",
+    "sampled",
     "table_of_columns",
     "table_of_fields",
     "text_field",
@@ -34,6 +37,8 @@ Codes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 MOST_CLASSES = 12
+MOST_ALONE = 100_000
+"""Rows by which single columns are judged: the interval of an area of .98 is then .001 to either side."""
 EXACT = 2**53
 """The largest integer below which float64 holds every integer."""
 
@@ -59,6 +64,13 @@ class Field:
             return self.codes + 1
         _, levels = np.unique(self.numbers, return_inverse=True, equal_nan=True)
         return levels.astype(np.int64)
+
+    @cached_property
+    def distinct(self) -> int:
+        """How many levels there are; text has one for gaps in any case."""
+        if self.numbers is None:
+            return int(self.codes.max(initial=-1)) + 2
+        return len(np.unique(self.numbers))
 
     def take(self, places: Codes) -> Field:
         """The same column of some rows."""
@@ -108,6 +120,13 @@ class Table:
             time=None if self.time is None else self.time.take(places),
             held_out=None if self.held_out is None else self.held_out[places],
         )
+
+
+def sampled(rows: int, most: int) -> Codes:
+    """Places in order; all of them, or so many at random by a fixed seed."""
+    if rows <= most:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(rows).choice(rows, most, replace=False))
 
 
 def table_of_columns(
@@ -173,18 +192,22 @@ def field_of(name: str, column: Sequence[Value] | Column) -> Field:
     """A column of plain values; integers that float64 would confuse with their neighbours are text."""
     if isinstance(column, np.ndarray) and is_numeric(column):
         return Field(name=name, numbers=column)
-    whole = [value for value in column if value is not None]
-    if not any(isinstance(value, str) or (type(value) is int and abs(value) > EXACT) for value in whole):
-        numbers = np.array([np.nan if v is None else float(v) for v in column], dtype=np.float64)
+    values = column.tolist() if isinstance(column, np.ndarray) else column
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {str}:
+        return text_field(name, cast("Sequence[str | None]", values))
+    if not any(isinstance(value, str) or (type(value) is int and abs(value) > EXACT) for value in values):
+        numbers = np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
         return Field(name=name, numbers=np.where(np.isfinite(numbers), numbers, np.nan))
-    return text_field(name, [None if value is None else str(value) for value in column])
+    return text_field(name, [None if value is None else str(value) for value in values])
 
 
-def text_field(name: str, column: Iterable[str | None]) -> Field:
+def text_field(name: str, column: Sequence[str | None]) -> Field:
     """A column of text."""
-    places: dict[str, int] = {}
-    codes = [-1 if value is None else places.setdefault(value, len(places)) for value in column]
-    return Field(name=name, codes=np.array(codes, dtype=np.int64), labels=tuple(places))
+    labels = tuple(value for value in dict.fromkeys(column) if value is not None)
+    places: dict[str | None, int] = {None: -1, **{label: at for at, label in enumerate(labels)}}
+    codes = np.fromiter(map(places.__getitem__, column), dtype=np.int64, count=len(column))
+    return Field(name=name, codes=codes, labels=labels)
 
 
 def _target(column: Field, positive: str) -> Target:
