@@ -18,7 +18,7 @@ from pilotage.assess.source import Module, Text, notebook, script
 from pilotage.errors import NotFound, PilotageError
 from pilotage.kernel.digests import digest
 from pilotage.systems.model import AISystem
-from pilotage.systems.parse import load_system
+from pilotage.systems.parse import parse_system
 
 __all__ = ["ARTEFACTS", "TABLES", "Folder"]
 
@@ -169,11 +169,16 @@ class Folder:
 
     @cached_property
     def declared(self) -> AISystem | None:
-        """What `pilotage.yaml` declares; None without one or with a faulty one (listed as skipped)."""
+        """What `pilotage.yaml` declares; None without one or with a faulty one (listed as skipped).
+
+        A draft counts: owners may be open, and data or model not made yet."""
         if not 0 < self.files.get("pilotage.yaml", 0) <= _MAX_HEAD:
             return None
         try:
-            return load_system(self.root / "pilotage.yaml")
+            return parse_system(read_bytes(self.root / "pilotage.yaml", _MAX_HEAD), draft=True)
+        except OSError as error:
+            self._skip(f"pilotage.yaml: cannot be read ({error.strerror or error})")
+            return None
         except PilotageError as error:
             self._skip(f"pilotage.yaml: {error.what}")
             return None

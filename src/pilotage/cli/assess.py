@@ -18,7 +18,7 @@ from pilotage.cli.interview import interview
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, console, json_option, show_table, step_bar
 from pilotage.errors import NotFound
-from pilotage.systems.parse import load_system
+from pilotage.systems.parse import parse_system
 from pilotage.wiring.readiness import keep_assessment, summary
 
 __all__ = ["assess", "show_dimensions", "show_lists", "show_rating"]
@@ -91,7 +91,7 @@ def _keep(chosen: Chosen, path: Path, found: Assessment) -> None:
         installation = opened(chosen)
     except NotFound:
         return
-    keep_assessment(installation, load_system(declaration).id, found)
+    keep_assessment(installation, parse_system(declaration.read_bytes(), draft=True).id, found)
     installation.close()
 
 

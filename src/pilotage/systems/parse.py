@@ -16,6 +16,7 @@ from pilotage.systems.evaluating import evaluation_faults
 from pilotage.systems.model import AISystem
 from pilotage.systems.papers import paper_faults
 from pilotage.systems.pipeline import pipeline_faults
+from pilotage.systems.placeholders import is_placeholder
 from pilotage.systems.serving import serving_faults
 
 __all__ = ["MOST_BACKGROUND", "load_system", "parse_system"]
@@ -45,13 +46,17 @@ def load_system(path: Path) -> AISystem:
     return system
 
 
-def parse_system(content: bytes, *, name: str = "pilotage.yaml") -> AISystem:
-    """The system in the bytes of a `pilotage.yaml`, without a look at other files. Raises InputError, all faults."""
+def parse_system(content: bytes, *, name: str = "pilotage.yaml", draft: bool = False) -> AISystem:
+    """The system in the bytes of a `pilotage.yaml`, without a look at other files. Raises InputError, all faults.
+
+    Only a `draft` may have placeholders where purpose and owners are to be.
+    """
     document = read_document(content, name)
     faults: list[Fault] = []
     system = read_struct(AISystem, document, "", faults)
     if isinstance(system, AISystem):
         faults += _meaning(system)
+        faults += [] if draft else _open(system)
     refuse(name, faults)
     return typing.cast(AISystem, system)
 
@@ -109,6 +114,15 @@ def _meaning(system: AISystem) -> list[Fault]:
     faults += [fault(path, what, got=got, mend=mend) for path, what, got, mend in told]
     faults += evaluation_faults(system.evaluation)
     return faults + _model(system) + _columns(system) + _protected(system)
+
+
+def _open(system: AISystem) -> list[Fault]:
+    """A placeholder is nobody, and no purpose."""
+    return [
+        fault(path, "is not filled in yet", got=text, mend="name who is accountable" if "." in path else "state it")
+        for path in _TEXTS
+        if path != "id" and (text := str(_at(system, path))).strip() and is_placeholder(text)
+    ]
 
 
 def _model(system: AISystem) -> list[Fault]:

@@ -15,10 +15,11 @@ PLACES = {"github": ".github/workflows/pilotage.yml", "gitlab": ".gitlab-ci.yml"
 _HEAD = "# Runs the pipeline, each command twice, checks the gate, keeps the papers. Written by pilotage init.\n"
 
 
-def ci_commands(folder: Path, data: str = "", contract: str = "") -> list[tuple[str, str]]:
+def ci_commands(folder: Path, data: str = "", contract: str = "", tests: str = "") -> list[tuple[str, str]]:
     """(name, line for sh) of each step after the installation; papers go to `papers/`.
 
-    `data` is held to `contract`, both relative to the folder, where the system declares one.
+    `data` is held to `contract`, both relative to the folder, where the system declares one; `tests` is the folder of
+    its own tests, with requirements-dev.txt beside it.
 
     Two people are made in the fresh home of the job: an admin, because somebody must be first, and the engineer who
     builds. The gate says no-go with status 3 until people have approved, which is told and does not fail the job.
@@ -34,7 +35,10 @@ def ci_commands(folder: Path, data: str = "", contract: str = "") -> list[tuple[
     if data and contract:
         files = " ".join(shlex.quote(str(folder / each)) for each in (contract, data))
         check = f"pilotage contract check {files} --json > papers/contract.json"
+    packages = f"python -m pip install -r {shlex.quote(str(folder / 'requirements-dev.txt'))}"
+    own = f"python -m pytest -q {shlex.quote(str(folder / tests))}"
     return [
+        *([("packages", packages), ("tests", own)] if tests else []),
         ("people", people),
         *([("contract", check)] if check else []),
         ("pipeline", f"{known} && pilotage pipeline run {place} --twice --json > papers/run.json"),
@@ -48,9 +52,9 @@ def ci_commands(folder: Path, data: str = "", contract: str = "") -> list[tuple[
     ]
 
 
-def ci_file(service: str, folder: Path, data: str = "", contract: str = "") -> str:
+def ci_file(service: str, folder: Path, data: str = "", contract: str = "", tests: str = "") -> str:
     """The workflow file of a service for the pilot in a folder, relative to the repository's."""
-    commands = ci_commands(folder, data, contract)
+    commands = ci_commands(folder, data, contract, tests)
     install = f"python -m pip install 'pilotage[onnx,sklearn]=={__version__}'"
     return _github(install, commands) if service == "github" else _gitlab(install, commands)
 

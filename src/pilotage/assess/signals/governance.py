@@ -11,6 +11,7 @@ from pilotage.assess.model import Finding
 from pilotage.assess.signals.python import finding, name_in, scripts
 from pilotage.assess.signals.seen import Seen
 from pilotage.systems.model import AISystem
+from pilotage.systems.placeholders import UNSTATED, is_placeholder
 
 __all__ = [
     "by_declaration",
@@ -54,13 +55,15 @@ def declared(folder: Folder) -> Iterator[Seen]:
 
 
 def by_declaration(system: AISystem) -> Iterator[Seen]:
-    """What a declaration states by itself: owners, purpose, and the decision."""
-    named = [system.owners.business, system.owners.model, system.owners.operations, system.owners.risk]
-    kinds = len({name for name in named if name.strip()})
-    said = f"pilotage.yaml names {kinds} different owners; none has confirmed"
-    yield Seen(criterion="team.owners", level=1, summary=said, grade="E0")
-    said = f"pilotage.yaml states the purpose and risk tier {system.risk_tier}; not confirmed"
-    yield Seen(criterion="governance.purpose", level=1, summary=said, grade="E0")
+    """What a declaration states by itself: owners, purpose, and the decision. A placeholder states nothing."""
+    owners = [system.owners.business, system.owners.model, system.owners.operations, system.owners.risk]
+    named = [name for name in owners if not is_placeholder(name)]
+    if named:
+        said = f"pilotage.yaml names {len({*named})} different owners; none has confirmed"
+        yield Seen(criterion="team.owners", level=len(named) / len(owners), summary=said, grade="E0")
+    if not is_placeholder(system.purpose):
+        said = f"pilotage.yaml states the purpose and risk tier {system.risk_tier}; not confirmed"
+        yield Seen(criterion="governance.purpose", level=1, summary=said, grade="E0")
     answer = system.answer
     said = f"from {answer.threshold:g} up the answer is {answer.adverse!r}, below it {answer.favourable!r}"
     yield Seen(criterion="business.decision", level=1, summary=f"pilotage.yaml states: {said}", grade="E0")
@@ -120,7 +123,7 @@ def lineage(folder: Folder) -> Iterator[Seen]:
         or (re.search(r"(?i)(^|/)data/readme[^/]*$", path))
     ]
     words = {path: " ".join(text.lines) for path in told if (text := folder.text(path))}
-    spoken = [path for path, text in words.items() if len(text) > 80]
+    spoken = [path for path, text in words.items() if len(text) > 80 and UNSTATED not in text]
     if tracked or spoken:
         level = 1.0 if tracked else 0.5
         yield Seen(

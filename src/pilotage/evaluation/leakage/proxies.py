@@ -191,7 +191,7 @@ def _dominant(known: set[str], areas: dict[str, Separation], shares: dict[str, f
             high=areas[first].high,
             said=f"{first} tells {min(times, 99):.1f} times as much of the target as the next column, {second}",
             mend="ask when it is known: where that is after the decision, remove it; no figure can tell",
-            figures={"information": shares[first], "next": shares[second]},
+            figures={"information": float(shares[first]), "next": float(shares[second])},
         )
 
 
