@@ -108,16 +108,16 @@ def _folder(url: str) -> Path:
 @pytest.fixture
 def fresh_postgres(postgres_server: str) -> Callable[[], str]:
     """Makes a fresh, empty database at each call; its URL."""
-    return lambda: _create_database(postgres_server)
+    return lambda: create_database(postgres_server)
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
     """The URL of a fresh, empty database."""
-    return _create_database(postgres_server)
+    return create_database(postgres_server)
 
 
-def _create_database(server: str) -> str:
+def create_database(server: str) -> str:
     name = f"t{uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:

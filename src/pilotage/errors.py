@@ -36,7 +36,7 @@ class PilotageError(Exception):
     """The root. `code` is stable and has a heading in the documentation; `status` is its HTTP status.
 
     `faults` holds every fault of one input, each {path, code, message, got, expected, mend}, so that a
-    caller mends all of them in one round.
+    caller mends all of them in one round; a fault without a code has the error's.
     """
 
     code = "error"
@@ -57,9 +57,9 @@ class PilotageError(Exception):
         self.mend = mend
         self.got = got
         self.expected = expected
-        self.faults = faults or []
         if code is not None:
             self.code = code
+        self.faults = [{"code": self.code, **fault} for fault in faults or ()]
 
     def __str__(self) -> str:
         parts = [self.what]

@@ -221,10 +221,10 @@ class ConsoleWorld:
         return kind, msgspec.json.encode(plain), salt + content
 
 
-def make_console_world(folder: Path) -> ConsoleWorld:
-    """A fresh world; nothing is decided yet."""
+def make_console_world(folder: Path, url: str | None = None) -> ConsoleWorld:
+    """A fresh world, on PostgreSQL where a URL is given; nothing is decided yet."""
     home = Home(root=folder / "home").create()
-    installation = open_installation(Settings(home=home), create=True)
+    installation = open_installation(Settings(home=home, database_url=url), create=True)
     governed = GovernedHome(root=home.root, control=installation.control)
     governed.rollout = installation.rollout
     release = governed.promoted(system=SYSTEM, evaluated=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,27 +11,28 @@ from starlette.responses import JSONResponse
 from pilotage.access.model import Person
 from pilotage.kernel.clock import parse_duration, parse_time
 from pilotage.web.bodies import IssueKey, Named, Rotate, SetLimit, Switch, read_body
+from pilotage.web.operation import Operation
 from pilotage.wiring.access import keys_now, limits_now, switch_here
 from pilotage.wiring.installation import Installation
 
 __all__ = ["table"]
 
-Work = Callable[[Request, Person, dict[str, Any]], Any]
 
-
-def table(installation: Installation) -> list[tuple[str, str, str, Work]]:
-    """(method, path, permission, work) of each route."""
+def table(installation: Installation) -> list[Operation]:
+    """The operations of access."""
     access = _Access(installation)
     return [
-        ("GET", "/keys", "system.read", access.keys),
-        ("POST", "/keys", "key.issue", access.issue),
-        ("POST", "/keys/{id}/rotate", "key.issue", access.rotate),
-        ("POST", "/keys/{id}/revoke", "key.revoke", access.revoke),
-        ("GET", "/limits", "system.read", access.limits),
-        ("POST", "/limits", "limit.edit", access.set_limit),
-        ("POST", "/limits/remove", "limit.edit", access.remove_limit),
-        ("POST", "/systems/{system}/stop", "system.stop", access.stop),
-        ("POST", "/systems/{system}/start", "system.start", access.start),
+        Operation("GET", "/keys", "system.read", access.keys, "API keys, never their secrets."),
+        Operation("POST", "/keys", "key.issue", access.issue, "Issue a key, shown this once.", IssueKey, made=(201,)),
+        Operation(
+            "POST", "/keys/{id}/rotate", "key.issue", access.rotate, "A key in this one's place.", Rotate, made=(201,)
+        ),
+        Operation("POST", "/keys/{id}/revoke", "key.revoke", access.revoke, "End a key."),
+        Operation("GET", "/limits", "system.read", access.limits, "Limits, and what is given out of them."),
+        Operation("POST", "/limits", "limit.edit", access.set_limit, "Set a limit.", SetLimit),
+        Operation("POST", "/limits/remove", "limit.edit", access.remove_limit, "End a limit.", Named),
+        Operation("POST", "/systems/{system}/stop", "system.stop", access.stop, "Answer nothing more.", Switch),
+        Operation("POST", "/systems/{system}/start", "system.start", access.start, "Answer again.", Switch),
     ]
 
 

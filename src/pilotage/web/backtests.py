@@ -20,6 +20,7 @@ from pilotage.replay.backtesting import CHECK, backtest, find_backtest, keep_bac
 from pilotage.replay.window import Window, parse_window
 from pilotage.storage.database import reading
 from pilotage.web.bodies import StartBacktest
+from pilotage.web.filters import page_of
 from pilotage.wiring.installation import Installation
 
 __all__ = ["list_backtests", "read_backtest", "start_backtest"]
@@ -32,11 +33,9 @@ _running = threading.Lock()
 
 def list_backtests(installation: Installation, query: Mapping[str, str]) -> list[dict[str, Any]]:
     """The newest, without their segments; `system` and `limit` may be given."""
-    limit = query.get("limit", "100")
-    if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
-        raise InputError("limit is a number", got=limit[:80], expected=f"1 to {_MOST_LISTED}", mend="give one")
+    limit, _ = page_of(query, limit=100, most=_MOST_LISTED)
     with reading(installation.control) as connection:
-        found = for_check(connection, CHECK, limit=int(limit))
+        found = for_check(connection, CHECK, limit=limit)
         names = {each.digest: each.name for each in list_releases(connection)}
     system = query.get("system", "")
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 _Kind = TypeVar("_Kind", bound=msgspec.Struct)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON escapes it; PostgreSQL cannot keep it."""
 
 
 class Approve(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +164,9 @@ class SetRetention(msgspec.Struct, frozen=True, kw_only=True):
 def json_object(content: bytes) -> dict[str, Any]:
     """The JSON object in a body; no body is an empty one. Raises InputError."""
     try:
-        found = json.loads(content or b"{}")
+        found = msgspec.json.decode(content or b"{}")
+        if _NUL.search(content):
+            raise ValueError("the character NUL, which no text here has")
     except (ValueError, RecursionError) as error:
         raise InputError(
             "the body is no JSON",

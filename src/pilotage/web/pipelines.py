@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from pilotage.errors import InputError
 from pilotage.kernel.clock import now_us
 from pilotage.storage.database import reading
 from pilotage.storage.objects import Objects
+from pilotage.web.filters import page_of
 from pilotage.wiring.installation import Installation
 from pilotage.workflows.shown import document, reasons, state_of
 from pilotage.workflows.store import find_run, list_runs, steps_of
@@ -22,12 +22,10 @@ _MOST_LISTED = 1_000
 
 def list_pipelines(installation: Installation, query: Mapping[str, str]) -> list[dict[str, Any]]:
     """The newest runs without their steps; `system` and `limit` may be given. Raises InputError."""
-    limit = query.get("limit", "100")
-    if not (limit.isascii() and limit.isdecimal() and len(limit) < 5 and 1 <= int(limit) <= _MOST_LISTED):
-        raise InputError("limit is a number", got=limit[:80], expected=f"1 to {_MOST_LISTED}", mend="give one")
+    limit, _ = page_of(query, limit=100, most=_MOST_LISTED)
     now = now_us()
     with reading(installation.control) as connection:
-        found = list_runs(connection, query.get("system", ""), limit=int(limit))
+        found = list_runs(connection, query.get("system", ""), limit=limit)
         return [{**msgspec.to_builtins(each), "state": state_of(connection, each, now)} for each in found]
 
 

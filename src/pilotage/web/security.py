@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,6 +43,11 @@ class Guard:
         if not _from_here(scope["method"], scope["path"], headers):
             mend = "send it from the console's own pages, or with Authorization: Bearer"
             await _refuse(send, 403, "cross_site", "this write did not come from this site", mend)
+        elif "\x00" in scope["path"]:
+            await _refuse(send, 404, "not_found", "there is no such address", "leave the character NUL out of it")
+        elif named := _with_nul(scope):
+            what = "a parameter has the character NUL"
+            await _refuse(send, 422, "invalid_input", what, "leave it out: no name or text here has it", named)
         elif _too_big(headers):
             what = f"the body is over {_MOST_BYTES:,} bytes, or does not say its length"
             await _refuse(send, 413, "body_too_large", what, "send less, with a Content-Length")
@@ -65,11 +71,17 @@ def _from_here(method: str, path: str, headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
+def _with_nul(scope: Scope) -> list[str]:
+    """The parameters that hold the character NUL, which PostgreSQL cannot compare with anything."""
+    sent = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return [name for name, value in sent if "\x00" in name + value]
+
+
 def _too_big(headers: Headers) -> bool:
     if "transfer-encoding" in headers:
         return True
     length = headers.get("content-length", "0")
-    return not length.isdigit() or int(length) > _MOST_BYTES
+    return not (length.isascii() and length.isdecimal() and len(length) < 16) or int(length) > _MOST_BYTES
 
 
 def _with_headers(send: Send, path: str) -> Send:
@@ -85,8 +97,11 @@ def _with_headers(send: Send, path: str) -> Send:
     return send_with_headers
 
 
-async def _refuse(send: Send, status: int, code: str, message: str, mend: str) -> None:
-    body = json.dumps({"error": {"code": code, "message": message, "mend": mend}}).encode()
+async def _refuse(send: Send, status: int, code: str, message: str, mend: str, unreadable: Sequence[str] = ()) -> None:
+    error: dict[str, object] = {"code": code, "message": message, "mend": mend}
+    if unreadable:
+        error["faults"] = [{"path": each[:80], "code": "unreadable", "message": message} for each in unreadable]
+    body = json.dumps({"error": error}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

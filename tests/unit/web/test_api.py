@@ -62,10 +62,39 @@ class TestWhoMay:
 
 
 class TestBadRequests:
-    @pytest.mark.parametrize("content", [b"{broken", b"[1]", b'"text"', b"[" * 100_000, b"\xff"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"{broken",
+            b"[1]",
+            b'"text"',
+            b"[" * 100_000,
+            b"\xff",
+            b'{"release": "\\ud800", "stage": "x"}',
+            b'{"release": "a\\u0000", "stage": "x"}',
+            b'{"release": NaN}',
+        ],
+    )
     def test_a_body_that_is_no_object(self, client: TestClient, world: ConsoleWorld, content: bytes) -> None:
         answer = client.post("/api/v1/approvals", content=content, headers=as_(world, "risk_officer"))
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "malformed_body")
+
+    def test_an_escaped_backslash_before_u0000_is_text(self, client: TestClient, world: ConsoleWorld) -> None:
+        body = {"release": "a\\u0000", "stage": "internal"}
+        answer = client.post("/api/v1/approvals", json=body, headers=as_(world, "risk_officer"))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+    def test_a_character_nul_in_an_address_is_named(self, auditor: TestClient) -> None:
+        assert auditor.get("/api/v1/systems/a%00b").status_code == 404
+        answer = auditor.get("/api/v1/outcomes/export?system=%00&state=current")
+        assert answer.status_code == 422
+        assert [fault["path"] for fault in answer.json()["error"]["faults"]] == ["system"]
+
+    @pytest.mark.parametrize("limit", ["9" * 5_000, "٣", "0", "1001", "x"])
+    def test_a_limit_that_is_none_is_named(self, auditor: TestClient, limit: str) -> None:
+        for path in ("backtests", "pipelines", "decisions"):
+            answer = auditor.get(f"/api/v1/{path}", params={"limit": limit})
+            assert (answer.status_code, answer.json()["error"]["faults"][0]["path"]) == (422, "limit"), path
 
     def test_every_fault_of_a_body_is_named(self, client: TestClient, world: ConsoleWorld) -> None:
         body = {"release": 7, "nonsense": 1}

@@ -73,6 +73,8 @@ def form(view: Pages, permission: str, act: Act) -> Callable[[Request], Awaitabl
 
         def do() -> str | Response:
             person = view.person(request, permission)
+            if any("\x00" in value for value in given.values()):
+                raise InputError("a field has the character NUL", mend="leave it out: no text here has it")
             if given.get("confirm") != "yes":
                 raise InputError(
                     "this was not confirmed: nothing was done",
