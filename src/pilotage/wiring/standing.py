@@ -18,22 +18,18 @@ from pilotage.assess.platform import Known, Lapsed, approved, lapsed, told
 from pilotage.assess.signals.governance import by_declaration
 from pilotage.assess.standing import AHEAD_DAYS, Due, Standing, newest_words, replaced, stand, still_current
 from pilotage.assess.statements import as_facts, as_observations
-from pilotage.assess.telemetry import FEWEST, LIFE_DAYS, Telemetry, observed_live
+from pilotage.assess.telemetry import LIFE_DAYS, Telemetry, observed_live
 from pilotage.errors import PilotageError
 from pilotage.evidence.model import Evidence
 from pilotage.evidence.stale import marks_about, stale_reason
 from pilotage.evidence.store import content_digest, for_subject, latest, record, recorded_digest
 from pilotage.gates.model import Approval, Passage
+from pilotage.gates.policy import gate_stages
 from pilotage.gates.store import approvals_of, find_approval, find_passage
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import day, now_us
 from pilotage.kernel.digests import short
 from pilotage.kernel.ids import uuid7
-from pilotage.ledger.outcomes import Outcomes
-from pilotage.monitor.model import MonitorStatus
-from pilotage.monitor.outcomes import realised_performance
-from pilotage.monitor.performance import Performance
-from pilotage.monitor.service import status
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
 from pilotage.releases.store import find_release, list_releases
@@ -49,6 +45,7 @@ from pilotage.wiring.audit import VERIFIED
 from pilotage.wiring.installation import Installation
 from pilotage.wiring.readiness import CHECK as ASSESSED
 from pilotage.wiring.readiness import subject_of, summary
+from pilotage.wiring.telemetry import telemetry_of
 from pilotage.workflows.store import list_runs
 
 __all__ = ["EXPIRING", "KEPT", "DayStanding", "days_of", "facts_of", "keep_standing", "standing_of"]
@@ -60,8 +57,6 @@ EXPIRING = "evidence.expiring"
 """The kind of the event that warns, once for each piece of evidence."""
 
 _DAY_US = 86_400_000_000
-_PEAK_S = 3_600
-_DRIFT_ROWS = 5_000
 
 
 @dataclass(kw_only=True)
@@ -79,6 +74,7 @@ class _Facts:
     assessed: Evidence | None = None
     verified: Evidence | None = None
     run: str = ""
+    rolled_back: int = 0
 
     @property
     def stage(self) -> Stage:
@@ -105,8 +101,8 @@ def standing_of(
         on_pilot, changed = still_current(earlier, origin.artefact if origin else "", origin.data if origin else "")
         on_pilot, followed = replaced(on_pilot, tested)
         gone += [*changed, *followed]
-    observations = newest_words([*_declared(facts), *stated, *on_pilot, *tested])
-    seen = _telemetry(installation, facts, loaded, moment, skipped)
+    observations = newest_words([*_declared(facts), *_happened(facts), *stated, *on_pilot, *tested])
+    seen = _observed(installation, facts, loaded, moment, skipped)
     if seen is not None:
         observations += observed_live(seen)
     waiting = [each for each in facts.approvals if STAGES.index(each.stage) > STAGES.index(facts.stage)]
@@ -215,16 +211,18 @@ def days_of(connection: Connection, system: str, days: int = 90) -> list[DayStan
 
 def _read(connection: Connection, id_: str) -> _Facts:
     system = find_system(connection, id_)
-    placed = live_after(rollout_store.history(connection, id_))
+    acts = rollout_store.history(connection, id_)
+    placed = live_after(acts)
     built = list_releases(connection, id_)
     release = find_release(connection, placed.release) if placed else built[0] if built else None
     facts = _Facts(system=system, declared=declared_at(connection, id_), placed=placed, release=release)
     facts.assessed = latest(connection, subject_of(id_), ASSESSED)
     facts.verified = latest(connection, *VERIFIED)
+    facts.rolled_back = max((act.at for act in acts if act.action == "rollback"), default=0)
     if release is None:
         return facts
     facts.known = _known(connection, release)
-    for stage in ("internal", "limited", "general"):
+    for stage in gate_stages():
         facts.approvals += approvals_of(connection, release.digest, stage)
     if placed is not None:
         facts.passage = find_passage(connection, release.digest, placed.stage)
@@ -275,6 +273,19 @@ def _declared(facts: _Facts) -> Iterator[Observation]:
             collector=f"pilotage {__version__} declaration",
             collected=facts.declared,
             renew="answer it in the interview, with a document and a second person",
+        )
+
+
+def _happened(facts: _Facts) -> Iterator[Observation]:
+    """A rollback that was needed shows that it can be done; as it was not measured, a drill counts for more."""
+    if facts.rolled_back:
+        yield Observation(
+            criterion="infrastructure.rollback",
+            grade="E2",
+            level=1.0,
+            summary=f"the system was rolled back on {day(facts.rolled_back)}, on record",
+            collector=f"pilotage {__version__} record",
+            collected=facts.rolled_back,
         )
 
 
@@ -329,78 +340,17 @@ def _of_release(facts: _Facts, loaded: LoadedRelease) -> Iterator[Observation]:
         yield shown("data.lineage", f"pipeline run {short(facts.run)} made it, each step with its digests", "E3")
 
 
-def _telemetry(
+def _observed(
     installation: Installation, facts: _Facts, loaded: LoadedRelease | None, at: int, skipped: list[str]
 ) -> Telemetry | None:
-    placed = facts.placed
-    if placed is None:
+    if facts.placed is None:
         skipped.append("telemetry: nothing is live")
         return None
-    system, release = placed.system, placed.release
-    since = max(placed.deployment.at, at - LIFE_DAYS * _DAY_US)
-    ledger, outcomes = installation.ledger(), Outcomes(installation.ledger_engine)
-    found = ledger.stats(system, since, _PEAK_S, release)
-    if not found.decisions or not found.per_second:
-        skipped.append("telemetry: no decision of the live release is sealed in the window")
-        return None
-    silent: list[str] = []
-    if found.decisions < FEWEST:
-        silent.append(f"telemetry: {found.decisions} decisions are too few to say much, {FEWEST} are needed")
-    seen = Telemetry(
-        release=release,
-        since=since,
-        until=min(at, found.per_second[-1][0] * 1_000_000),
-        outcomes=found.outcomes,
-        p95_us=found.p95_us,
-        per_second=_peak(found.per_second),
-        lately=ledger.stats(system, at - 7 * _DAY_US, 1, release).decisions,
-        overruled=outcomes.overruled(system, release, since),
-        load=loaded.system().evaluation.load if loaded is not None else facts.system.evaluation.load,
-        verified=_verified(facts.verified, at),
-        drift=_drift(installation, system, release, since, silent),
-        performance=_performance(installation, outcomes, system, release, since, at, silent),
-    )
-    skipped += silent
-    return seen
-
-
-def _peak(per_second: list[tuple[int, int]]) -> float:
-    """The highest rate over one whole minute of the clock."""
-    minutes: dict[int, int] = {}
-    for second, count in per_second:
-        minutes[second // 60] = minutes.get(second // 60, 0) + count
-    return max(minutes.values(), default=0) / 60
+    load = (loaded.system() if loaded is not None else facts.system).evaluation.load
+    return telemetry_of(installation, facts.placed, load, at, skipped, verified=_verified(facts.verified, at))
 
 
 def _verified(newest: Evidence | None, at: int) -> bool | None:
     if newest is None or at >= newest.collected + LIFE_DAYS * _DAY_US:
         return None
     return newest.passed
-
-
-def _drift(
-    installation: Installation, system: str, release: str, since: int, silent: list[str]
-) -> MonitorStatus | None:
-    try:
-        return status(installation.ledger(), installation.profile_of, system, release, since=since, last=_DRIFT_ROWS)
-    except PilotageError as error:
-        silent.append(f"drift: {error.what}")
-        return None
-
-
-def _performance(
-    installation: Installation,
-    outcomes: Outcomes,
-    system: str,
-    release: str,
-    since: int,
-    at: int,
-    silent: list[str],
-) -> Performance | None:
-    try:
-        return realised_performance(
-            installation.control, outcomes, installation.releases, system, release, since=day(since), now=at
-        )
-    except PilotageError as error:
-        silent.append(f"outcomes: {error.what}")
-        return None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from pilotage.assess.standing import Standing
@@ -15,7 +18,9 @@ from pilotage.kernel.clock import day, now_us
 from pilotage.kernel.ids import uuid7
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import OutboxEvent, waiting
+from pilotage.systems.store import declare_system, find_system
 from pilotage.web.console.app import create_app
+from pilotage.wiring.housekeeping import keep_house
 from pilotage.wiring.standing import EXPIRING, days_of, facts_of, keep_standing, standing_of
 from tests.console.client import TestClient
 from tests.console.world import SYSTEM, ConsoleWorld, make_console_world
@@ -134,6 +139,40 @@ class TestStanding:
         page = client_of(fresh, "auditor").get(f"/systems/{SYSTEM}/readiness").text
         assert "kept on 3 days" in page and page.count('class="course"') == 6
         assert "2 pieces of evidence expire soon" in page and "<code>pilotage release scan</code>" in page
+
+    def test_the_active_steward_keeps_a_day_of_each_live_system_by_itself(self, fresh: ConsoleWorld) -> None:
+        installation, stop = fresh.installation, threading.Event()
+        house = threading.Thread(target=keep_house, args=(installation, fresh.steward, stop, 0.01), daemon=True)
+        house.start()
+        deadline = time.monotonic() + 30
+        days: list[Any] = []
+        while not days and time.monotonic() < deadline:
+            time.sleep(0.05)
+            with reading(installation.control) as connection:
+                days = days_of(connection, SYSTEM)
+        stop.set()
+        house.join(20)
+        assert [each.release for each in days] == [fresh.release.digest]
+        assert "as it ran" in client_of(fresh, "auditor").get(f"/systems/{SYSTEM}").text
+
+    def test_a_rollback_that_happened_counts_as_read_and_a_drill_for_more(self, fresh: ConsoleWorld) -> None:
+        governed = fresh.governed
+        assert scores(standing_of(fresh.installation, SYSTEM))["infrastructure.rollback"] == 0
+        governed.promoted(0.3, system=SYSTEM)
+        governed.rollout.rollback(governed.people["operator"], SYSTEM)
+        assert scores(standing_of(fresh.installation, SYSTEM))["infrastructure.rollback"] == 0.5
+        governed.evidence(fresh.release, "drill.rollback")
+        assert scores(standing_of(fresh.installation, SYSTEM))["infrastructure.rollback"] == 0.85
+
+    def test_a_system_without_a_release_stands_where_its_declaration_leaves_it(self, seen: ConsoleWorld) -> None:
+        governed = seen.governed
+        with writing(seen.installation.control) as connection:
+            system = find_system(connection, SYSTEM)
+            declare_system(connection, msgspec.structs.replace(system, id="bare"), by="me", at=governed.clock())
+        found = standing_of(seen.installation, "bare")
+        assert (found.release, found.assessment.stage, found.assessment.verdict) == ("", "pilot", 1)
+        assert any("no release yet" in each for each in found.assessment.skipped)
+        assert "No release is built yet." in client_of(seen, "auditor").get("/systems/bare/readiness").text
 
     def test_an_odd_request_is_told_what_is_wrong(self, seen: ConsoleWorld) -> None:
         client = client_of(seen, "auditor")

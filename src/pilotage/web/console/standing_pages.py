@@ -52,7 +52,6 @@ class _StandingPages:
             chart=radar([(d.dimension.capitalize(), d.score, *d.interval, d.level) for d in assessed.dimensions]),
             courses={each.name: each for each in courses(days)},
             days=days,
-            day=day,
             may_answer=may(person, "interview.answer") or may(person, "interview.confirm"),
         )
 

@@ -8,7 +8,7 @@ import jinja2
 
 from pilotage import __version__
 from pilotage.access.model import may
-from pilotage.kernel.clock import rfc3339
+from pilotage.kernel.clock import day, rfc3339
 from pilotage.kernel.digests import short
 
 __all__ = ["make_templates"]
@@ -24,6 +24,7 @@ def make_templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["when"] = lambda us: rfc3339(us)[:19].replace("T", " ")
+    environment.filters["day"] = day
     environment.filters["clock"] = lambda us: rfc3339(us)[11:19]
     environment.filters["exactly"] = lambda us: rfc3339(us)
     environment.filters["short"] = short
