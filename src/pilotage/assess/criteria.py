@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -14,9 +17,11 @@ from pilotage.errors import InputError
 __all__ = ["load_criteria", "parse_criteria"]
 
 
-def load_criteria() -> dict[str, Criterion]:
-    """All criteria by id, in the order of the file."""
-    return parse_criteria(yaml.safe_load(resources.files("pilotage.assess").joinpath("criteria.yaml").read_text()))
+@cache
+def load_criteria() -> Mapping[str, Criterion]:
+    """All criteria by id, in the order of the file, which is read once."""
+    text = resources.files("pilotage.assess").joinpath("criteria.yaml").read_text()
+    return MappingProxyType(parse_criteria(yaml.safe_load(text)))
 
 
 def parse_criteria(document: Any) -> dict[str, Criterion]:

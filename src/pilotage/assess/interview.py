@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import resources
 from typing import Any, Literal, cast
 
@@ -102,10 +103,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     whom: str
 
 
-def load_questions() -> list[Question]:
-    """All questions, in the order in which they are asked."""
+@cache
+def load_questions() -> tuple[Question, ...]:
+    """All questions, in the order in which they are asked; the file is read once."""
     document = yaml.safe_load(resources.files("pilotage.assess").joinpath("questions.yaml").read_text())
-    return msgspec.convert(document["questions"], list[Question])
+    return msgspec.convert(document["questions"], tuple[Question, ...])
 
 
 def parse_answers(content: bytes, criteria: Mapping[str, Criterion], name: str = ANSWERS) -> Answers:
