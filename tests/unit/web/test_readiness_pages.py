@@ -287,7 +287,7 @@ class TestInterview:
         owner.post(f"{API}/interview", json={"answers": {"governance.bias": {"answer": "yes"}}})
         assert scores(standing_of(said.installation, SYSTEM))["governance.bias"] == 0
         page = owner.get(PAGE).text
-        assert "Measured otherwise, which counts: evaluation.fairness failed" in page
+        assert "Measured to hold less, which counts: evaluation.fairness failed" in page
         assert "Said, but measured otherwise" in owner.get(f"/systems/{SYSTEM}/readiness").text
 
     def test_who_may_not_and_machines_cannot(self, said: ConsoleWorld) -> None:
