@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from pilotage.assess.reading import MAX_BYTES, decoded, lines_of, read_bytes, shown, unpacked
 from pilotage.assess.source import Module, Text, notebook, script
@@ -21,6 +22,8 @@ from pilotage.systems.model import AISystem
 from pilotage.systems.parse import parse_system
 
 __all__ = ["ARTEFACTS", "TABLES", "Folder"]
+
+T = TypeVar("T")
 
 ARTEFACTS = frozenset({".joblib", ".pkl", ".pickle", ".sav", ".onnx", ".h5", ".keras", ".pt", ".pth", ".cbm", ".ubj"})
 TABLES = frozenset({".csv", ".csv.gz", ".tsv", ".parquet", ".jsonl", ".xlsx"})
@@ -43,10 +46,11 @@ class Folder:
         self.unparsed: list[tuple[str, int, str]] = []
         self._held: dict[str, Text | None] = {}
         self._room = _MAX_HELD
+        self._read: dict[Callable[[Folder], Any], Any] = {}
         self.files: dict[str, int] = {}
         for path, size in self._walk(self.root, "", 0):
             if len(self.files) == _MAX_FILES:
-                self._skip(f"more than {_MAX_FILES} files: the rest was not read")
+                self.skip(f"more than {_MAX_FILES} files: the rest was not read")
                 break
             self.files[path] = size
 
@@ -56,7 +60,7 @@ class Folder:
             with os.scandir(folder) as listed:
                 entries = sorted(listed, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            self._skip(f"{inside or '.'}: cannot be listed ({error.strerror})")
+            self.skip(f"{inside or '.'}: cannot be listed ({error.strerror})")
             return
         below = []
         for entry in entries:
@@ -64,7 +68,7 @@ class Folder:
                 below.append(entry)
                 continue
             if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
-                self._skip(f"{inside}{entry.name}: a link or device, not read")
+                self.skip(f"{inside}{entry.name}: a link or device, not read")
                 continue
             try:
                 size = entry.stat(follow_symlinks=False).st_size
@@ -75,9 +79,15 @@ class Folder:
             if entry.name in _LEFT_OUT or os.path.lexists(Path(entry.path, "pyvenv.cfg")):
                 continue
             if depth == _MAX_DEPTH:
-                self._skip(f"{inside}{entry.name}: more than {_MAX_DEPTH} folders deep, not read")
+                self.skip(f"{inside}{entry.name}: more than {_MAX_DEPTH} folders deep, not read")
                 continue
             yield from self._walk(Path(entry.path), f"{inside}{entry.name}/", depth + 1)
+
+    def once(self, reading: Callable[[Folder], T]) -> T:
+        """What a function reads of this folder; it is called at the first asking only."""
+        if reading not in self._read:
+            self._read[reading] = reading(self)
+        return cast(T, self._read[reading])
 
     def named(self, *names: str) -> list[str]:
         """Files whose base name is one of `names`, upper or lower case."""
@@ -91,12 +101,12 @@ class Folder:
     def content(self, path: str, limit: int = MAX_BYTES) -> bytes:
         """A file's bytes; empty, and listed as skipped, when it is too large or cannot be read."""
         if self.files[path] > limit:
-            self._skip(f"{path}: larger than {limit >> 20} MiB, not read")
+            self.skip(f"{path}: larger than {limit >> 20} MiB, not read")
             return b""
         try:
             return read_bytes(self.root / path, limit)
         except OSError as error:
-            self._skip(f"{path}: cannot be read ({error.strerror or error})")
+            self.skip(f"{path}: cannot be read ({error.strerror or error})")
             return b""
 
     def head(self, path: str) -> str:
@@ -104,15 +114,16 @@ class Folder:
         try:
             content = unpacked(read_bytes(self.root / path, _MAX_HEAD))[:_MAX_HEAD]
         except OSError as error:
-            self._skip(f"{path}: cannot be read ({error.strerror or error})")
+            self.skip(f"{path}: cannot be read ({error.strerror or error})")
             return ""
         whole = content if self.files[path] < _MAX_HEAD else content[: content.rfind(b"\n") + 1]
         text = decoded(whole, python=False)
         if text is None:
-            self._skip(f"{path}: no text, not read")
+            self.skip(f"{path}: no text, not read")
         return text or ""
 
-    def _skip(self, why: str) -> None:
+    def skip(self, why: str) -> None:
+        """List what could not be looked at, and why; each once, and no more than can be read."""
         why = shown(why)
         if why in self.skipped:
             return
@@ -134,11 +145,11 @@ class Folder:
     def _text(self, path: str) -> Text | None:
         limit = _MAX_NOTEBOOK if path.endswith(".ipynb") else _MAX_TEXT
         if self.files[path] > limit:
-            self._skip(f"{path}: larger than {limit >> 20} MiB, not read as text")
+            self.skip(f"{path}: larger than {limit >> 20} MiB, not read as text")
             return None
         text = decoded(self.content(path, limit), python=path.endswith(".py"))
         if text is None:
-            self._skip(f"{path}: not UTF-8, not read as text")
+            self.skip(f"{path}: not UTF-8, not read as text")
             return None
         return Text(path=path, lines=lines_of(text))
 
@@ -152,7 +163,7 @@ class Folder:
             if path.endswith(".py"):
                 left -= self.files[path]
             if left < 0:
-                self._skip(f"more than {_MAX_SOURCE >> 20} MiB of Python: the rest was not parsed")
+                self.skip(f"more than {_MAX_SOURCE >> 20} MiB of Python: the rest was not parsed")
                 break
             if text := self.text(path):
                 try:
@@ -165,7 +176,7 @@ class Folder:
 
     def _unparsed(self, path: str, line: int, why: str) -> None:
         self.unparsed.append((path, line, why))
-        self._skip(f"{path}: cannot be parsed ({why})")
+        self.skip(f"{path}: cannot be parsed ({why})")
 
     @cached_property
     def declared(self) -> AISystem | None:
@@ -177,10 +188,10 @@ class Folder:
         try:
             return parse_system(read_bytes(self.root / "pilotage.yaml", _MAX_HEAD), draft=True)
         except OSError as error:
-            self._skip(f"pilotage.yaml: cannot be read ({error.strerror or error})")
+            self.skip(f"pilotage.yaml: cannot be read ({error.strerror or error})")
             return None
         except PilotageError as error:
-            self._skip(f"pilotage.yaml: {error.what}")
+            self.skip(f"pilotage.yaml: {error.what}")
             return None
 
     @cached_property
@@ -201,7 +212,7 @@ class Folder:
                     hashed.update(read_bytes(self.root / path, _MAX_HEAD))
                     hashed.update(read_bytes(self.root / path, _MAX_HEAD, start=max(0, size - _MAX_HEAD)))
             except OSError as error:
-                self._skip(f"{path}: cannot be read ({error.strerror or error})")
+                self.skip(f"{path}: cannot be read ({error.strerror or error})")
             whole.update(os.fsencode(path) + b"\0" + hashed.digest())
         return digest(whole.digest())
 
@@ -238,5 +249,5 @@ class Folder:
         try:
             return [row for row in csv.reader(head, delimiter="\t" if path.lower().endswith(".tsv") else ",") if row]
         except csv.Error as error:
-            self._skip(f"{path}: cannot be read ({error})")
+            self.skip(f"{path}: cannot be read ({error})")
             return []

@@ -15,19 +15,28 @@ __all__ = [
     "Assessment",
     "Blocker",
     "Contradiction",
+    "Coverage",
     "Criterion",
     "Dimension",
     "DimensionScore",
+    "Done",
     "Finding",
     "Grade",
+    "MLTest",
+    "MLTestScore",
+    "Makeup",
     "Observation",
     "Raise",
     "Rating",
+    "Risk",
+    "Section",
     "State",
 ]
 
 Grade = Literal["E0", "E1", "E2", "E3", "E4"]
 State = Literal["unknown", "fails", "partial", "holds"]
+Done = Literal["automatic", "by hand", "no", "unknown"]
+Section = Literal["data", "model", "infrastructure", "monitoring"]
 Dimension = Literal["data", "model", "infrastructure", "team", "governance", "business"]
 DIMENSIONS: tuple[Dimension, ...] = ("data", "model", "infrastructure", "team", "governance", "business")
 
@@ -44,7 +53,8 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `ttl_days` 0 means: as long as its subject is unchanged. `from_stage`: not held against a pilot before it.
     `applies_if` names a fact about the folder without which it is not asked. `proof` is the evidence that can be had
     for it before live traffic: E2 where only reading shows it; empty: a test (measurable), a confirmed statement
-    (attestable). `days` are optimistic, likely and pessimistic engineer-days to satisfy it; the defaults are guesses.
+    (attestable). `owasp` and `atlas` are the risks and techniques against language models that it answers. `days` are
+    optimistic, likely and pessimistic engineer-days to satisfy it; the defaults are guesses.
     """
 
     id: str
@@ -57,7 +67,9 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     knock_out: bool = False
     ttl_days: int = 0
     from_stage: Stage = "pilot"
-    applies_if: Literal["", "notebook", "upstream", "history"] = ""
+    applies_if: Literal["", "notebook", "upstream", "history", "classic", "llm", "rag", "agent"] = ""
+    owasp: list[str] = []
+    atlas: list[str] = []
     proof: Grade | Literal[""] = ""
     days: tuple[float, float, float] = (0.5, 1, 2)
 
@@ -183,11 +195,72 @@ class Raise(msgspec.Struct, frozen=True, kw_only=True):
     verdict_after: int
 
 
+class Makeup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pilot is, as its code says.
+
+    `kinds`: classic (a model of its own), llm (it asks a language model), rag (it retrieves for it), agent (it lets it
+    act). `models` are the names under which models are asked.
+    """
+
+    kinds: list[str] = []
+    libraries: list[str] = []
+    models: list[str] = []
+    stores: list[str] = []
+    interfaces: list[str] = []
+
+
+class Risk(msgspec.Struct, frozen=True, kw_only=True):
+    """One risk. `applies` is false where the pilot lacks what it is about: tools, or retrieval.
+
+    `state` is `unknown` where nothing was measured, `fails` where a fault was found, `holds` only where it was tested.
+    """
+
+    id: str
+    name: str
+    applies: bool
+    state: State
+    measured: list[str] = []
+    not_measured: list[str] = []
+    findings: int = 0
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """The ten risks. `looked_at` counts those of which something was measured, `tested` those that were attacked."""
+
+    edition: str
+    looked_at: int
+    tested: int
+    faults: int
+    applicable: int
+    risks: list[Risk]
+
+
+class MLTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the 28: how far it is done, its points (0, 0.5, 1), and why."""
+
+    id: str
+    section: Section
+    text: str
+    done: Done
+    points: float
+    why: str
+
+
+class MLTestScore(msgspec.Struct, frozen=True, kw_only=True):
+    """The score: the lowest of four sections of 0 to 7, its band in the paper's sense, and the 28 tests."""
+
+    score: float
+    band: str
+    sections: dict[str, float]
+    tests: list[MLTest]
+
+
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """A pilot's readiness. `verdict` is the lowest dimension level, `required` what the stage after `stage` asks.
 
     `isolation` is what the probes' box had in force; `skipped` names what could not be looked at, and why. `model` is
     the digest of the artefact that lay in the folder.
+    `owasp` is None for a pilot that asks no language model, `ml_test_score` for one without a model of its own.
     """
 
     path: str
@@ -206,6 +279,9 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     version: str
     model: str = ""
+    makeup: Makeup = Makeup()
+    owasp: Coverage | None = None
+    ml_test_score: MLTestScore | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; `dimensions` has six entries."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pilotage.assess.model import Assessment, DimensionScore, Rating
+from pilotage.assess.model import Assessment, Coverage, DimensionScore, Makeup, MLTestScore, Rating
 from pilotage.assess.planning import Plan
 from pilotage.assess.roadmap import as_markdown as roadmap_as_markdown
 from pilotage.kernel.clock import rfc3339
 
-__all__ = ["as_markdown"]
+__all__ = ["as_markdown", "told_of", "told_of_owasp", "told_of_score"]
 
+_KINDS = {
+    "llm": "asks a language model",
+    "rag": "retrieves for it",
+    "agent": "lets it call tools",
+    "classic": "a model of its own",
+}
 _MARKS = {"holds": "✓", "partial": "~", "fails": "✗", "unknown": "?"}
 
 
@@ -40,6 +46,7 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for each in found.dimensions:
         yield f"| {each.dimension} | {each.level} | {each.score:.2f} | {each.interval[1]:.2f} | {each.coverage:.0%} |"
+    yield from _kind(found)
     if found.blockers:
         yield from ["", "## Blockers", ""]
         for blocker in found.blockers:
@@ -49,11 +56,71 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
         yield from ["", "## Claimed, but measured otherwise", ""]
         for one in found.contradictions:
             yield f"- {_place(one.file, one.line)}: “{_plain(one.claim)}”: {_plain(one.fact)}"
+    yield from _owasp(found.owasp)
+    yield from _ml_test_score(found.ml_test_score)
     yield from ["", "## Evidence", ""]
     for dimension in found.dimensions:
         yield from _dimension(dimension)
     if found.skipped:
         yield from ["## Not looked at", "", *(f"- {_plain(each)}" for each in found.skipped), ""]
+
+
+def _kind(found: Assessment) -> Iterator[str]:
+    lines = [f"What it is: {_plain(told)}."] if (told := told_of(found.makeup)) else []
+    lines += [f"{told_of_owasp(found.owasp)}."] if found.owasp else []
+    lines += [f"{told_of_score(found.ml_test_score)}."] if found.ml_test_score else []
+    for line in lines:
+        yield from ["", line]
+
+
+def told_of(makeup: Makeup) -> str:
+    """What a pilot is, in a line; empty for one of which nothing is known."""
+    kinds = [_KINDS[each] for each in ("llm", "rag", "agent", "classic") if each in makeup.kinds]
+    parts = (
+        ("by", makeup.libraries),
+        ("index", makeup.stores),
+        ("asks", makeup.models),
+        ("shown by", makeup.interfaces),
+    )
+    return "; ".join([", ".join(kinds), *(f"{word} {', '.join(names[:6])}" for word, names in parts if names)])
+
+
+def told_of_owasp(found: Coverage) -> str:
+    """The coverage of the OWASP Top 10 in a line."""
+    absent = len(found.risks) - found.applicable
+    rest = f", {absent} about what it lacks" if absent else ""
+    return (
+        f"OWASP LLM Top 10 ({found.edition}): {found.looked_at} of {len(found.risks)} read{rest}, "
+        f"{found.tested} tested by attack; faults in {found.faults}"
+    )
+
+
+def told_of_score(found: MLTestScore) -> str:
+    """The ML Test Score in a line."""
+    sections = ", ".join(f"{name} {points:g}" for name, points in found.sections.items())
+    return f"ML Test Score: {found.score:g} of 7, the lowest of {sections}: {found.band}"
+
+
+def _owasp(found: Coverage | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield from ["", f"## OWASP LLM Top 10 ({found.edition})", "", f"{told_of_owasp(found)}. Unknown is not no.", ""]
+    yield from ["| risk | | measured | not measured |", "|---|---|---|---|"]
+    for each in found.risks:
+        if each.applies:
+            measured, missing = ("; ".join(map(_plain, many)) or "-" for many in (each.measured, each.not_measured))
+            yield f"| {each.id} {each.name} | {_MARKS[each.state]} | {measured} | {missing} |"
+        else:
+            yield f"| {each.id} {each.name} | | does not apply: it lacks what this is about | |"
+
+
+def _ml_test_score(found: MLTestScore | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield from ["", "## ML Test Score", "", f"{told_of_score(found)}.", ""]
+    yield from ["| test | | points | why |", "|---|---|---|---|"]
+    for each in found.tests:
+        yield f"| {each.id} {each.text} | {each.done} | {each.points:g} | {_plain(each.why)} |"
 
 
 def _dimension(each: DimensionScore) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pilotage.assess.signals import (
     training,
     unsafe,
 )
+from pilotage.assess.signals.llm import agents, answers, limits, prompts, quality, retrieval
 from pilotage.assess.signals.seen import Seen
 
 __all__ = ["SIGNALS", "scan"]
@@ -65,6 +66,26 @@ SIGNALS: tuple[Callable[[Folder], Iterator[Seen]], ...] = (
     unsafe.unsafe_calls,
     secrets.secrets,
     artefacts.artefact,
+    prompts.instructions_apart,
+    prompts.prompt_secrets,
+    prompts.prompts_versioned,
+    answers.output_handled,
+    answers.conversation_logs,
+    limits.answer_limit,
+    limits.model_timeout,
+    limits.pinned_model,
+    limits.usage_metered,
+    limits.callers_limited,
+    retrieval.index_safe,
+    retrieval.known_sources,
+    retrieval.retrieval_rights,
+    retrieval.grounded,
+    agents.agent_confirmation,
+    agents.agent_steps,
+    quality.evaluation_set,
+    quality.repeatable_evaluation,
+    quality.guards,
+    quality.data_masked,
 )
 """Every static signal. Each reads the folder and yields what it saw; what it cannot judge it leaves unknown."""
 

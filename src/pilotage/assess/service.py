@@ -12,13 +12,17 @@ from pilotage.assess.claims import contradictions
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.interview import ANSWERS
+from pilotage.assess.ml_test_score import ml_test_score
 from pilotage.assess.model import Assessment, Criterion, Observation
+from pilotage.assess.owasp import coverage
 from pilotage.assess.planning import SHEET, stated
 from pilotage.assess.probes import Probed, probe
 from pilotage.assess.reading import shown
 from pilotage.assess.scan import scan
 from pilotage.assess.score import applies, blockers, next_steps, rate_all, required_level, verdict
 from pilotage.assess.signals import history, serving
+from pilotage.assess.signals.llm.reading import read
+from pilotage.assess.signals.practices import practices
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.digests import file_digest
 from pilotage.systems.model import Stage
@@ -57,7 +61,7 @@ def assess(
     tell("rating", 0.95)
     dimensions = rate_all(_asked(criteria, folder, stage), criteria, observations, at)
     ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
-    reached = verdict(dimensions)
+    reached, makeup = verdict(dimensions), folder.once(read).makeup
     made = Assessment(
         path=shown(str(folder.root)),
         subject=folder.subject,
@@ -75,6 +79,9 @@ def assess(
         seconds=round(time.perf_counter() - started, 3),
         version=__version__,
         model=file_digest(folder.root / folder.artefact) if folder.artefact else "",
+        makeup=makeup,
+        owasp=coverage(ratings, makeup.kinds),
+        ml_test_score=ml_test_score(ratings, practices(folder), makeup.kinds),
     )
     tell("done", 1.0)
     return made
@@ -118,4 +125,5 @@ def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage) -> s
     facts = {"notebook"} if any(module.notebook for module in folder.modules) else set()
     facts |= {"history"} if history.readable(folder) else set()
     facts |= {"upstream"} if serving.calls_others(folder) else set()
+    facts |= folder.once(read).facts
     return {item.id for item in criteria.values() if applies(item, stage, facts)}

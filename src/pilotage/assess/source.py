@@ -101,6 +101,16 @@ class Module:
                 known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
         return known
 
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """The first words of what is imported: `numpy`, `sklearn`; empty for a relative import without a name."""
+        return frozenset(
+            (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
+            for node in self.nodes
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for alias in node.names
+        )
+
     def name_of(self, node: ast.AST) -> str:
         """The dotted name of a node, by what its first part was imported as."""
         first, dot, rest = dotted(node).partition(".")

@@ -12,7 +12,9 @@ import msgspec
 
 from pilotage import __version__
 from pilotage.assess.claims import between_evidence
+from pilotage.assess.ml_test_score import ml_test_score
 from pilotage.assess.model import DIMENSIONS, Assessment, Criterion, Dimension, Grade, Observation, Rating
+from pilotage.assess.owasp import coverage
 from pilotage.assess.platform import Lapsed
 from pilotage.assess.score import (
     applies,
@@ -203,6 +205,8 @@ def stand(
         isolation={},
         seconds=0.0,
         version=__version__,
+        owasp=coverage(ratings, facts),
+        ml_test_score=ml_test_score(ratings, None, facts),
     )
     levels = {each.dimension: each.level for each in dimensions}
     due = [each for rating in ratings.values() if (each := _due(rating, observations, at, ahead_days)) is not None]

@@ -12,6 +12,7 @@ from rich.markup import escape
 from pilotage.assess.compare import Moved, compare, decode_report
 from pilotage.assess.model import Assessment, DimensionScore, Rating, State
 from pilotage.assess.planning import Plan, make_plan
+from pilotage.assess.report import told_of, told_of_owasp, told_of_score
 from pilotage.assess.service import assess as assess_pilot
 from pilotage.cli.identity import opened
 from pilotage.cli.interview import interview
@@ -110,6 +111,7 @@ def _show(found: Assessment, evidence: bool) -> None:
         for rating in each.ratings:
             show_rating(rating, evidence)
     show_lists(found)
+    _show_rubrics(found, evidence)
 
 
 def show_dimensions(dimensions: Sequence[DimensionScore]) -> None:
@@ -129,6 +131,26 @@ def show_dimensions(dimensions: Sequence[DimensionScore]) -> None:
             for each in dimensions
         ],
     )
+
+
+def _show_rubrics(found: Assessment, evidence: bool) -> None:
+    """What it is, the OWASP Top 10 and the ML Test Score: a line each, and with the evidence all of both."""
+    screen = console()
+    if told := told_of(found.makeup):
+        screen.print(f"\n[bold]What it is:[/] {escape(told)}", highlight=False)
+    where = "" if evidence else " [dim](--evidence, --html and --json show each)[/]"
+    if found.owasp is not None:
+        screen.print(f"{escape(told_of_owasp(found.owasp))}{where}", highlight=False)
+        for risk in found.owasp.risks if evidence else ():
+            screen.print(f"  {_MARKS[risk.state] if risk.applies else '-'} {risk.id} {risk.name}")
+            for line in risk.measured:
+                screen.print(f"      {escape(line)}")
+            for line in risk.not_measured:
+                screen.print(f"      [dim]not measured: {escape(line)}[/]")
+    if found.ml_test_score is not None:
+        screen.print(f"{escape(told_of_score(found.ml_test_score))}{where}", highlight=False)
+        for test in found.ml_test_score.tests if evidence else ():
+            screen.print(f"  {test.points:3.1f} {test.id} {test.text} [dim]({test.done}: {escape(test.why)})[/]")
 
 
 def _bar(each: DimensionScore) -> str:

@@ -302,9 +302,14 @@ def _assessed(installation: Installation, facts: _Facts, skipped: list[str]) -> 
 
 
 def _applying(earlier: Assessment | None) -> set[str]:
-    """The facts about the folder that an assessment found, as the criteria that it asked show."""
-    found = [] if earlier is None else [r.criterion.applies_if for d in earlier.dimensions for r in d.ratings]
-    return {each for each in found if each}
+    """The facts about the folder that an assessment found, as the criteria that it asked show.
+
+    What says nothing of its kind has a model of its own, as a release has.
+    """
+    if earlier is None:
+        return {"classic"}
+    found = {rating.criterion.applies_if for each in earlier.dimensions for rating in each.ratings}
+    return {each for each in found if each} | set(earlier.makeup.kinds or ["classic"])
 
 
 def _of_release(facts: _Facts, loaded: LoadedRelease) -> Iterator[Observation]:

@@ -180,10 +180,9 @@ class Case:
     where: list[tuple[str, str, str]]
     clean: Files = field(default_factory=dict)
 
-    def expected(self) -> set[tuple[str, str, int]]:
-        return {
-            (criterion, file, _line({**BASE, **self.planted}.get(file), piece)) for criterion, file, piece in self.where
-        }
+    def expected(self, base: Files | None = None) -> set[tuple[str, str, int]]:
+        files = {**(BASE if base is None else base), **self.planted}
+        return {(criterion, file, _line(files.get(file), piece)) for criterion, file, piece in self.where}
 
 
 def _line(content: str | bytes | None, piece: str) -> int:

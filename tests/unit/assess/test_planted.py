@@ -9,20 +9,28 @@ import pytest
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.scan import SIGNALS, scan
+from pilotage.assess.score import applies
+from pilotage.assess.signals.llm.reading import read
 from tests.unit.assess.planted import BASE, CASES, Case, Files
 
 Place = tuple[str, str, int]
 CRITERIA = load_criteria()
 
 
-def reported(root: Path, files: Files) -> set[Place]:
+def reported(root: Path, files: Files, base: Files = BASE) -> set[Place]:
     """Every place of a finding, and every criterion that fails as a whole."""
-    for name, content in {**BASE, **files}.items():
+    for name, content in {**base, **files}.items():
         if content is not None:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    seen = scan(Folder(root), CRITERIA, at=0)
+    folder = Folder(root)
+    asked = {
+        each.id
+        for each in CRITERIA.values()
+        if applies(each, "pilot", {*folder.once(read).facts, "notebook", "upstream"})
+    }
+    seen = [each for each in scan(folder, CRITERIA, at=0) if each.criterion in asked]
     places = {(each.criterion, item.file, item.line) for each in seen for item in each.findings if each.level < 1}
     return places | {(each.criterion, "", 0) for each in seen if each.level < 1 and not each.findings}
 

@@ -42,7 +42,7 @@ def fact(check: str, passed: bool = True, *, age_days: float = 0, expires_in: fl
 
 
 def standing(observations: list[Observation], at: int = AT, **changes: object) -> Standing:
-    usual = {"system": "s", "risk_tier": "high", "stage": "internal", "facts": set()}
+    usual = {"system": "s", "risk_tier": "high", "stage": "internal", "facts": {"classic"}}
     return stand(CRITERIA, observations, [], at=at, **{**usual, **changes})  # type: ignore[arg-type]
 
 

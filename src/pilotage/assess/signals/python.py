@@ -52,13 +52,7 @@ def scripts(folder: Folder) -> list[Module]:
 
 def is_server(module: Module) -> bool:
     """Whether a module imports a web framework."""
-    roots = {
-        (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
-        for node in module.nodes
-        if isinstance(node, (ast.Import, ast.ImportFrom))
-        for alias in node.names
-    }
-    return bool(roots & _SERVERS)
+    return bool(module.roots & _SERVERS)
 
 
 def handlers(module: Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pilotage.assess.model import Assessment
 from pilotage.assess.planning import Plan, plan_from
+from pilotage.assess.report import told_of, told_of_owasp, told_of_score
 from pilotage.assess.roadmap import Phase
 from pilotage.assess.standing import Standing
 from pilotage.web.console.charts import radar
@@ -41,7 +42,17 @@ def report_file(found: Assessment, plan: Plan, standing: Standing | None = None)
     return (
         make_templates()
         .get_template("readiness_file.html")
-        .render(found=found, plan=plan, chart=chart, weakest=weakest.dimension, bars=_bars(plan), standing=standing)
+        .render(
+            found=found,
+            plan=plan,
+            chart=chart,
+            weakest=weakest.dimension,
+            bars=_bars(plan),
+            standing=standing,
+            told=told_of(found.makeup),
+            owasp=told_of_owasp(found.owasp) if found.owasp else "",
+            score=told_of_score(found.ml_test_score) if found.ml_test_score else "",
+        )
     )
 
 

@@ -1,0 +1,1 @@
+"""Signals of pilots that ask a language model: chat, retrieval and agents."""

@@ -1,0 +1,204 @@
+"""What becomes of a model's answer: never code, a command, a query or markup; and never in clear in a log."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from pilotage.assess.folder import Folder
+from pilotage.assess.model import Finding
+from pilotage.assess.signals.llm.flow import Flow
+from pilotage.assess.signals.llm.origins import ANSWER, PLAIN, USER, WILD
+from pilotage.assess.signals.llm.reading import read
+from pilotage.assess.signals.python import argument, finding, handlers, is_server, literal
+from pilotage.assess.signals.seen import Seen
+from pilotage.assess.source import dotted
+
+__all__ = ["conversation_logs", "output_handled"]
+
+_CODE = frozenset(
+    {"eval", "exec", "builtins.eval", "builtins.exec", "compile", "importlib.import_module", "__import__"}
+)
+_SHELL = re.compile(
+    r"^(os\.(system|popen|exec\w+|spawn\w+)|subprocess\.(getoutput|getstatusoutput)|asyncio\.create_subprocess_shell"
+    r"|asyncio\.subprocess\.create_subprocess_shell)$|(^|\.)(exec_command|exec_run|run_command)$"
+)
+_SQL = frozenset(
+    {"execute", "executemany", "executescript", "exec_driver_sql", "read_sql", "read_sql_query", "run_query"}
+)
+_SQL_ROOTS = re.compile(r"(^|\.)(duckdb|spark|pandasql)\.(sql|query|execute)$|(^|\.)(db|database|sql_database)\.run$")
+_HTML = frozenset({"Markup", "mark_safe", "HTMLResponse", "render_template_string", "from_string", "HTML"})
+_HTML_ENDS = ("components.html", "components.v1.html", "st.html", "streamlit.html", "ui.html", "pane.HTML")
+_TAG = re.compile(
+    r"<(/?(div|p|html|body|span|h\d|pre|br|b|ul|li|table|section|article|main|img|a)\b|!doctype)", re.IGNORECASE
+)
+_PAGES = (".html", ".htm", ".jinja", ".jinja2", ".j2", ".js", ".jsx", ".ts", ".tsx", ".vue", ".svelte")
+_WORDS = (
+    r"(answer|response|reply|completion|output|message|bot\w*|generated\w*|llm\w*|assistant\w*|content|chunk|token)"
+)
+_MARKUP = re.compile(
+    rf"(?i)(innerHTML|outerHTML)\s*\+?=\s*(?!['\"`]['\"`]).*\b{_WORDS}\b|insertAdjacentHTML\(.*\b{_WORDS}\b"
+    rf"|\{{\{{[^}}]*\b{_WORDS}\b[^}}]*\|\s*safe\s*\}}\}}|dangerouslySetInnerHTML=.*\b{_WORDS}\b|v-html=[\"'].*\b{_WORDS}\b"
+    rf"|\{{@html[^}}]*\b{_WORDS}\b"
+)
+_CLEANED = re.compile(r"(?i)dompurify|sanitize|escapeHtml|\bescape\(|bleach|textContent|xss")
+_LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
+_LOG_ROOTS = re.compile(r"(?i)(^|\.|_)(log|logger|logging|loguru|log_\w+|audit)$")
+_LOG_FILE = re.compile(
+    r"(?i)(log|history|histor|chat|conversation|transcript|dialog|session|convers|interaction|audit)"
+)
+
+
+def output_handled(folder: Folder) -> Iterator[Seen]:
+    """No answer runs as code, command or query, and none becomes markup of a page."""
+    flows = folder.once(read).flows
+    if not flows:
+        return
+    findings = [each for flow in flows for each in _trusted(flow)] + list(_in_pages(folder))
+    bad = f"{len(findings)} places trust what the model answers"
+    yield Seen.of("infrastructure.output_handled", findings, bad, "no answer is run or rendered as markup")
+
+
+def _trusted(flow: Flow) -> Iterator[Finding]:
+    for call, name in flow.module.calls:
+        why = _why(flow, call, name)
+        if why:
+            yield finding(flow.module, call, why)
+    for node in flow.module.nodes:
+        if (
+            isinstance(node, ast.Subscript)
+            and dotted(node.value) in ("globals", "locals")
+            and {ANSWER, WILD} <= flow.labels(node.slice)
+        ):
+            yield finding(flow.module, node, "the answer chooses any function of the module")
+    for handler in handlers(flow.module):
+        for node in ast.walk(handler):
+            if isinstance(node, ast.Return) and node.value is not None and ANSWER in flow.labels(node.value):
+                page = isinstance(node.value, (ast.JoinedStr, ast.BinOp)) and _TAG.search(flow.text(node.value))
+                if page:
+                    yield finding(flow.module, node, "the answer becomes part of a page as HTML")
+
+
+def _why(flow: Flow, call: ast.Call, name: str) -> str:
+    last = name.rpartition(".")[2]
+    first = call.args[0] if call.args else None
+    if first is None and call.keywords:
+        first = next(
+            (
+                w.value
+                for w in call.keywords
+                if w.arg in ("value", "content", "body", "html", "sql", "query", "args", "command")
+            ),
+            None,
+        )
+    if first is None or not {ANSWER, WILD} <= flow.labels(first):
+        return ""
+    if name in _CODE or (last in ("run", "run_code", "execute_code") and "repl" in name.lower()):
+        return "the answer runs as code"
+    if _SHELL.search(name) or (name.startswith("subprocess.") and _commands(first)):
+        return "the answer runs as a command"
+    if last in _SQL or _SQL_ROOTS.search(name):
+        return "the answer runs as a query"
+    shown = literal(argument(call, "unsafe_allow_html")) is True
+    typed = "html" in str(literal(argument(call, "media_type")) or literal(argument(call, "mimetype")) or "")
+    if shown or last in _HTML or name.endswith(_HTML_ENDS) or (last == "Response" and typed):
+        return "the answer becomes part of a page as HTML"
+    return ""
+
+
+def _commands(first: ast.expr) -> bool:
+    """Whether the answer is the command, and not an argument of a fixed one."""
+    if not isinstance(first, (ast.List, ast.Tuple)):
+        return True
+    fixed = [literal(each) for each in first.elts[:2]]
+    return (
+        not fixed
+        or fixed[0] is None
+        or fixed[0] in ("sh", "bash", "/bin/sh", "/bin/bash", "python", "python3", "powershell")
+    )
+
+
+def _in_pages(folder: Folder) -> Iterator[Finding]:
+    """Templates and scripts of pages that write an answer as markup."""
+    for path, size in folder.files.items():
+        if (
+            not path.lower().endswith(_PAGES)
+            or size > 1 << 20
+            or path.endswith(".min.js")
+            or not (text := folder.text(path))
+        ):
+            continue
+        if any("DOMPurify" in line for line in text.lines):
+            continue
+        for number, line in enumerate(text.lines, 1):
+            if len(line) < 2000 and _MARKUP.search(line) and not _CLEANED.search(line):
+                yield Finding(
+                    file=path,
+                    line=number,
+                    message="the answer becomes part of a page as HTML",
+                    digest=text.line_digest(number),
+                )
+
+
+def conversation_logs(folder: Folder) -> Iterator[Seen]:
+    """What people say and are told is not written in clear to logs and files."""
+    flows = folder.once(read).flows
+    if not flows:
+        return
+    findings = [each for flow in flows for each in _logged(flow)]
+    bad = f"{len(findings)} places write conversations in clear"
+    yield Seen.of("governance.conversation_logs", findings, bad, "no conversation is written in clear")
+
+
+def _logged(flow: Flow) -> Iterator[Finding]:
+    served = is_server(flow.module) or any(
+        name.startswith(("st.", "streamlit.", "gradio.", "gr.")) for _, name in flow.module.calls
+    )
+    opened = _opened(flow)
+    for call, name in flow.module.calls:
+        root, _, last = name.rpartition(".")
+        given = [*call.args, *(word.value for word in call.keywords)]
+        spoken = any(PLAIN in flow.labels(each) and flow.labels(each) & {USER, ANSWER} for each in given)
+        if not spoken:
+            continue
+        if last in _LOGS and (_LOG_ROOTS.search(root) or dotted(call.func).startswith(("logging.", "logger.", "log."))):
+            yield finding(flow.module, call, "a conversation goes into the log", "log its id, length and digest")
+        elif name == "print" and served and not flow.module.notebook:
+            yield finding(flow.module, call, "a conversation is printed into the log", "log its id, length and digest")
+        elif _to_log(call, root, last, opened):
+            why = "a conversation is kept in clear in a file"
+            yield finding(flow.module, call, why, "encrypt it, with an end date")
+
+
+def _opened(flow: Flow) -> set[str]:
+    """Names of files that are opened to append, or that are called a log or a conversation; and of writers on them."""
+    found: set[str] = set()
+    for node in flow.module.nodes:
+        pairs: list[tuple[ast.expr, ast.expr]] = []
+        if isinstance(node, ast.withitem) and node.optional_vars is not None:
+            pairs.append((node.context_expr, node.optional_vars))
+        elif isinstance(node, ast.Assign):
+            pairs.append((node.value, node.targets[0]))
+        for value, target in pairs:
+            if isinstance(value, ast.Call) and _keeps(flow, value, found):
+                found.add(dotted(target))
+    return found
+
+
+def _keeps(flow: Flow, call: ast.Call, known: set[str]) -> bool:
+    name = flow.module.name_of(call.func)
+    if name.rpartition(".")[2] == "open":
+        words = [flow.text(each) for each in [*call.args, *(w.value for w in call.keywords)]]
+        writes = [word for word in words if word[:1] in ("a", "w", "x") and len(word) <= 3]
+        path = " ".join([*words, dotted(call.func)])
+        return any(word.startswith("a") for word in writes) or (bool(writes) and bool(_LOG_FILE.search(path)))
+    return name.endswith(("csv.writer", "csv.DictWriter")) and any(dotted(each) in known for each in call.args)
+
+
+def _to_log(call: ast.Call, root: str, last: str, opened: set[str]) -> bool:
+    if last == "dump":
+        return len(call.args) > 1 and dotted(call.args[1]) in opened
+    if last in ("write_text", "to_csv"):
+        return bool(_LOG_FILE.search(root))
+    return last in ("write", "writelines", "writerow") and root in opened

@@ -1,0 +1,494 @@
+"""Where texts of a module come from: a person, a model's answer, found documents, a secret; and which names are models.
+
+A small abstract interpretation of the syntax tree. Statements are followed in their order; branches are joined, loops
+walked twice, functions of the module entered with what their callers give them. What was compared with known values
+(`if x in ALLOWED`), and what was escaped or counted, loses its origin; what a check by its name let through
+(`if is_safe(x)`) is no longer wild; what was masked is no longer plain.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pilotage.assess.signals.llm import libraries
+from pilotage.assess.signals.llm.checks import checked, compared
+from pilotage.assess.signals.llm.origins import (
+    ADDRESSES,
+    AGENT,
+    ALL,
+    ANSWER,
+    ANSWERED,
+    ASKED,
+    CLIENT,
+    ENDS,
+    ENGINE,
+    EVENTS,
+    FOUND,
+    KEEPS,
+    MASKS,
+    MODEL,
+    NEUTRAL,
+    NONE,
+    PARTS,
+    PLAIN,
+    REQUEST,
+    RETRIEVER,
+    ROUTES,
+    SAFE,
+    SAID,
+    SEARCHES,
+    SECRET,
+    SPEAKS,
+    SPOKEN,
+    STORE,
+    TEXTS,
+    UI_FUNCTION,
+    USER,
+    WIDGETS,
+    WILD,
+    Function,
+    Labels,
+    Names,
+    last_name,
+    secret_environment,
+    secret_name,
+    secret_setting,
+)
+from pilotage.assess.signals.llm.texts import constants_of, text_of
+from pilotage.assess.source import Module, dotted
+
+__all__ = ["Ask", "Flow"]
+
+_MOST_PASSES = 5
+_MOST_LOOPS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A call by which a model is asked: whole name, and what the receiver is."""
+
+    call: ast.Call
+    name: str
+    kinds: Labels
+
+
+@dataclass(kw_only=True)
+class Flow:
+    """The origins in one module. `exported` are names of other modules of the pilot: {(module, name): labels}."""
+
+    module: Module
+    exported: Mapping[tuple[str, str], Labels] = field(default_factory=dict)
+    at: dict[int, Labels] = field(default_factory=dict)
+    asks: dict[int, Ask] = field(default_factory=dict)
+    finds: dict[int, ast.Call] = field(default_factory=dict)
+    names: Names = field(default_factory=dict)
+    given: dict[str, Names] = field(default_factory=dict)
+    returned: dict[str, Labels] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.functions = {
+            n.name: n for n in self.module.nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
+        }
+        self._made_of: dict[str, set[str]] = {}
+        self._from_ui = self._ui_functions()
+        self._entered: list[str] = []
+        self._loops = 0
+        for _ in range(_MOST_PASSES):
+            before = self._size()
+            self._made_of = {}
+            names = dict(self._imported())
+            self._run(self.module.tree.body, names)
+            for name, labels in names.items():
+                self.names[name] = self.names.get(name, NONE) | labels
+            if self._size() == before:
+                break
+
+    def _size(self) -> tuple[int, ...]:
+        counts = (self.at, self.names, self.returned)
+        inner = [labels for given in self.given.values() for labels in given.values()]
+        return (*(sum(map(len, each.values())) + len(each) for each in counts), sum(map(len, inner)))
+
+    def labels(self, node: ast.AST | None) -> Labels:
+        """The origins of an expression."""
+        return self.at.get(id(node), NONE)
+
+    @property
+    def parts(self) -> Labels:
+        """What kinds of parts any name or expression of the module is."""
+        return frozenset().union(*self.at.values(), *self.names.values()) & PARTS
+
+    def text(self, node: ast.AST | None) -> str:
+        """The text of an expression as far as it stands in the code; what is filled in at run time stands as `{}`."""
+        return text_of(node, self.constants)
+
+    @cached_property
+    def constants(self) -> dict[str, str]:
+        """Names that are given a text in this module, and that text."""
+        return constants_of(self.module)
+
+    # ---- what is known before
+
+    def _imported(self) -> Iterable[tuple[str, Labels]]:
+        for name, origin in self.module.origins.items():
+            stem, _, last = origin.rpartition(".")
+            if labels := self.exported.get((stem.rpartition(".")[2], last)):
+                yield name, labels
+        for node in self.module.nodes:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                for alias in node.names:
+                    key = ((node.module or "").rpartition(".")[2], alias.name)
+                    if labels := self.exported.get(key):
+                        yield alias.asname or alias.name, labels
+
+    def _ui_functions(self) -> set[str]:
+        """Functions that a user interface calls with what a person typed."""
+        named: set[str] = set()
+        for call, name in self.module.calls:
+            if name.rpartition(".")[2] in UI_FUNCTION:
+                inside = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "fn")]
+                named |= {each.id for each in inside if isinstance(each, ast.Name)}
+        return named & set(self.functions)
+
+    # ---- statements
+
+    def _run(self, body: Sequence[ast.stmt], names: Names) -> bool:
+        """Follow statements; true when what stands after them is not reached."""
+        return any(self._step(each, names) for each in body)
+
+    def _step(self, node: ast.stmt, names: Names) -> bool:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                self._function(node, names)
+            case ast.ClassDef():
+                self._run(node.body, names)
+            case ast.Assign():
+                labels = self._of(node.value, names)
+                for target in node.targets:
+                    self._set(target, labels, names, node.value)
+            case ast.AnnAssign() if node.value is not None:
+                self._set(node.target, self._of(node.value, names), names, node.value)
+            case ast.AugAssign():
+                self._add(dotted(node.target), self._of(node.value, names), names)
+            case ast.Return():
+                labels = self._of(node.value, names) if node.value else NONE
+                if self._entered:
+                    name = self._entered[-1]
+                    self.returned[name] = self.returned.get(name, NONE) | labels
+                return True
+            case ast.Raise():
+                self._of(node.exc, names)
+                return True
+            case ast.Break() | ast.Continue():
+                return True
+            case ast.If():
+                return self._branch(node, names)
+            case ast.For() | ast.AsyncFor():
+                for _ in self._twice():
+                    self._set(node.target, self._of(node.iter, names), names, node.iter)
+                    self._joined([node.body], names)
+                self._run(node.orelse, names)
+            case ast.While():
+                for _ in self._twice():
+                    self._of(node.test, names)
+                    self._joined([node.body], names)
+            case ast.With() | ast.AsyncWith():
+                for item in node.items:
+                    labels = self._of(item.context_expr, names)
+                    if item.optional_vars is not None:
+                        self._set(item.optional_vars, labels, names, item.context_expr)
+                return self._run(node.body, names)
+            case ast.Try():
+                self._joined([node.body, *(handler.body for handler in node.handlers)], names)
+                self._run(node.orelse, names)
+                return self._run(node.finalbody, names)
+            case ast.Match():
+                self._of(node.subject, names)
+                self._joined([case.body for case in node.cases], names)
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    if isinstance(child, ast.expr):
+                        self._of(child, names)
+        return False
+
+    def _twice(self) -> Iterable[int]:
+        """The rounds of a loop: two, so that what its end makes reaches its beginning; one in the depth of others."""
+        self._loops += 1
+        yield from range(2 if self._loops <= _MOST_LOOPS else 1)
+        self._loops -= 1
+
+    def _joined(self, bodies: Sequence[Sequence[ast.stmt]], names: Names) -> None:
+        """After any of the bodies, or none."""
+        ends = [dict(names)]
+        for body in bodies:
+            inside = dict(names)
+            self._run(body, inside)
+            ends.append(inside)
+        _merge(names, ends)
+
+    def _branch(self, node: ast.If, names: Names) -> bool:
+        self._of(node.test, names)
+        yes, no = dict(names), dict(names)
+        for names_then, known, passed in zip((yes, no), compared(node.test), checked(node.test), strict=True):
+            self._clear(known, PARTS, names_then)
+            self._clear(passed, ALL - {WILD}, names_then)
+        ended = self._run(node.body, yes), self._run(node.orelse, no)
+        _merge(names, [each for each, over in zip((yes, no), ended, strict=True) if not over] or [yes, no])
+        return all(ended)
+
+    def _clear(self, vetted: set[str], kept: Labels, names: Names) -> None:
+        """What was checked keeps these labels only, and so does what it was made of: a host stands for its address."""
+        todo = set(vetted)
+        for name in vetted:
+            todo |= self._made_of.get(name, set())
+        for name in todo:
+            held = names.get(name, self.names.get(name))
+            if held is not None:
+                names[name] = held & kept
+            elif "." in name and name.partition(".")[0] in names:
+                names[name] = names[name.partition(".")[0]] & kept
+
+    def _set(self, target: ast.expr, labels: Labels, names: Names, value: ast.expr | None = None) -> None:
+        match target:
+            case ast.Tuple() | ast.List():
+                values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+                for at, each in enumerate(target.elts):
+                    same = len(values) == len(target.elts)
+                    self._set(each, self._of(values[at], names) if same else labels, names)
+            case ast.Starred():
+                self._set(target.value, labels, names)
+            case ast.Subscript():
+                self._add(dotted(target.value), labels, names)
+            case ast.Attribute():
+                name = dotted(target)
+                self._add(name, labels, names)
+                if name.startswith(("self.", "cls.")):
+                    self.names[name] = self.names.get(name, NONE) | labels
+            case ast.Name():
+                names[target.id] = labels
+                if value is not None:
+                    used = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+                    self._made_of[target.id] = used
+
+    def _add(self, name: str, labels: Labels, names: Names) -> None:
+        if name:
+            names[name] = names.get(name, NONE) | labels
+            if name.startswith("self."):
+                self.names[name] = self.names.get(name, NONE) | labels
+
+    def _function(self, node: Function, names: Names) -> None:
+        inside = {**self.names, **names}
+        given = self.given.get(node.name, {})
+        asked = self._from_people(node)
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        injected = {
+            arg.arg
+            for arg, default in _defaults(node)
+            if isinstance(default, ast.Call) and last_name(default) == "Depends"
+        }
+        for arg in arguments:
+            labels = given.get(arg.arg, NONE)
+            typed = dotted(arg.annotation) if arg.annotation is not None else ""
+            if arg.arg not in ("self", "cls") and arg.arg not in injected:
+                if asked and not typed.endswith(("Session", "BackgroundTasks", "Response", "RunContext")):
+                    labels |= {asked, WILD, PLAIN}
+                elif SPOKEN.search(arg.arg):
+                    labels |= SAID
+            inside[arg.arg] = labels
+        for each in node.decorator_list:
+            self._of(each, names)
+        if node.name not in self._entered:
+            self._entered.append(node.name)
+            self._run(node.body, inside)
+            self._entered.pop()
+        names[node.name] = frozenset()
+
+    def _from_people(self, node: Function) -> str:
+        """Whose words the parameters are: a person's (routes, events, widgets), a model's (tools), or unknown."""
+        for each in node.decorator_list:
+            name, last = self.module.name_of(each), last_name(each)
+            if last in ("tool", "tool_plain", "function_tool", "ai_function", "kernel_function", "register_for_llm"):
+                return ANSWER
+            if last in EVENTS or (last in ROUTES and "." in name):
+                return USER
+        return USER if node.name in self._from_ui else ""
+
+    # ---- expressions
+
+    def _of(self, node: ast.AST | None, names: Names) -> Labels:
+        if node is None:
+            return NONE
+        labels = self._labels(node, names)
+        if labels:
+            self.at[id(node)] = self.at.get(id(node), NONE) | labels
+        return labels
+
+    def _all(self, nodes: Iterable[ast.AST | None], names: Names) -> Labels:
+        found = NONE
+        for each in nodes:
+            found |= self._of(each, names)
+        return found
+
+    def _labels(self, node: ast.AST, names: Names) -> Labels:
+        match node:
+            case ast.Constant():
+                return NONE
+            case ast.Name():
+                return names.get(node.id, NONE) | (NONE if node.id in self.functions else secret_name(node.id))
+            case ast.Attribute():
+                inner = self._of(node.value, names)
+                if node.attr in NEUTRAL:
+                    return NONE
+                held = self._held(dotted(node), names) if not isinstance(node.value, ast.Call) else None
+                origin = self.module.name_of(node)
+                if origin.startswith(("request.", "flask.request.")) and node.attr in REQUEST:
+                    return SAID
+                return (inner if held is None else held) | secret_name(node.attr)
+            case ast.Subscript():
+                self._of(node.slice, names)
+                part = self._of(node.value, names) - ({SECRET} if isinstance(node.slice, ast.Slice) else NONE)
+                return part | secret_setting(self.module.name_of(node.value), node.slice)
+            case ast.Call():
+                return self._call(node, names)
+            case ast.Yield() | ast.YieldFrom():
+                labels = self._of(node.value, names)
+                if self._entered:
+                    self.returned[self._entered[-1]] = self.returned.get(self._entered[-1], NONE) | labels
+                return NONE
+            case ast.Compare():
+                self._all([node.left, *node.comparators], names)
+                return NONE
+            case ast.IfExp():
+                self._of(node.test, names)
+                return self._all([node.body, node.orelse], names)
+            case ast.NamedExpr():
+                labels = self._of(node.value, names)
+                self._set(node.target, labels, names, node.value)
+                return labels
+            case ast.Lambda():
+                return self._of(node.body, {**names, **{arg.arg: NONE for arg in node.args.args}}) & TEXTS
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+                inside = dict(names)
+                for each in node.generators:
+                    self._set(each.target, self._of(each.iter, inside), inside, each.iter)
+                    self._all(each.ifs, inside)
+                parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+                return self._all(parts, inside)
+            case ast.BinOp() if isinstance(node.op, ast.BitOr):
+                found = self._of(node.left, names) | self._of(node.right, names)
+                return (found - {MODEL, RETRIEVER}) | {ENGINE} if found & {MODEL, ENGINE} else found
+            case _:
+                return self._all((each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)), names)
+
+    def _held(self, name: str, names: Names) -> Labels | None:
+        held = names.get(name)
+        return self.names.get(name) if held is None and name.startswith(("self.", "cls.")) else held
+
+    def _call(self, node: ast.Call, names: Names) -> Labels:
+        name = self.module.name_of(node.func)
+        last = name.rpartition(".")[2]
+        receiver = self._of(node.func.value, names) if isinstance(node.func, ast.Attribute) else NONE
+        own = self._of(node.func, names) if not isinstance(node.func, ast.Attribute) else NONE
+        given = self._all([*node.args, *(word.value for word in node.keywords)], names)
+        if isinstance(node.func, ast.Attribute) and last in (
+            "append",
+            "extend",
+            "insert",
+            "add",
+            "update",
+            "setdefault",
+        ):
+            self._add(dotted(node.func.value), given, names)
+            return NONE
+        literals = tuple(
+            each.value for each in [*node.args, *(w.value for w in node.keywords)] if isinstance(each, ast.Constant)
+        )
+        if made := self._made(name, last, receiver, given, literals):
+            return made
+        if self._asks(node, name, last, receiver, own):
+            self.asks[id(node)] = Ask(call=node, name=name, kinds=receiver | own)
+            return ANSWERED
+        if receiver & {STORE, RETRIEVER} and SEARCHES.search(last) and (receiver & {STORE} or last not in ("search",)):
+            self.finds[id(node)] = node
+            return frozenset({FOUND})
+        if WIDGETS.search(name):
+            return SAID
+        if secret := secret_environment(name, node):
+            return secret
+        local = self._entering(node, name, last)
+        if local is not None:
+            return local - {PLAIN} if MASKS.search(name) else local
+        if SAFE.search(name) or last in NEUTRAL:
+            return NONE
+        home, _, own_name = name.rpartition(".")
+        known = self.exported.get((home.rpartition(".")[2], own_name), NONE)
+        passed = (receiver | given) & (TEXTS - {PLAIN} if MASKS.search(name) else TEXTS)
+        return (passed if SPEAKS.search(name) else passed - {SECRET}) | (own & PARTS) | known
+
+    def _made(self, name: str, last: str, receiver: Labels, given: Labels, literals: tuple[object, ...]) -> Labels:
+        """The labels of a part that this call makes; nothing for a call that makes none."""
+        if libraries.SDK_CLIENTS.search(name):
+            return frozenset({CLIENT})
+        if libraries.is_agent(name):
+            return frozenset({AGENT})
+        if libraries.is_model(name, literals):
+            return frozenset({MODEL})
+        if libraries.is_retriever(name):
+            return frozenset({RETRIEVER})
+        if libraries.is_store(name) and last not in libraries.ASKS:
+            return frozenset({STORE}) | (receiver & {STORE})
+        if last in KEEPS and receiver & PARTS:
+            keeps = {"as_query_engine": ENGINE, "as_chat_engine": ENGINE, "start_chat": ENGINE}
+            return frozenset({keeps[last]}) if last in keeps else receiver
+        if last == "Index" and ("pinecone" in name.lower() or receiver & {CLIENT, STORE}):
+            return frozenset({STORE})
+        if given & {CLIENT} and last in ("from_openai", "patch", "wrap_openai", "from_anthropic", "from_litellm"):
+            return frozenset({CLIENT})
+        if given & {MODEL, ENGINE, AGENT} and (last[:1].isupper() or last.startswith(("from_", "create_", "load_"))):
+            return frozenset({ENGINE}) | (given & {AGENT})
+        return NONE
+
+    def _asks(self, node: ast.Call, name: str, last: str, receiver: Labels, own: Labels) -> bool:
+        if f".{name}".endswith(ENDS) and not receiver & {STORE, RETRIEVER}:
+            return bool(receiver & {CLIENT}) or "messages." not in name or any(w.arg == "model" for w in node.keywords)
+        if own & ASKED or (receiver & ASKED and last in libraries.ASKS):
+            return True
+        if last == "post" and node.args:
+            return bool(ADDRESSES.search(self.text(node.args[0])))
+        return bool(receiver & {CLIENT}) and last in ("chat", "generate", "chat_stream", "text_generation", "complete")
+
+    def _entering(self, node: ast.Call, name: str, last: str) -> Labels | None:
+        """Enter a function of this module: its parameters get what is given, the call what it returns."""
+        function = self.functions.get(last)
+        if function is None or (isinstance(node.func, ast.Name) and node.func.id not in self.functions):
+            return None
+        parameters = [arg.arg for arg in [*function.args.posonlyargs, *function.args.args]]
+        if parameters[:1] in (["self"], ["cls"]):
+            parameters = parameters[1:]
+        held = self.given.setdefault(last, {})
+        for at, each in enumerate(node.args):
+            if at < len(parameters):
+                held[parameters[at]] = held.get(parameters[at], NONE) | self.labels(each)
+        for word in node.keywords:
+            if word.arg:
+                held[word.arg] = held.get(word.arg, NONE) | self.labels(word.value)
+        if SAFE.search(name):
+            return frozenset()
+        return self.returned.get(last, NONE)
+
+
+def _merge(names: Names, ends: Sequence[Names]) -> None:
+    for end in ends[1:]:
+        for name in end:
+            ends[0][name] = ends[0].get(name, names.get(name, NONE)) | end[name]
+    names.clear()
+    names.update(ends[0])
+
+
+def _defaults(node: Function) -> list[tuple[ast.arg, ast.expr | None]]:
+    plain = [*node.args.posonlyargs, *node.args.args]
+    missing: list[ast.expr | None] = [None] * (len(plain) - len(node.args.defaults))
+    pairs = list(zip(plain, [*missing, *node.args.defaults], strict=True))
+    return [*pairs, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]

@@ -1,0 +1,205 @@
+"""A pilot that asks a language model, as it is read: its modules with their flows, and what it is made of."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pilotage.assess.folder import ARTEFACTS, Folder
+from pilotage.assess.model import Makeup
+from pilotage.assess.signals.llm import libraries
+from pilotage.assess.signals.llm.flow import Ask, Flow
+from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, RETRIEVER, STORE, Labels
+from pilotage.assess.source import Module
+
+__all__ = ["Reading", "makes_model", "models", "read"]
+
+_MOST = 300
+_MENTIONS = (
+    "openai", "anthropic", "langchain", "langgraph", "llama", "litellm", "cohere", "mistral", "groq", "together",
+    "replicate", "ctransformers", "gpt4all", "vllm", "dspy", "guidance", "instructor", "autogen", "crewai",
+    "pydantic_ai",
+    "smolagents", "haystack", "semantic_kernel", "agents", "swarm", "chainlit", "genai", "generativ", "azure.ai",
+    "bedrock", "converse", "invoke_model", "transformers", "/completions", "/v1/messages", "/api/", "init_chat_model",
+    "huggingface", "phi.agent", "agno",
+)  # fmt: skip
+"""What stands in a module that asks a model, so that the others are not looked through."""
+
+_TRAINS = frozenset({"train_test_split", "GridSearchCV", "cross_val_score"})
+_INDEX_FILES = frozenset({"index.pkl", "docstore.pkl"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read. `flows` is empty where the pilot asks no language model."""
+
+    folder: Folder
+    flows: list[Flow]
+
+    @cached_property
+    def asks(self) -> list[tuple[Flow, Ask]]:
+        """Every call by which a model is asked."""
+        return [(flow, ask) for flow in self.flows for ask in flow.asks.values()]
+
+    @cached_property
+    def facts(self) -> frozenset[str]:
+        """`llm`, `rag`, `agent`, as far as they hold; `classic` where a model of its own is fitted or asked as well."""
+        found = {"llm"} if self.flows else set()
+        if any(flow.finds or flow.parts & {STORE, RETRIEVER} for flow in self.flows):
+            found.add("rag")
+        if any(flow.parts & {AGENT} or _calls_tools(flow) for flow in self.flows):
+            found.add("agent")
+        return frozenset(found if self.flows and not _fitted(self.folder) else {*found, "classic"})
+
+    @cached_property
+    def serves(self) -> bool:
+        """Whether people or programs reach it: a web framework or a user interface."""
+        roots = {root for module in self.folder.modules for root in module.roots}
+        return bool(roots & (libraries.UIS | {"fastapi", "flask", "starlette", "sanic", "aiohttp", "django", "quart"}))
+
+    @cached_property
+    def makeup(self) -> Makeup:
+        """What the pilot is, in words of its code."""
+        imports = {root for flow in self.flows for root in _imports(flow.module)}
+        names = [name for flow in self.flows for _, name in flow.module.calls]
+        stores = {name.split(".")[-2] if name.rpartition(".")[2][:1].islower() else name.rpartition(".")[2]
+                  for name in names if "." in name and libraries.is_store(name)}  # fmt: skip
+        return Makeup(
+            kinds=sorted(self.facts),
+            libraries=sorted({library for each in imports if (library := libraries.library_of(each))}),
+            models=sorted({text for flow in self.flows for _, text in models(flow)}),
+            stores=sorted(each for each in stores if each[:1].isupper()),
+            interfaces=sorted({each.split(".")[0] for each in imports} & libraries.UIS),
+        )
+
+
+def models(flow: Flow) -> Iterator[tuple[ast.AST, str]]:
+    """The model's name at each call that names one, with the node that gives it."""
+    for call, name in flow.module.calls:
+        for word in call.keywords:
+            known = word.arg in ("model", "model_name", "model_id", "modelId", "model_path", "llm")
+            if known and (text := flow.text(word.value)) and (id(call) in flow.asks or makes_model(name, call)):
+                yield word.value, text
+        first = call.args[0] if call.args else None
+        positional = makes_model(name, call) and not name.endswith("pipeline")
+        if first is not None and positional and (text := flow.text(first)):
+            yield first, text
+
+
+def makes_model(name: str, call: ast.Call) -> bool:
+    """Whether a call makes a model, a client of one, or an agent."""
+    given = tuple(e.value for e in [*call.args, *(w.value for w in call.keywords)] if isinstance(e, ast.Constant))
+    return libraries.is_model(name, given) or libraries.is_agent(name)
+
+
+def read(folder: Folder) -> Reading:
+    """The pilot's flows: of modules that ask a model, and of those beside them; tests are left out."""
+    modules = [module for module in folder.modules if not module.is_test]
+    stems = {Path(module.path).stem for module in modules} | {
+        part for module in modules for part in Path(module.path).parts[:-1]
+    }
+    about = [module for module in modules if _asks_a_model(module, stems)]
+    if not about:
+        return Reading(folder, [])
+    near = {Path(module.path).stem for module in about}
+    used = {part for module in about for each in _imports(module) for part in each.split(".")[-2:]}
+    wanted = [
+        module
+        for module in modules
+        if module in about
+        or Path(module.path).stem in used
+        or any(each.rpartition(".")[2] in near for each in _imports(module))
+    ]
+    if len(wanted) > _MOST:
+        folder.skip(f"more than {_MOST} modules about language models: the texts of the rest were not followed")
+    names: dict[tuple[str, str], Labels] = {}
+    flows: list[Flow] = []
+    for _ in range(2):
+        flows = [flow for module in wanted[:_MOST] if (flow := _flow(folder, module, names))]
+        names = {key: labels for flow in flows for key, labels in _exports(flow)}
+    return Reading(folder, flows) if any(flow.asks or flow.parts for flow in flows) else Reading(folder, [])
+
+
+def _flow(folder: Folder, module: Module, names: Mapping[tuple[str, str], Labels]) -> Flow | None:
+    """The flow of a module; None, and listed as skipped, for one that is nested too deep."""
+    try:
+        return Flow(module=module, exported=names)
+    except RecursionError:
+        folder.skip(f"{module.path}: nested too deep, its texts were not followed")
+        return None
+
+
+def _exports(flow: Flow) -> Iterator[tuple[tuple[str, str], Labels]]:
+    stem = Path(flow.module.path).stem
+    for name, labels in flow.names.items():
+        if "." not in name and labels:
+            yield (stem, name), labels
+    for name, labels in flow.returned.items():
+        if labels:
+            yield (stem, name), labels
+
+
+def _asks_a_model(module: Module, stems: set[str]) -> bool:
+    text = "\n".join(module.lines).lower()
+    if not any(word in text for word in _MENTIONS):
+        return False
+    for each in _imports(module):
+        library = libraries.library_of(each)
+        if library and library.split(".")[0] not in stems:
+            return True
+    for node in module.nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ADDRESSES.search(node.value):
+            return True
+    for call, name in module.calls:
+        if makes_model(name, call) or name.endswith((".invoke_model", ".converse", ".converse_stream")):
+            return True
+    return False
+
+
+def _imports(module: Module) -> Iterator[str]:
+    """Dotted names of what is imported."""
+    for node in module.nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _calls_tools(flow: Flow) -> bool:
+    """Whether a model is given tools by hand, or functions are marked as tools."""
+    given = any(
+        word.arg in ("tools", "functions") and not _empty(word.value)
+        for ask in flow.asks.values()
+        for word in ask.call.keywords
+    )
+    bound = any(name.endswith(".bind_tools") for _, name in flow.module.calls)
+    return given or bound
+
+
+def _empty(node: ast.expr) -> bool:
+    return (isinstance(node, ast.List) and not node.elts) or (isinstance(node, ast.Constant) and node.value is None)
+
+
+def _fitted(folder: Folder) -> bool:
+    """Whether it has a model of its own: an artefact that is no index of texts, or code that fits one."""
+    artefacts = [
+        path
+        for path in folder.ending(ARTEFACTS)
+        if Path(path).name not in _INDEX_FILES and not _of_an_index(Path(path).stem.lower())
+    ]
+    fits = any(
+        name.rpartition(".")[2] in _TRAINS
+        or (name.endswith(".fit") and any(root.startswith(("sklearn", "xgboost", "lightgbm")) for root in _imports(m)))
+        for m in folder.modules
+        if not m.is_test
+        for _, name in m.calls
+    )
+    return bool(artefacts) or fits
+
+
+def _of_an_index(stem: str) -> bool:
+    return any(word in stem for word in ("index", "faiss", "vector", "embed", "chunk", "docs", "store", "corpus"))

@@ -1,0 +1,53 @@
+"""The text of an expression as far as it stands in the code."""
+
+from __future__ import annotations
+
+import ast
+
+from pilotage.assess.signals.llm.origins import last_name
+from pilotage.assess.source import Module, dotted
+
+__all__ = ["constants_of", "text_of"]
+
+
+def text_of(node: ast.AST | None, constants: dict[str, str]) -> str:
+    """Through names, defaults of settings, `+`, `%`, f-strings and `format`.
+
+    What is filled in at run time stands as `{}`; nothing known gives the empty text.
+    """
+    match node:
+        case ast.Constant(value=str()):
+            return str(node.value)
+        case ast.Name() | ast.Attribute():
+            return constants.get(dotted(node).removeprefix("self."), "")
+        case ast.BinOp(op=ast.Add()):
+            return (text_of(node.left, constants) or "{}") + (text_of(node.right, constants) or "{}")
+        case ast.BinOp(op=ast.Mod()):
+            return text_of(node.left, constants)
+        case ast.JoinedStr():
+            return "".join(text_of(each, constants) or "{}" for each in node.values)
+        case ast.FormattedValue():
+            return text_of(node.value, constants) or "{}"
+        case ast.Call() if last_name(node) in ("getenv", "get") and len(node.args) > 1:
+            return text_of(node.args[1], constants)
+        case ast.Call() if last_name(node) in ("format", "strip", "dedent", "format_map") and isinstance(
+            node.func, ast.Attribute
+        ):
+            return text_of(node.args[0] if last_name(node) == "dedent" and node.args else node.func.value, constants)
+        case ast.BoolOp():
+            return next((text for each in reversed(node.values) if (text := text_of(each, constants))), "")
+        case _:
+            return ""
+
+
+def constants_of(module: Module) -> dict[str, str]:
+    """Names that are given a text in a module, and that text; of several the last."""
+    found: dict[str, str] = {}
+    for node in module.nodes:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            name = dotted(node.targets[0]).removeprefix("self.")
+            if name and (text := text_of(node.value, found)):
+                found[name] = text
+        elif isinstance(node, ast.AnnAssign) and node.value is not None and (text := text_of(node.value, found)):
+            found[dotted(node.target)] = text
+    return found
