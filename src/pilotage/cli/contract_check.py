@@ -9,7 +9,7 @@ import msgspec
 
 from pilotage.cli.output import as_json, console, errors_console, json_option, show_facts, show_table
 from pilotage.contracts.comparing import Change, compare_contracts
-from pilotage.contracts.dictionary import as_markdown
+from pilotage.contracts.dictionary import as_document, as_markdown
 from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs
 from pilotage.contracts.purposes import against_purpose
@@ -84,6 +84,7 @@ def _show(found: TableCheck) -> None:
         [
             ("rows", f"{found.rows:,}"),
             ("faulty", f"{found.faulty:,} ({share:.2%})"),
+            ("duplicates", f"{found.duplicates:,}"),
             *((("missing", ", ".join(found.missing)),) if found.missing else ()),
             *((("unknown", ", ".join(found.unknown)),) if found.unknown else ()),
             *((f"{name} twice", f"{count:,} rows") for name, count in found.twice.items() if count),
@@ -144,9 +145,13 @@ def _show_changes(changes: list[Change]) -> None:
 @click.command("docs")
 @click.argument("contract", type=_file)
 @click.option("--html", type=_out, help="Write it as a page that loads nothing.")
-def docs(contract: Path, html: Path | None) -> None:
-    """Print CONTRACT in words: a data dictionary as Markdown, or as a page."""
+@json_option
+def docs(contract: Path, html: Path | None, json_: bool) -> None:
+    """Print CONTRACT in words: a data dictionary as Markdown, as a page, or as JSON."""
     held = read_contract(contract)
+    if json_:
+        as_json(as_document(held))
+        return
     if html is None:
         click.echo(as_markdown(held), nl=False)
         return

@@ -35,6 +35,7 @@ from pilotage.releases.model import Release
 from pilotage.releases.scan.model import Scan
 from pilotage.releases.sealed_rows import rows_key
 from pilotage.releases.store import find_release, list_releases
+from pilotage.replay.environments import keep_environment
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system
 from pilotage.wiring.remotes import look_at_remote
@@ -85,6 +86,7 @@ def build(chosen: Chosen, path: Path, json_: bool) -> None:
             author=person.id,
             progress=lambda step, share: bar.update(task, completed=share, description=step),
         )
+    keep_environment(installation.home, installation.control)
     loaded = open_release(installation.releases, made.digest)
     if json_:
         as_json(_document(made, loaded))

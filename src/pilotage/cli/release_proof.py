@@ -19,7 +19,9 @@ from pilotage.ledger.notes import parse_vkey
 from pilotage.releases.importing import import_release
 from pilotage.releases.unpacking import unpack
 from pilotage.releases.verifying import Verified
-from pilotage.wiring.releases import evidence_lines, export, set_yank, sign, verify
+from pilotage.replay.rebuilding import Rebuilt
+from pilotage.wiring.installation import Installation
+from pilotage.wiring.releases import evidence_lines, export, rebuild, set_yank, sign, verify
 
 __all__ = ["evidence_command", "export_command", "import_command", "sign_command", "verify_command", "yank_command"]
 
@@ -34,25 +36,81 @@ _WORDS = {
 @click.command("verify")
 @click.argument("ref", metavar="REF|ARCHIVE")
 @click.option("--key", "keys", multiple=True, metavar="VKEY", help="Believe this verifier key alone; may be repeated.")
+@click.option("--rebuild", "again", is_flag=True, help="Also rebuild its environment, and ask it its evaluation set.")
+@click.option(
+    "--data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --rebuild: the file it was built from, if that is no longer where it was.",
+)
 @json_option
 @click.pass_obj
-def verify_command(chosen: Chosen, ref: str, keys: tuple[str, ...], json_: bool) -> None:
+def verify_command(
+    chosen: Chosen, ref: str, keys: tuple[str, ...], again: bool, data: Path | None, json_: bool
+) -> None:
     """Verify a release here, or an archive: every byte, the signature and whose key it is, the row and its event.
 
     Exit status 1 when anything is not as it was; each fault is named with what was got and expected. An archive can be
     verified without an installation, by the key of the one that exported it.
+
+    With --rebuild the locked environment is installed anew, offline where its wheels are cached; in it the release
+    answers its evaluation set again, which is held to the answers that its build kept. The result is evidence.
     """
     for key in keys:
         parse_vkey(key)
+    if data is not None and not again:
+        raise InputError("--data is only for --rebuild", got=data, mend="add --rebuild, or leave --data out")
     if Path(ref).is_file():
+        if again:
+            raise InputError(
+                "an archive cannot be rebuilt", got=ref, expected="a release of an installation", mend="import it first"
+            )
         _verify_archive(chosen, Path(ref), keys, json_)
         return
-    found = verify(opened(chosen), ref, keys)
+    installation = opened(chosen)
+    found = verify(installation, ref, keys)
+    proved = _rebuilt(installation, ref, data) if again and found.holds else None
     if json_:
-        as_json({**msgspec.to_builtins(found), "holds": found.holds})
+        told = {} if proved is None else {"rebuilt": msgspec.to_builtins(proved)}
+        as_json({**msgspec.to_builtins(found), **told, "holds": found.holds and (proved is None or proved.holds)})
     else:
         _show(found)
-    sys.exit(0 if found.holds else 1)
+        if proved is not None:
+            _show_rebuilt(proved)
+    sys.exit(0 if found.holds and (proved is None or proved.holds) else 1)
+
+
+def _rebuilt(installation: Installation, ref: str, data: Path | None) -> Rebuilt:
+    with step_bar("rebuilding") as tell:
+        return rebuild(installation, acting(installation), ref, data, tell)
+
+
+_VERDICTS = {
+    "bit_exact": "answers to the last bit as when it was built",
+    "within_tolerance": "answers within the declared tolerance",
+    "differs": "DIFFERS from when it was built",
+    "cannot": "cannot be told",
+}
+
+
+def _show_rebuilt(found: Rebuilt) -> None:
+    facts: list[tuple[str, object]] = [("rebuilt", _VERDICTS[found.verdict])]
+    if found.reason:
+        facts.append(("because", found.reason))
+    facts.append(("environment", found.environment))
+    if found.rows:
+        facts += [
+            ("made of", f"Python {found.python}, {found.distributions} distributions"),
+            (
+                "rows",
+                f"{found.rows:,}: {found.bit_exact:,} bit exact, {found.within_tolerance:,} within tolerance,"
+                f" {found.differs:,} differ",
+            ),
+            ("labels changed", found.labels_changed),
+            ("largest", "not known" if found.largest is None else f"{found.largest:.3g} apart"),
+            ("evaluation set", found.set),
+        ]
+    show_facts(facts)
 
 
 def _show(found: Verified) -> None:

@@ -17,13 +17,14 @@ from pilotage.cli.output import as_json, json_option, progress_bar, show_table
 from pilotage.errors import InputError
 from pilotage.kernel.digests import short
 from pilotage.ledger.queries import DecisionFilter
+from pilotage.replay.environments import keep_environment
 from pilotage.replay.service import Replayer
 from pilotage.replay.service import replay as replay_recorded
 from pilotage.replay.summary import Summary
 from pilotage.replay.window import Window, parse_window
 from pilotage.replay.windowed import record_replay, replay_window, runtimes_of
 from pilotage.wiring.installation import Installation
-from pilotage.wiring.upgrade import SAMPLE, check_upgrade, keep_environment
+from pilotage.wiring.upgrade import SAMPLE, check_upgrade
 
 __all__ = ["replay"]
 
@@ -106,7 +107,7 @@ def _many(installation: Installation, person: Person, window: Window, json_: boo
 
 
 def _check_upgrade(installation: Installation, sample: int, json_: bool) -> None:
-    keep_environment(installation)
+    keep_environment(installation.home, installation.control)
     with progress_bar("asking releases") as progress:
         checks = check_upgrade(installation, sample=sample, progress=progress)
     if json_:

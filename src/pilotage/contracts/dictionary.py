@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pilotage.contracts.faults import expectation
 from pilotage.contracts.model import Column, DataContract
 
-__all__ = ["as_markdown", "deeds", "marks"]
+__all__ = ["as_document", "as_markdown", "deeds", "marks"]
 
 _DEEDS = {
     "reject": "turned away",
@@ -33,6 +35,15 @@ def deeds(column: Column) -> str:
     if column.impute is not None:
         told.append(f"repaired with {column.impute:g}" if isinstance(column.impute, float) else f"with {column.impute}")
     return "; ".join(told) or ("turned away" if column.role in ("feature", "subject") else "")
+
+
+def as_document(contract: DataContract) -> dict[str, Any]:
+    """The contract with what each column takes, is and does about faults in words, as JSON values, and its digest."""
+    document = contract.as_dict()
+    for column, told in zip(contract.columns, document["columns"], strict=True):
+        takes = expectation(column) if column.role in ("feature", "subject") else ""
+        told["words"] = {"takes": takes, "marks": marks(column), "on_a_fault": deeds(column)}
+    return document | {"digest": contract.digest()}
 
 
 def as_markdown(contract: DataContract) -> str:

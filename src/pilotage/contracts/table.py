@@ -63,11 +63,13 @@ class TableCheck(msgspec.Struct, frozen=True, kw_only=True):
     `missing` are features that the file has not; `unknown` are its columns that the contract does not name. `twice`
     gives, for each column or key that must hold a value once, how many rows hold one that was there before. `stale`
     gives, for each column with a `max_age`, its newest moment (Unix microseconds, None: there is none) where that is
-    too old.
+    too old. `duplicates` are rows that are the same as one before them in every column of the file. They break nothing
+    by themselves: `unique` and `keys` say what may not come twice.
     """
 
     rows: int
     faulty: int
+    duplicates: int
     faults: list[FaultCount]
     missing: list[str]
     unknown: list[str]
@@ -125,20 +127,26 @@ class _Table:
         first = f"coalesce({', '.join(f'k{at}' for at in range(len(self.checked)))}, NULL)"
         told = ((at, rule_of(self.contract, at, places)) for at in self.rules)
         rules = "".join(f", CASE WHEN k IS NULL THEN {rule} ELSE false END AS q{at}" for at, rule in told)
-        query = f"SELECT row_number() OVER () AS n, {raws} FROM {{source}}"  # noqa: S608
+        query = f"SELECT row_number() OVER () AS n, {raws}, {self.whole} AS h FROM {{source}}"  # noqa: S608
         for step in (values, wrongs, codes):
             query = f"SELECT *, {step} FROM ({query})"  # noqa: S608
         return f"SELECT *{rules} FROM (SELECT *, {first} AS k FROM ({query}))"  # noqa: S608
 
-    def count(self) -> tuple[int, int, list[int], list[int]]:
-        """Rows, faulty rows, and the counts of each (column, code) and of each rule, in the order of `pairs`."""
+    @property
+    def whole(self) -> str:
+        """A row as 64 bits: two rows that differ share them once in 10 ** 19 pairs."""
+        return f"hash({', '.join(map(quoted, self.columns))})"
+
+    def count(self) -> tuple[int, int, int, list[int], list[int]]:
+        """Rows, faulty ones, duplicates, and the counts of each (column, code) and each rule, in order of `pairs`."""
         broken = "".join(f" OR q{at}" for at in self.rules)
         pairs = ", ".join(f"count_if(k{at} = {text_of(code)})" for at, code in self.pairs())
         rules = ", ".join(f"count_if(q{at})" for at in self.rules)
-        wanted = ", ".join(filter(None, ["count(*)", f"count_if(k IS NOT NULL{broken})", pairs, rules]))
+        faulty = f"count_if(k IS NOT NULL{broken})"
+        wanted = ", ".join(filter(None, ["count(*)", faulty, "count(*) - count(DISTINCT h)", pairs, rules]))
         row = self._run(f"SELECT {wanted} FROM ({self.judged()})")[0]  # noqa: S608
-        counted = list(row[2:])
-        return row[0], row[1], counted[: len(self.pairs())], counted[len(self.pairs()) :]
+        counted = list(row[3:])
+        return row[0], row[1], row[2], counted[: len(self.pairs())], counted[len(self.pairs()) :]
 
     def pairs(self) -> list[tuple[int, str]]:
         """Every fault that a column can have, as (its place, code)."""
@@ -195,10 +203,11 @@ def check_table(
                 mend="give the file that the contract is of",
             )
         with _told(table.connection, progress):
-            rows, faulty, columns, rules = table.count()
+            rows, faulty, duplicates, columns, rules = table.count()
         return TableCheck(
             rows=rows,
             faulty=rows if table.missing else faulty,
+            duplicates=duplicates,
             faults=sorted(_faults(table, columns, rules), key=lambda each: (-each.rows, each.column, each.code)),
             missing=table.missing,
             unknown=sorted({*table.columns} - {column.name for column in contract.columns}),
@@ -222,22 +231,20 @@ def _stale(table: _Table, at: int) -> Iterator[tuple[str, int | None]]:
 
 
 def write_faults(path: Path, contract: DataContract, out: Path) -> int:
-    """Write a line for each fault, as (row, column, code), to CSV or Parquet, without values; how many there are."""
+    """Write a line for each fault, as (row, column, code), to CSV or Parquet, without values; how many there are.
+
+    In the order of the rows, and of each the columns' names; in one pass, and memory that does not grow with the file.
+    """
     with open_table(path, contract) as table:
-        parts = [
-            f'SELECT n AS row, {text_of(each.name)} AS "column", k{at} AS code FROM judged WHERE k{at} IS NOT NULL'  # noqa: S608
-            for at, each in enumerate(table.checked)
-        ]
-        parts += [
-            f"SELECT n, {text_of(contract.rules[at].name)}, 'rule' FROM judged WHERE q{at}"  # noqa: S608
-            for at in table.rules
-        ]
+        told = [(each.name, f"k{at}") for at, each in enumerate(table.checked)]
+        told += [(table.contract.rules[at].name, f"CASE WHEN q{at} THEN 'rule' END") for at in table.rules]
+        listed = ", ".join(f"{{'name': {text_of(name)}, 'code': {code}}}" for name, code in sorted(told))
+        each = f"SELECT n, unnest([{listed}]) AS fault FROM ({table.judged()})"  # noqa: S608
+        lines = (
+            f'SELECT n AS row, fault.name AS "column", fault.code AS code FROM ({each}) WHERE fault.code IS NOT NULL'  # noqa: S608
+        )
         form = "FORMAT parquet" if out.suffix == ".parquet" else "FORMAT csv, HEADER"
-        every = " UNION ALL ".join(parts)
-        table._run(f"CREATE TEMP TABLE judged AS {table.judged()}")
-        query = f'SELECT * FROM ({every}) ORDER BY row, "column"'  # noqa: S608
-        table.connection.execute(f"COPY ({query}) TO {text_of(str(out))} ({form})")
-        return int(table.connection.execute(f"SELECT count(*) FROM ({every})").fetchall()[0][0])  # noqa: S608
+        return int(table._run(f"COPY ({lines}) TO {text_of(str(out))} ({form})")[0][0])
 
 
 def _source(path: Path) -> tuple[str, list[Any]]:

@@ -13,7 +13,7 @@ from pilotage import __version__
 from pilotage.kernel.clock import rfc3339
 from pilotage.papers.gather import Dossier
 from pilotage.releases.scan.licences import licence_of
-from pilotage.releases.scan.packages import Distribution, Package, installed, locked_packages
+from pilotage.releases.scan.packages import Distribution, Package, installed, locked_files
 
 __all__ = ["bill_of_materials"]
 
@@ -28,10 +28,10 @@ def bill_of_materials(dossier: Dossier, known: dict[Package, Distribution] | Non
     no licence rather than one of another version.
     """
     release, manifest = dossier.release, dossier.loaded.manifest
-    packages = locked_packages(dossier.loaded.file("environment.lock"))
+    packages = locked_files(dossier.loaded.file("environment.lock"))
     described = installed() if known is None else known
     model, data = f"model:{release.digest}", f"data:{manifest.origin.data}"
-    libraries = [_library(each, described.get(each)) for each in packages]
+    libraries = [_library(each, described.get(each), files) for each, files in sorted(packages.items())]
     files = [
         {
             "type": "file",
@@ -78,7 +78,7 @@ def _properties(values: dict[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _library(package: Package, found: Distribution | None) -> dict[str, Any]:
+def _library(package: Package, found: Distribution | None, files: str) -> dict[str, Any]:
     licence = licence_of(found)
     told: dict[str, Any] = {
         "type": "library",
@@ -87,10 +87,8 @@ def _library(package: Package, found: Distribution | None) -> dict[str, Any]:
         "version": package.version,
         "purl": package.purl,
     }
-    facts: dict[str, str] = {"pilotage:licence_source": licence.source}
-    if found is not None and found.record:
-        # The lock has no digests of archives: this one is of the list of what was installed from it.
-        facts["pilotage:record_sha256"] = found.record.removeprefix("sha256:")
+    # Not `hashes`: those would be of the archive, which nobody keeps. This is of the files that came out of it.
+    facts = {"pilotage:licence_source": licence.source, "pilotage:files_sha256": files[len("sha256:") :] or "unknown"}
     if licence.expression:
         told["licenses"] = [{"expression": licence.expression}]
     return told | {"properties": _properties(facts)}

@@ -24,11 +24,13 @@ from pilotage.errors import InputError
 from pilotage.evaluation.explainer import Explainer
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
+from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest, file_digest
 from pilotage.kernel.rows import Value
 from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import ReferenceProfile
+from pilotage.releases.answers import answers_bytes, answers_evidence, chosen_rows
 from pilotage.releases.card import model_card
 from pilotage.releases.code_map import check_code_map, check_inputs
 from pilotage.releases.conversion import Conversion, ProofRows, choose_conversion
@@ -42,16 +44,18 @@ from pilotage.releases.hard_rows import boundary_rows, messy_rows
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
+from pilotage.releases.refitting import measure_refits, stability_evidence
 from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, declared_remote, not_converted, spread
 from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.signature import note_signature, sign_folder
 from pilotage.releases.store import is_registered, register
 from pilotage.releases.together import judge_together
-from pilotage.runtimes.environment import installed_distributions, serving_environment
+from pilotage.runtimes.environment import locked_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.rules import RULES, read_rules
 from pilotage.storage.database import writing
 from pilotage.storage.home import Home
+from pilotage.storage.objects import Objects
 from pilotage.systems.model import AISystem, Pilot
 from pilotage.systems.parse import load_system
 from pilotage.systems.store import declare_system
@@ -113,6 +117,8 @@ def build_release(
         if isinstance(pilot, RemotePilot):
             serving = pilot.serving
         tried = _try(pilot, declared, serving, tell)
+        tell("fitting it again, under other seeds", 0.73)
+        refits = measure_refits(pilot, declared.rows, serving.threshold, seed=system.pilot.seed)
     serving = _served(serving, tried.conversion)
     tell("evaluating", 0.75)
     explainer = tried.reasons.explainer
@@ -135,8 +141,11 @@ def build_release(
     )
     name, folder = write_folder(home.releases, manifest, files, rows_key(keyring))
     signature, fresh = sign_folder(home.releases, name, manifest, keyring)
-    tell("proving whether rows may be answered together", 0.93)
-    together = judge_together(folder, serving, tried.proof, system.pilot.seed)
+    tell("proving whether rows may be answered together, and keeping answers", 0.93)
+    held_out = declared.rows.part(held_out=True)[0]
+    asked = chosen_rows(held_out, serving.runtime)
+    together, answers = judge_together(folder, serving, tried.proof, system.pilot.seed, asked)
+    kept = Objects(root=home.objects).put(answers_bytes(answers)) if answers else ""
     tell("registering", 0.97)
     with writing(control) as connection:
         declare_system(connection, declared.system, by=author)
@@ -146,6 +155,9 @@ def build_release(
             note_signature(connection, release, signature)
         for finding in findings(name, declared.system, declared.contract, serving, explainer, evaluation, together):
             record(connection, finding)
+        record(connection, stability_evidence(name, refits, now_us()))
+        if answers:
+            record(connection, answers_evidence(name, asked, answers, len(held_out), kept, now_us()))
     tell("done", 1.0)
     return release
 
@@ -437,7 +449,7 @@ def _files(
         "evaluation.json": canonical_json(evaluation),
         "explainer.json": canonical_json(msgspec.to_builtins(explainer)),
         "serving.json": canonical_json(msgspec.to_builtins(serving)),
-        "environment.lock": installed_distributions().encode(),
+        "environment.lock": locked_distributions().encode(),
         "system.yaml": msgspec.yaml.encode(declared.system),
         "card.md": card.encode(),
     }

@@ -10,6 +10,7 @@ import msgspec
 
 from pilotage.contracts.comparing import Change, compare_contracts
 from pilotage.releases.load import LoadedRelease
+from pilotage.releases.scan.packages import locked_packages
 
 __all__ = ["Difference", "Moved", "ReleaseDiff", "diff_releases"]
 
@@ -138,8 +139,7 @@ def _reasons(release: LoadedRelease) -> dict[str, Any]:
 
 
 def _packages(release: LoadedRelease) -> dict[str, str]:
-    lines = release.file("environment.lock").decode().splitlines()
-    return {name: version for name, _, version in (line.partition("==") for line in lines)}
+    return {each.name: each.version for each in locked_packages(release.file("environment.lock"))}
 
 
 def _files(release: LoadedRelease) -> dict[str, str]:

@@ -60,14 +60,20 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-def judge_together(folder: Path, spec: ServingSpec, proof: ProofRows, seed: int) -> Judged:
-    """Ask the release as a gateway would, alone and together. `proof` are the build's rows, by kind."""
+def judge_together(
+    folder: Path, spec: ServingSpec, proof: ProofRows, seed: int, asked: Sequence[Sequence[Value]] = ()
+) -> tuple[Judged, list[float]]:
+    """Ask the release as a gateway would, alone and together. `proof` are the build's rows, by kind.
+
+    With the release's answers to the rows `asked`, each alone; none where it does not answer, or is remote.
+    """
     if spec.runtime == "remote":
-        return Judged(why="that a batch changes no answer of a remote model cannot be proven")
+        return Judged(why="that a batch changes no answer of a remote model cannot be proven"), []
     chosen = _chosen(proof, _MOST_ROWS[spec.runtime])
-    judged = asyncio.run(_judged(open_runtime(folder, spec), [row for part in chosen.values() for row in part], seed))
+    tried = [row for part in chosen.values() for row in part]
+    judged, answers = asyncio.run(_judged(open_runtime(folder, spec), tried, seed, asked))
     rows = {kind: len(part) for kind, part in chosen.items()}
-    return msgspec.structs.replace(judged, environment=environment_digest(), rows=rows)
+    return msgspec.structs.replace(judged, environment=environment_digest(), rows=rows), answers
 
 
 def proven_rows(evidence: Evidence | None) -> tuple[int, str]:
@@ -93,13 +99,16 @@ def _chosen(proof: ProofRows, most: int) -> dict[str, Sequence[Sequence[Value]]]
     return chosen
 
 
-async def _judged(runtime: Runtime, rows: Sequence[Sequence[Value]], seed: int) -> Judged:
+async def _judged(
+    runtime: Runtime, rows: Sequence[Sequence[Value]], seed: int, asked: Sequence[Sequence[Value]] = ()
+) -> tuple[Judged, list[float]]:
     try:
         await runtime.start()
+        answers = [await runtime.score_async(row) for row in asked]
         alone = [await runtime.score_async(row) for row in rows]
-        return await _compared(runtime, rows, alone, seed)
+        return await _compared(runtime, rows, alone, seed), answers
     except Unavailable as error:
-        return Judged(why=f"{error.what}: {error.code}")
+        return Judged(why=f"{error.what}: {error.code}"), []
     finally:
         await runtime.close()
 

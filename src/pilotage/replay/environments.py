@@ -8,7 +8,6 @@ nothing of a package runs before the digest of its files was found to be the one
 from __future__ import annotations
 
 import base64
-import csv
 import fcntl
 import hashlib
 import importlib.metadata
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlalchemy import Engine
 
 from pilotage import __file__ as _package
 from pilotage.errors import IntegrityError, NotFound, Unavailable
@@ -32,12 +32,17 @@ from pilotage.runtimes.environment import (
     environment_digest,
     installed_distributions,
     kernel_variables,
+    listed_files,
+    normal_name,
+    recorded_contents,
     serving_environment,
 )
+from pilotage.storage.database import writing
 from pilotage.storage.home import Home
 from pilotage.storage.objects import Objects, write_durably
+from pilotage.storage.outbox import emit
 
-__all__ = ["Environments", "Interpreter", "KeptEnvironment", "contents_of", "differences"]
+__all__ = ["Environments", "Interpreter", "KeptEnvironment", "contents_of", "differences", "keep_environment"]
 
 OWN = "pilotage"
 _MACHINE = ("implementation", "os", "libc", "machine", "vector", "provider", "threads")
@@ -95,11 +100,11 @@ class Environments:
         path = self._folder(name) / "kept.json"
         if path.exists():
             return name, False
-        found = {_normal(each.metadata["Name"]): each for each in importlib.metadata.distributions()}
+        found = {normal_name(each.metadata["Name"]): each for each in importlib.metadata.distributions()}
         kept = KeptEnvironment(
             environment=environment,
             lock=installed_distributions(),
-            contents={each: _recorded_contents(found[each]) for each in sorted(found) if each != OWN},
+            contents={each: recorded_contents(found[each]) for each in sorted(found) if each != OWN},
             code=self._objects.put(_own_wheel()),
         )
         write_durably(path, msgspec.json.encode(kept))
@@ -122,9 +127,10 @@ class Environments:
             raise IntegrityError("what was kept of this environment was changed", got=str(path), mend=_MEND)
         return found
 
-    def rebuild(self, name: str, here: Mapping[str, Any]) -> Interpreter:
+    def rebuild(self, name: str, here: Mapping[str, Any], *, checked: bool = False) -> Interpreter:
         """The environment as a virtual one of its own, built once. `here` is the running interpreter's document.
 
+        `checked`: one that was built before is held to what was kept again, file by file, and else built anew.
         Raises NotFound when nothing was kept, Unavailable when this machine or its package index cannot give it,
         IntegrityError when what was installed is not what served.
         """
@@ -134,7 +140,7 @@ class Environments:
             raise Unavailable("it was on another machine", got=machine, mend="replay on one like it")
         folder = self._folder(name)
         with _locked(folder / "lock"):
-            if not (folder / "venv" / "proven").exists():
+            if not (folder / "venv" / "proven").exists() or (checked and _changed(folder / "venv", kept)):
                 self._build(kept, folder)
         env = {"PYTHONPATH": "", **kernel_variables(kept.environment)}
         return Interpreter(python=str(folder / "venv" / "bin" / "python"), env=env)
@@ -160,6 +166,15 @@ class Environments:
         (venv / "proven").write_text("the files of every distribution are those kept\n")
 
 
+def keep_environment(home: Home, control: Engine) -> str:
+    """Keep the running environment for later replays and proofs, on record; its digest."""
+    name, new = Environments(home).keep_running()
+    if new:
+        with writing(control) as connection:
+            emit(connection, "environment.kept", facts={"environment": name})
+    return name
+
+
 _MEND = "restore the folder `environments` from a backup"
 
 
@@ -171,33 +186,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _listed(record: str) -> Iterator[tuple[str, str]]:
-    """(path, hash) of the files that came with a wheel; what an installer adds of its own is left out."""
-    for row in csv.reader(record.splitlines()):
-        path = row[0] if row else ""
-        inside = re.search(r"\.dist-info/(.+)$", path)
-        if not path or path.startswith(("..", "/")) or path.endswith(".pyc"):
-            continue
-        if inside is None or inside[1] == "METADATA":
-            yield path, row[1] if len(row) > 1 else ""
-
-
-def _recorded_contents(distribution: importlib.metadata.Distribution) -> str:
-    """The digest of a distribution's files by the list that its wheel brought; empty where there is none."""
-    listed = sorted(_listed(distribution.read_text("RECORD") or ""))
-    if not listed or not all(value for _, value in listed):
-        return ""
-    return digest("".join(f"{path},{value}\n" for path, value in listed).encode())
-
-
 def contents_of(site: Path, distribution: importlib.metadata.Distribution) -> str:
     """The same digest, from the bytes of the files that lie in `site`."""
     lines = []
-    for path, _ in sorted(_listed(distribution.read_text("RECORD") or "")):
+    for path, _ in sorted(listed_files(distribution.read_text("RECORD") or "")):
         file = site / path
         found = hashlib.sha256(file.read_bytes()).digest() if file.is_file() else b""
         lines.append(f"{path},sha256={base64.urlsafe_b64encode(found).decode().rstrip('=')}\n")
@@ -206,9 +198,15 @@ def contents_of(site: Path, distribution: importlib.metadata.Distribution) -> st
 
 def _not_as_kept(site: Path, contents: Mapping[str, str]) -> list[str]:
     """The distributions in a folder that are missing, more, or other than those kept."""
-    found = {_normal(each.metadata["Name"]): each for each in importlib.metadata.distributions(path=[str(site)])}
+    found = {normal_name(each.metadata["Name"]): each for each in importlib.metadata.distributions(path=[str(site)])}
     wrong = sorted({*found} ^ {*contents})
     return wrong + [each for each in sorted({*found} & {*contents}) if contents_of(site, found[each]) != contents[each]]
+
+
+def _changed(venv: Path, kept: KeptEnvironment) -> bool:
+    """Whether files of a virtual environment are no longer those that were kept."""
+    [site] = venv.glob("lib/python*/site-packages")
+    return bool(set(_not_as_kept(site, kept.contents)) - {OWN})
 
 
 def _own_wheel() -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,18 @@ import numpy as np
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.digests import digest
 
-__all__ = ["environment_digest", "installed_distributions", "kernel_variables", "serving_environment"]
+__all__ = [
+    "environment_digest",
+    "installed_distributions",
+    "kernel_variables",
+    "listed_files",
+    "locked_distributions",
+    "normal_name",
+    "recorded_contents",
+    "serving_environment",
+]
+
+_OWN = "pilotage"
 
 _VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 """The instruction sets by which numeric libraries choose their kernels."""
@@ -33,13 +45,14 @@ def kernel_variables(document: Mapping[str, Any] | None = None) -> dict[str, str
     return {name: str(document.get(key, "")) for name, key in _CHOOSING.items()}
 
 
+def normal_name(name: str) -> str:
+    """A project's name as PEP 503 normalises it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def installed_distributions() -> str:
     """The environment lock: one `name==version` line for each installed distribution, sorted."""
-    found = {
-        (re.sub(r"[-_.]+", "-", name).lower(), version)
-        for name, version in map(_named, importlib.metadata.distributions())
-        if name
-    }
+    found = {(normal_name(name), version) for name, version in map(_named, importlib.metadata.distributions()) if name}
     return "".join(sorted(f"{name}=={version}\n" for name, version in found))
 
 
@@ -51,6 +64,39 @@ def _named(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or distribution.read_text("") or ""
     found = dict(reversed(_FIELD.findall(text.partition("\n\n")[0])))
     return found.get("Name", ""), found.get("Version", "")
+
+
+def locked_distributions() -> str:
+    """The lock with a digest of each distribution's files behind its pin, `unknown` where its installer wrote none.
+
+    A requirements file still: what stands behind `#` is a comment there. The digest is of the list of files that the
+    wheel brought (PEP 376 RECORD), not of the archive, which nobody keeps.
+    """
+    found = {normal_name(_named(each)[0]): each for each in importlib.metadata.distributions()}
+    lines = []
+    for pin in installed_distributions().splitlines():
+        name = pin.partition("==")[0]
+        lines.append(f"{pin}  # files {'unknown' if name == _OWN else recorded_contents(found[name]) or 'unknown'}\n")
+    return "".join(lines)
+
+
+def listed_files(record: str) -> Iterator[tuple[str, str]]:
+    """(path, hash) of the files that came with a wheel; what an installer adds of its own is left out."""
+    for row in csv.reader(record.splitlines()):
+        path = row[0] if row else ""
+        inside = re.search(r"\.dist-info/(.+)$", path)
+        if not path or path.startswith(("..", "/")) or path.endswith(".pyc"):
+            continue
+        if inside is None or inside[1] == "METADATA":
+            yield path, row[1] if len(row) > 1 else ""
+
+
+def recorded_contents(distribution: importlib.metadata.Distribution) -> str:
+    """The digest of a distribution's files by the list that its wheel brought; empty where there is none."""
+    listed = sorted(listed_files(distribution.read_text("RECORD") or ""))
+    if not listed or not all(value for _, value in listed):
+        return ""
+    return digest("".join(f"{path},{value}\n" for path, value in listed).encode())
 
 
 def _vector_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:

@@ -34,7 +34,7 @@ from pilotage.releases.linear_graph import linear_graph
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Manifest, Origin
 from pilotage.releases.sealed_rows import rows_key
-from pilotage.runtimes.environment import installed_distributions, serving_environment
+from pilotage.runtimes.environment import locked_distributions, serving_environment
 from pilotage.runtimes.model import Remote, ServingSpec
 from pilotage.runtimes.rules import RULES
 from pilotage.storage.home import Home
@@ -148,7 +148,7 @@ def make_release(
         "explainer.json": canonical_json(msgspec.to_builtins(explainer)),
         "background.json": canonical_json(background),
         "serving.json": policy,
-        "environment.lock": installed_distributions().encode(),
+        "environment.lock": locked_distributions().encode(),
         "system.yaml": msgspec.yaml.encode(declared),
         "card.md": b"# A release made for tests\n",
         **({RULES: rules} if rules else {}),

@@ -19,11 +19,12 @@ from pilotage.releases.signature import SIGNED, SignatureFile, note_signature, r
 from pilotage.releases.store import find_release
 from pilotage.releases.verifying import Event, Verified, verify_release
 from pilotage.releases.yanking import undo_yank, yank
+from pilotage.replay.rebuilding import Progress, Rebuilt, prove_environment
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit, waiting
 from pilotage.wiring.installation import Installation
 
-__all__ = ["evidence_lines", "export", "found", "set_yank", "sign", "verify"]
+__all__ = ["evidence_lines", "export", "found", "rebuild", "set_yank", "sign", "verify"]
 
 _MANY = 1_000_000
 
@@ -55,6 +56,17 @@ def verify(installation: Installation, ref: str, keys: Sequence[str] = ()) -> Ve
             events=events,
             rows_key=rows_key(keyring),
         )
+
+
+def rebuild(
+    installation: Installation, person: Person, ref: str, data: Path | None = None, progress: Progress | None = None
+) -> Rebuilt:
+    """Rebuild the environment of a release and ask it its evaluation set again, as evidence about it."""
+    require(person, "release.build")
+    loaded = open_release(installation.releases, found(installation, ref).digest)
+    return prove_environment(
+        installation.control, installation.objects, installation.environments, loaded, data, progress=progress
+    )
 
 
 def sign(installation: Installation, person: Person, ref: str) -> tuple[SignatureFile, bool]:

@@ -7,29 +7,19 @@ import threading
 from collections.abc import Callable
 
 from pilotage.errors import PilotageError
+from pilotage.replay.environments import keep_environment
 from pilotage.replay.service import Replayer
 from pilotage.replay.upgrade import ReleaseCheck, check_release
 from pilotage.rollout.service import live_systems
-from pilotage.storage.database import writing
 from pilotage.storage.objects import write_durably
-from pilotage.storage.outbox import emit
 from pilotage.wiring.installation import Installation
 
-__all__ = ["SAMPLE", "check_upgrade", "keep_environment", "watch_environment"]
+__all__ = ["SAMPLE", "check_upgrade", "watch_environment"]
 
 SAMPLE = 200
 """Decisions of each live release that are asked again."""
 
 _log = logging.getLogger(__name__)
-
-
-def keep_environment(installation: Installation) -> str:
-    """Keep the running environment for later replays, on record; its digest."""
-    name, new = installation.environments.keep_running()
-    if new:
-        with writing(installation.control) as connection:
-            emit(connection, "environment.kept", facts={"environment": name})
-    return name
 
 
 def check_upgrade(
@@ -59,7 +49,7 @@ def watch_environment(installation: Installation) -> threading.Thread:
 def _watch(installation: Installation) -> None:
     noted = installation.home.environments / "checked"
     try:
-        name = keep_environment(installation)
+        name = keep_environment(installation.home, installation.control)
         before = noted.read_text().strip() if noted.exists() else ""
         if before and before != name:
             _log.warning("the serving environment changed since the last run; asking each live release again")

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from pilotage import __version__
+from pilotage.contracts.odcs import from_odcs
 from pilotage.errors import Conflict, InputError, PilotageError
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import Clock, now_us
@@ -25,6 +26,7 @@ from pilotage.ledger.keyring import Keyring
 from pilotage.releases.build import build_release
 from pilotage.releases.load import open_release
 from pilotage.releases.store import find_release
+from pilotage.replay.environments import keep_environment
 from pilotage.runtimes.environment import environment_digest
 from pilotage.storage.database import reading, writing
 from pilotage.storage.home import Home
@@ -280,7 +282,8 @@ class _Execution:
             error="",
         )
         self._save(begun)
-        if not (declared.network or self.run.plan.fresh) and (earlier := self._earlier(made.key)):
+        anew = declared.network or self.run.plan.fresh or self._ages(declared, made)
+        if not anew and (earlier := self._earlier(made.key)):
             facts: dict[str, Any] = {"reused": earlier.run, "wall_s": 0.0}
             return self._save(
                 msgspec.structs.replace(
@@ -304,6 +307,13 @@ class _Execution:
                 error=ended.error[:_MOST_ERROR],
             )
         )
+
+    def _ages(self, declared: Step, made: Made) -> bool:
+        """Whether the same data may hold one day and not the next: where the contract says how old it may be."""
+        if declared.do != "validate" or self.system.contract not in made.inputs:
+            return False
+        contract = from_odcs(self.pipelines.objects.get(made.inputs[self.system.contract]).decode())
+        return any(column.max_age for column in contract.columns)
 
     def _earlier(self, key: str) -> StepRun | None:
         with reading(self.pipelines.control) as connection:
@@ -359,7 +369,7 @@ class _Execution:
 
     def _ours(self, declared: Step, folder: Path) -> tuple[dict[str, str], str]:
         if declared.do == "validate":
-            report, wrong = validate(folder, self.system, declared.faulty)
+            report, wrong = validate(folder, self.system, declared.faulty, self.pipelines.clock())
             return {f"{declared.name}.json": self.pipelines.objects.put(report)}, wrong
         made = build_release(
             folder / DECLARATION,
@@ -368,6 +378,7 @@ class _Execution:
             keyring=self.pipelines.keyring,
             author=self.run.by,
         )
+        keep_environment(self.pipelines.home, self.pipelines.control)
         return {RELEASE: made.digest}, ""
 
 

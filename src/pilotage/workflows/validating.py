@@ -6,18 +6,20 @@ from pathlib import Path
 
 from pilotage.contracts.infer import infer_contract
 from pilotage.contracts.odcs import from_odcs
+from pilotage.contracts.table import TableCheck, check_table
 from pilotage.kernel.canonical import canonical_json
-from pilotage.releases.data import read_rows
+from pilotage.kernel.clock import rfc3339
 from pilotage.systems.model import AISystem
 
 __all__ = ["validate"]
 
 
-def validate(folder: Path, system: AISystem, faulty: float) -> tuple[bytes, str]:
-    """(report as canonical JSON, what is wrong: empty if no more than the share `faulty` of rows breaks the contract).
+def validate(folder: Path, system: AISystem, faulty: float, at: int) -> tuple[bytes, str]:
+    """(report as canonical JSON, what is wrong: empty if the whole file holds but for the share `faulty` of its rows).
 
-    The contract is the declared one; without one it is inferred, and then says only that the data can be read.
-    Raises InputError when it cannot be.
+    The contract is the declared one; without one it is inferred, and then says only that the data can be read. How old
+    the newest moment may be is judged at a time (Unix microseconds), and no part of the report: the same data gives
+    the same one. Raises InputError when the data cannot be read.
     """
     pilot = system.pilot
     hidden = list(dict.fromkeys([*pilot.protected, *pilot.prohibited]))
@@ -34,23 +36,30 @@ def validate(folder: Path, system: AISystem, faulty: float) -> tuple[bytes, str]
             protected=hidden,
             categorical=pilot.categorical,
         )
-    rows = read_rows(
-        folder / pilot.data,
-        contract,
-        target=pilot.target,
-        positive=pilot.positive,
-        slices=[],
-        share=pilot.holdout,
-        seed=pilot.seed,
-    )
-    good, refused = len(rows.rows), sum(rows.refused.values())
+    found = check_table(folder / pilot.data, contract, at=at)
     report = {
         "contract": contract.digest(),
         "declared": bool(system.contract),
-        "rows": good + refused,
-        "refused": refused,
-        "faults": dict(sorted(rows.refused.items())),
+        "rows": found.rows,
+        "faulty": found.faulty,
+        "duplicates": found.duplicates,
+        "faults": [{"column": each.column, "code": each.code, "rows": each.rows} for each in found.faults],
+        "missing": found.missing,
+        "unknown": found.unknown,
+        "twice": found.twice,
     }
-    told = ", ".join(f"{code} {count:,}" for code, count in sorted(rows.refused.items()))
-    wrong = f"{refused:,} of {good + refused:,} rows break the contract: {told}"
-    return canonical_json(report), wrong if refused > faulty * (good + refused) else ""
+    return canonical_json(report), "; ".join(_wrong(found, faulty))
+
+
+def _wrong(found: TableCheck, faulty: float) -> list[str]:
+    """What is wrong with the file, in words."""
+    wrong = []
+    if found.missing:
+        wrong.append(f"columns are missing: {', '.join(found.missing)}")
+    elif found.faulty > faulty * found.rows:
+        told = ", ".join(f"{each.column} {each.code} {each.rows:,}" for each in found.faults[:12])
+        wrong.append(f"{found.faulty:,} of {found.rows:,} rows break the contract: {told}")
+    wrong += [f"{count:,} rows hold a {name} that was there before" for name, count in found.twice.items() if count]
+    for name, newest in found.stale.items():
+        wrong.append(f"{name} is too old: " + ("no moment in it" if newest is None else f"newest {rfc3339(newest)}"))
+    return wrong

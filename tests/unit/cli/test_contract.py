@@ -46,3 +46,11 @@ def test_infer_wants_one_source(tmp_path: Path) -> None:
     assert call("infer").exit_code == 2
     assert call("infer", EXAMPLE, "--from-json-schema", tmp_path / "s.json").exit_code == 2
     assert call("infer", "--from-json-schema", tmp_path / "s.json", "--target", "y").exit_code == 2
+
+
+def test_a_contract_in_words_is_json_too(held: Path) -> None:
+    document = json.loads(call("docs", held, "--json").stdout)
+    made = from_odcs(held.read_text())
+    assert document["digest"] == made.digest() and len(document["columns"]) == len(made.columns)
+    words = {each["name"]: each["words"] for each in document["columns"]}
+    assert words["SEX"]["takes"].startswith("one of ") and words["ID"]["marks"] and words["Default"]["takes"] == ""

@@ -249,6 +249,14 @@ def test_faults_are_written_a_line_each_without_values(tmp_path: Path) -> None:
         assert found == expected
 
 
+def test_rows_that_are_the_same_in_every_column_are_counted_and_break_nothing(tmp_path: Path) -> None:
+    own = [changed(income=str(at)) for at in (10, 20, 30, 40)]
+    path = write(tmp_path / "rows.csv", *own, own[1], own[1], own[3])
+    found = check_table(path, CONTRACT)
+    assert (found.rows, found.duplicates) == (7, 3)
+    assert check_table(write(tmp_path / "once.csv", *own), CONTRACT).duplicates == 0
+
+
 def test_progress_is_told(tmp_path: Path) -> None:
     told: list[float] = []
     check_table(write(tmp_path / "rows.csv", *[GOOD] * 200), CONTRACT, progress=told.append)

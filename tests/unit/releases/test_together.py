@@ -60,7 +60,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Runtime], Judged]:
 
     def judge(runtime: Runtime) -> Judged:
         monkeypatch.setattr(together, "time", runtime)
-        return asyncio.run(together._judged(runtime, ROWS, seed=1))  # type: ignore[arg-type]
+        return asyncio.run(together._judged(runtime, ROWS, seed=1))[0]  # type: ignore[arg-type]
 
     return judge
 
@@ -93,7 +93,7 @@ def test_what_is_no_faster_together_is_answered_row_by_row(judged: Judge) -> Non
 def test_a_proof_counts_as_it_was_made_and_nothing_else_does(tmp_path: Any) -> None:
     release = make_release(Home(root=tmp_path).create())
     proof = ProofRows(kinds={"held_out": make_rows(COLUMNS, 300)}, scores={})
-    judged = judge_together(release.folder, release.serving, proof, 1)
+    judged, _ = judge_together(release.folder, release.serving, proof, 1)
     assert judged.environment == environment_digest() and judged.rows == {"held_out": 300}
     good = Judged(most=8, environment="sha256:here")
     evidence = Evidence(

@@ -18,7 +18,7 @@ from pilotage.errors import IntegrityError, NotFound, Unavailable
 from pilotage.gates.service import check
 from pilotage.kernel.clock import now_us
 from pilotage.ledger.queries import DecisionFilter
-from pilotage.replay.environments import Environments, KeptEnvironment, differences
+from pilotage.replay.environments import Environments, KeptEnvironment, differences, keep_environment
 from pilotage.replay.service import replay
 from pilotage.replay.upgrade import REASON
 from pilotage.runtimes.environment import environment_digest, serving_environment
@@ -26,7 +26,7 @@ from pilotage.storage.database import reading
 from pilotage.storage.home import Home
 from pilotage.storage.outbox import waiting
 from pilotage.testing.releases import COLUMNS, make_rows
-from pilotage.wiring.upgrade import check_upgrade, keep_environment, watch_environment
+from pilotage.wiring.upgrade import check_upgrade, watch_environment
 from tests.console.world import SYSTEM, ConsoleWorld, make_console_world
 
 ELSEWHERE = "sha256:" + "1" * 64
@@ -177,6 +177,6 @@ class TestKept:
 
 
 def test_keeping_is_put_on_record(world: ConsoleWorld) -> None:
-    assert keep_environment(world.installation) == environment_digest()
+    assert keep_environment(world.installation.home, world.installation.control) == environment_digest()
     assert events(world, "environment.kept") == [{"environment": environment_digest()}]
     assert world.installation.ledger().decisions(DecisionFilter()) == []

@@ -92,7 +92,7 @@ def information(cells: Codes, yes: Flags) -> float:
     """The mutual information of cells and answer, in nats, less its bias on so few rows (Miller and Madow 1955)."""
     size = int(cells.max()) + 1
     table = np.bincount(yes * size + cells, minlength=2 * size).reshape(2, size).astype(np.float64)
-    rows = table.sum()
+    rows = float(table.sum())
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / rows
     there = table > 0
     found = float((table[there] * np.log(table[there] / expected[there])).sum() / rows)

@@ -18,7 +18,8 @@ from packaging.version import InvalidVersion, Version
 
 from pilotage.errors import InputError, NotFound
 from pilotage.releases.scan.model import Database, Finding, Severity
-from pilotage.releases.scan.packages import Package, normal_name
+from pilotage.releases.scan.packages import Package
+from pilotage.runtimes.environment import normal_name
 
 __all__ = ["NO_DATABASE", "Advisories", "read_advisories"]
 

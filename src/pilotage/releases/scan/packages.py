@@ -9,10 +9,11 @@ import msgspec
 
 from pilotage.errors import InputError
 from pilotage.kernel.digests import digest
+from pilotage.runtimes.environment import normal_name
 
-__all__ = ["Distribution", "Package", "installed", "locked_packages", "normal_name"]
+__all__ = ["Distribution", "Package", "installed", "locked_files", "locked_packages"]
 
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;#\\]+)")
+_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;#\\]+)(?:\s+#\s*files\s+(sha256:[0-9a-f]{64}|unknown))?")
 _MOST = 20_000
 _SHORT = 200
 
@@ -39,16 +40,16 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     record: str = ""
 
 
-def normal_name(name: str) -> str:
-    """A project's name as PEP 503 normalises it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def locked_packages(lock: bytes) -> list[Package]:
     """The packages of an `environment.lock`, sorted. Raises InputError for a line that is no `name==version`."""
+    return sorted(locked_files(lock))
+
+
+def locked_files(lock: bytes) -> dict[Package, str]:
+    """The same, each with the digest of its files that the lock has; empty where that is unknown."""
     lines = lock.decode("utf-8", "replace").splitlines()
     faults: list[dict[str, object]] = []
-    found = set()
+    found: dict[Package, str] = {}
     for number, line in enumerate(lines[:_MOST], 1):
         if not line.strip():
             continue
@@ -56,7 +57,8 @@ def locked_packages(lock: bytes) -> list[Package]:
         if match is None:
             faults.append({"path": f"line {number}", "code": "unreadable", "message": line[:80]})
         else:
-            found.add(Package(name=normal_name(match[1]), version=match[2]))
+            known = match[3] or ""
+            found[Package(name=normal_name(match[1]), version=match[2])] = known.removeprefix("unknown")
     if faults or len(lines) > _MOST:
         raise InputError(
             "the environment lock cannot be read",
@@ -65,7 +67,7 @@ def locked_packages(lock: bytes) -> list[Package]:
             mend="build the release again",
             faults=faults[:20],
         )
-    return sorted(found)
+    return found
 
 
 def installed() -> dict[Package, Distribution]:
