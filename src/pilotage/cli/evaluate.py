@@ -9,15 +9,16 @@ import click
 import msgspec
 
 from pilotage.access.model import require
-from pilotage.cli.evaluation_text import show_evaluation
+from pilotage.cli.evaluation_text import show_evaluation, show_stability
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, errors_console, json_option, progress_bar, show_facts
 from pilotage.errors import InputError
 from pilotage.evaluation.bootstrap import ROUNDS
 from pilotage.evaluation.predictions import KINDS, Asked, judge_predictions
+from pilotage.evaluation.refits import FEWEST, MOST
 from pilotage.kernel.documents import refuse
-from pilotage.releases.again import Labelled, evaluate_again, labelled_rows, measure_load
+from pilotage.releases.again import Labelled, evaluate_again, fit_again, labelled_rows, measure_load
 from pilotage.releases.bearing import SECONDS
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
@@ -40,6 +41,13 @@ _AMOUNTS = ("true_positive", "false_positive", "false_negative", "true_negative"
     help="Labelled rows for REF (default: the data that it was built from).",
 )
 @click.option("--latency", is_flag=True, help="Measure REF at its declared load instead.")
+@click.option("--stability", is_flag=True, help="Fit the model of REF again instead, under other seeds, in its box.")
+@click.option(
+    "--seeds", type=click.IntRange(FEWEST, MOST), default=10, show_default=True, help="Refits of a kind, at most."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1, 86_400), default=120.0, show_default=True, help="For all refits together."
+)
 @click.option(
     "--predictions",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -71,6 +79,9 @@ def evaluate(
     ref: str | None,
     data: Path | None,
     latency: bool,
+    stability: bool,
+    seeds: int,
+    seconds: float,
     predictions: Path | None,
     html: Path | None,
     json_: bool,
@@ -81,6 +92,7 @@ def evaluate(
     \b
     pilotage evaluate credit-default@1 --data labelled.csv
     pilotage evaluate credit-default@1 --latency
+    pilotage evaluate credit-default@1 --stability --seeds 10
     pilotage evaluate --predictions scored.csv --target defaulted --prediction score
     """
     if (ref is None) == (predictions is None):
@@ -91,6 +103,9 @@ def evaluate(
         raise InputError(what, expected=expected, mend="name the one or the other; see --help")
     if ref is not None and latency:
         _load(chosen, ref, data, json_)
+        return
+    if ref is not None and stability:
+        _stability(chosen, ref, data, seeds, seconds, json_)
         return
     if ref is not None:
         found = _release(chosen, ref, data, given["rounds"])
@@ -140,6 +155,19 @@ def _load(chosen: Chosen, ref: str, data: Path | None, json_: bool) -> None:
             ("verdict", "holds" if found.holds else "; ".join(found.broken)),
         ]
     )
+
+
+def _stability(chosen: Chosen, ref: str, data: Path | None, seeds: int, seconds: float, json_: bool) -> None:
+    installation, made, loaded, labelled = _labelled(chosen, ref, data)
+    with progress_bar("fitting again") as tell:
+        found = fit_again(installation.control, loaded, labelled, seeds=seeds, seconds=seconds, progress=tell)
+    if json_:
+        as_json(found | {"release": made.digest})
+    else:
+        show_facts([("release", f"{made.name}  {made.digest}")])
+        show_stability(found)
+    if not found["measured"]:
+        raise SystemExit(1)
 
 
 def _asked(given: dict[str, Any]) -> Asked:

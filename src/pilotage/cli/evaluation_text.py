@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from pilotage.cli.output import console, show_table
+from pilotage.evaluation.refits import rows_of_stability
 from pilotage.evaluation.words import amount, compared, in_order, label
 from pilotage.kernel.digests import short
 
-__all__ = ["show_evaluation"]
+__all__ = ["show_evaluation", "show_stability"]
 
 _BAR = 24
 
@@ -41,6 +42,7 @@ def show_evaluation(found: dict[str, Any]) -> None:
     _gains(found.get("gains"))
     _costs(found.get("costs"))
     _age(found.get("age"))
+    show_stability(found.get("stability"))
     _slices(found)
     _limits(found.get("limits"))
 
@@ -141,6 +143,19 @@ def _age(found: dict[str, Any] | None) -> None:
         for row in found["periods"]
     ]
     _titled(f"By {found['unit']}", (found["unit"], "rows", label(found["figure"]), "", "95 %"), rows)
+
+
+def show_stability(found: dict[str, Any] | None) -> None:
+    """What fitting the model again showed; nothing where it was never tried."""
+    if found is None:
+        return
+    if not found["measured"]:
+        click.echo(f"\nstability of a fit: not measured: {found['why']}")
+        return
+    head = ("other", "refits", "figure", "mean", "deviation", "one more, 95 %", "two differ", "not all agree")
+    _titled("Fitted again", head, rows_of_stability(found))
+    fitted = f"fitted on {found['rows_fitted']:,} rows, judged on {found['rows']:,} held out"
+    click.echo(fitted + (f"; {found['why']}" if found["why"] else ""))
 
 
 def _slices(found: dict[str, Any]) -> None:

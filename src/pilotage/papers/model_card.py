@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pilotage.evaluation.refits import KINDS as REFIT_KINDS
 from pilotage.papers.gather import Dossier
 from pilotage.papers.model import (
     NOT_MEASURED,
@@ -44,6 +45,7 @@ def model_card(dossier: Dossier) -> Paper:
         _inputs(sources),
         Section(title="Evaluation", blocks=tuple(_evaluation(sources))),
         _baselines(sources),
+        _stability(sources),
         _slices(sources),
         _fairness(dossier),
         _reasons(dossier),
@@ -205,6 +207,32 @@ def _baselines(sources: Sources) -> Section:
         )
     table = Table(head=("baseline", "its AUC", "the model's gain", "95 % interval", "verdict"), rows=tuple(rows))
     return Section(title="Against simple baselines", blocks=(table,) if rows else (words(NOT_MEASURED),))
+
+
+def _stability(sources: Sources) -> Section:
+    """What fitting the model again showed."""
+    check, title = "evaluation.stability", "Stability of a fit"
+    if not sources.value(check, "figures", "measured"):
+        why = sources.value(check, "figures", "why")
+        return Section(title=title, blocks=(words(f"{NOT_MEASURED}: {why}" if why else f"{NOT_MEASURED}."),))
+    rows = []
+    for kind in sources.value(check, "figures", "by"):
+        at = ("figures", "by", kind)
+        for name in sources.value(check, *at, "metrics"):
+            low, high = (sources.figure(check, *at, "metrics", name, "next_95", end, form=".4f") for end in (0, 1))
+            rows.append(
+                (
+                    (REFIT_KINDS[kind],),
+                    (sources.figure(check, *at, "refits"),),
+                    (name,),
+                    (sources.figure(check, *at, "metrics", name, "mean", form=".4f"),),
+                    (sources.figure(check, *at, "metrics", name, "deviation", form=".4f"),),
+                    (low, " to ", high),
+                    (sources.figure(check, *at, "flips", "pair", form=".2%"),),
+                )
+            )
+    head = ("fitted again with", "refits", "figure", "mean", "deviation", "one more, 95 %", "two answer otherwise")
+    return Section(title=title, blocks=(Table(head=head, rows=tuple(rows)),))
 
 
 def _slices(sources: Sources) -> Section:

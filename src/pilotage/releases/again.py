@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from pilotage import __version__
-from pilotage.errors import IntegrityError, NotFound
+from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.evaluation.words import in_words
 from pilotage.evidence.model import Evidence
 from pilotage.evidence.store import latest, record
@@ -27,6 +27,9 @@ from pilotage.releases.data import PilotRows, read_rows
 from pilotage.releases.evaluating import evaluate, read_slices
 from pilotage.releases.findings import evaluation_findings
 from pilotage.releases.load import LoadedRelease
+from pilotage.releases.pilot_model import PilotModel
+from pilotage.releases.refitting import CHECK as STABILITY
+from pilotage.releases.refitting import measure_refits, stability_evidence
 from pilotage.releases.together import CHECK as TOGETHER
 from pilotage.releases.together import proven_rows
 from pilotage.runtimes.environment import environment_digest
@@ -35,7 +38,7 @@ from pilotage.runtimes.ports import Runtime
 from pilotage.runtimes.together import filled
 from pilotage.storage.database import reading, writing
 
-__all__ = ["Labelled", "Progress", "evaluate_again", "labelled_rows", "measure_load"]
+__all__ = ["Labelled", "Progress", "evaluate_again", "fit_again", "labelled_rows", "measure_load"]
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -103,6 +106,7 @@ def evaluate_again(
     system = loaded.system()
     with reading(control) as connection:
         together = proven_rows(latest(connection, loaded.digest, TOGETHER))
+        refits = latest(connection, loaded.digest, STABILITY)
     held_out, _ = labelled.rows.part(held_out=True)
     scores = asyncio.run(_scores(open_runtime(loaded.folder, loaded.serving), held_out, together, progress))
     found = evaluate(system, loaded.contract, loaded.serving, labelled.rows, scores, rounds=rounds)
@@ -120,6 +124,7 @@ def evaluate_again(
         "seed": system.pilot.seed,
         "rounds": rounds,
         "degradation": built.get("degradation", []),
+        "stability": None if refits is None else refits.figures,
         **found,
     }
     whole["reproduced"] = _reproduced(whole, built) if labelled.own else None
@@ -128,6 +133,52 @@ def evaluate_again(
             told = {**figures, "data": labelled.digest, "own_rows": labelled.own}
             record(connection, _evidence(loaded.digest, check, passed, told, clock()))
     return whole | {"words": in_words(whole)}
+
+
+def fit_again(
+    control: Engine,
+    loaded: LoadedRelease,
+    labelled: Labelled,
+    *,
+    seeds: int,
+    seconds: float,
+    progress: Progress | None = None,
+    clock: Clock = now_us,
+) -> dict[str, Any]:
+    """How stable the pilot's model is when it is fitted again; recorded as evidence about the release.
+
+    It is the artefact that the release was built from, beside its data. Raises NotFound where that is no longer there,
+    InputError for rows that the build did not split.
+    """
+    system = loaded.system()
+    if loaded.serving.runtime == "remote" or not labelled.own:
+        what = "a remote model cannot be fitted here" if labelled.own else "another file has no rows to fit on"
+        raise InputError(what, expected="a pilot's model with the data it was built from", mend="leave out --stability")
+    artefact = Path(system.pilot.artefact)
+    if not artefact.is_file() or file_digest(artefact) != loaded.manifest.origin.artefact:
+        raise NotFound(
+            "the model that this release was built from is not here",
+            got=artefact,
+            expected=f"the file {loaded.manifest.origin.artefact}",
+            mend="go to the folder of its pilotage.yaml",
+        )
+    serving = loaded.serving
+    pilot = PilotModel(artefact, names=serving.names, kinds=serving.kinds, positive=serving.positive)
+    try:
+        figures = measure_refits(
+            pilot,
+            labelled.rows,
+            serving.threshold,
+            seeds=seeds,
+            seconds=seconds,
+            seed=system.pilot.seed,
+            progress=progress,
+        )
+    finally:
+        pilot.close()
+    with writing(control) as connection:
+        record(connection, stability_evidence(loaded.digest, figures, clock()))
+    return figures
 
 
 def measure_load(

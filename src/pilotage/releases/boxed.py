@@ -5,12 +5,14 @@ Run as `python -m pilotage.releases.boxed`; `pilot_model.py` is the other side.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from pilotage.errors import PilotageError
+from pilotage.errors import InputError, PilotageError
 from pilotage.kernel.rows import Value
 from pilotage.releases.convert import convert
 from pilotage.releases.follow import NotFollowed
@@ -26,20 +28,27 @@ CHUNK = 20_000
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One question: `open` (first), `score`, `linear`, `trees` or `convert`, with what it needs."""
+    """One question: `open` (first), `score`, `linear`, `trees`, `convert`, `train` or `refit`, with what it needs.
+
+    `train` brings rows with their labels to fit on and rows to judge; each `refit` fits on them anew.
+    """
 
     what: str
     opening: Opening | None = None
     rows: list[list[Value]] = []
     texts: dict[str, list[str]] = {}
     integers: str = "float"
+    labels: list[bool] = []
+    held_out: list[list[Value]] = []
+    seed: int = 0
+    draw: bool = False
 
 
 class _Opened:
     """The model and how it is asked."""
 
     def __init__(self, opening: Opening) -> None:
-        self.names, self.kinds = opening.names, opening.kinds
+        self.names, self.kinds, self.positive = opening.names, opening.kinds, opening.positive
         self.model = open_model(Path(opening.model))
         self.column = positive_column(self.model, opening.positive)
 
@@ -55,9 +64,37 @@ class _Opened:
             scores += score_frame(self.model, frame, self.column).tolist()
         return scores
 
+    def train(self, ask: Ask) -> dict[str, Any]:
+        """Take rows to fit on; whether anything in the model takes a random state."""
+        classes = self.model.classes_
+        if len(classes) != 2:
+            raise InputError("it has more than two classes", got=len(classes), mend="judge each class against the rest")
+        self.rows = frame_of(self.names, self.kinds, ask.rows)
+        self.held_out = frame_of(self.names, self.kinds, ask.held_out)
+        self.truth = np.where(np.array(ask.labels), classes[self.column], classes[1 - self.column])
+        return {"draws": bool(_random_states(self.model))}
+
+    def refit(self, ask: Ask) -> dict[str, Any]:
+        """The scores of the model fitted anew, as it was never fitted before."""
+        from sklearn.base import clone
+
+        random.seed(ask.seed)
+        np.random.seed(ask.seed % 2**32)
+        model = clone(self.model)
+        model.set_params(**dict.fromkeys(_random_states(model), ask.seed % 2**32))
+        count = len(self.rows)
+        places = np.random.default_rng(ask.seed).integers(0, count, count) if ask.draw else np.arange(count)
+        named = getattr(self.model, "feature_names_in_", None)
+        given = self.rows.iloc[places]
+        model.fit(given.to_numpy() if named is None else given[list(named)], self.truth[places])
+        scores = score_frame(model, self.held_out, positive_column(model, self.positive))
+        return {"scores": scores.tolist()}
+
     def answer(self, ask: Ask) -> dict[str, Any]:
         if ask.what == "score":
             return {"scores": self.score(ask.rows)}
+        if ask.what in ("train", "refit"):
+            return self.train(ask) if ask.what == "train" else self.refit(ask)
         if ask.what in ("linear", "trees"):
             find = find_linear_form if ask.what == "linear" else find_tree_form
             own = [str(name) for name in getattr(self.model, "feature_names_in_", self.names)]
@@ -69,6 +106,11 @@ class _Opened:
         integers: Any = ask.integers
         model = convert(self.model, self.column, names=self.names, kinds=kinds, texts=ask.texts, integers=integers)
         return {"model": model}
+
+
+def _random_states(model: Any) -> list[str]:
+    """The names of the parameters that seed it, of every part of it."""
+    return [name for name in model.get_params(deep=True) if name.rpartition("__")[2] == "random_state"]
 
 
 def main() -> None:

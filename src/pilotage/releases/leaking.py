@@ -13,10 +13,18 @@ __all__ = ["leakage_table"]
 
 
 def leakage_table(system: AISystem, contract: DataContract, rows: PilotRows) -> Table:
-    """The features, in the order of the file, with the split of the build: what the model may take, and no more."""
-    columns = zip(contract.features, rows.rows.columns, strict=True)
+    """The features, in the order of the file, with the split of the build: what the model may take, and no more.
+
+    With the moment of each row where `evaluation.time` names its column.
+    """
+    fields = {
+        feature.name: field_of(feature.name, column)
+        for feature, column in zip(contract.features, rows.rows.columns, strict=True)
+    }
+    name = system.evaluation.time
     return Table(
-        fields=tuple(field_of(feature.name, column) for feature, column in columns),
+        fields=tuple(fields.values()),
+        time=fields.get(name) or (field_of(name, rows.sliced[name]) if name in rows.sliced else None),
         target=Target(
             name=system.pilot.target,
             questions={system.pilot.positive: rows.labels},

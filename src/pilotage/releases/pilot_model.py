@@ -66,9 +66,9 @@ class PilotModel:
         """End the box."""
         self._box.close()
 
-    def _ask(self, ask: Ask) -> dict[str, Any]:
+    def _ask(self, ask: Ask, seconds: float = PATIENCE_S) -> dict[str, Any]:
         try:
-            reply = self._box.ask(msgspec.msgpack.encode(ask), PATIENCE_S)
+            reply = self._box.ask(msgspec.msgpack.encode(ask), seconds)
         except Unavailable as error:
             raise InputError(
                 "the artefact ended the process that opened it", got=error.what, mend="see if it opens in a notebook"
@@ -115,3 +115,17 @@ class PilotModel:
         """The model as ONNX. Raises InputError when it cannot be converted."""
         content: bytes = self._ask(Ask(what="convert", texts=texts, integers=integers))["model"]
         return content
+
+    def train(
+        self, rows: Sequence[Sequence[Value]], labels: list[bool], held_out: Sequence[Sequence[Value]], seconds: float
+    ) -> bool:
+        """Give it rows to be fitted on and rows to be judged on; whether anything in it draws at random."""
+        fitted, judged = ([list(row) for row in side] for side in (rows, held_out))
+        return bool(self._ask(Ask(what="train", rows=fitted, labels=labels, held_out=judged), seconds)["draws"])
+
+    def refit(self, seed: int, *, draw: bool, seconds: float) -> NDArray[np.float64]:
+        """The scores of the rows to be judged by the model fitted anew; `draw`: on rows drawn with replacement.
+
+        Raises InputError when it cannot be fitted again, or takes longer: then the box is gone.
+        """
+        return np.array(self._ask(Ask(what="refit", seed=seed, draw=draw), seconds)["scores"], dtype=np.float64)

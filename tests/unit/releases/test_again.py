@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sqlalchemy import Engine
 
 from pilotage.errors import InputError, IntegrityError, NotFound
+from pilotage.evaluation.refits import rows_of_stability
 from pilotage.evidence.store import for_subject, latest
 from pilotage.releases import again
 from pilotage.releases.again import evaluate_again, labelled_rows, measure_load
@@ -65,6 +66,7 @@ def test_a_build_tells_costs_age_luck_limits_and_all_baselines(built: tuple[Path
     assert (
         found["age"]["unit"] == "month" and sum(p["rows"] for p in found["age"]["periods"]) == found["rows"]["held_out"]
     )
+    assert "time travel" not in found["leakage"]["skipped"], "the declared time says which row was before which"
     assert found["redrawn"]["figures"]["auc"]["lowest"] < found["metrics"]["auc"]
     assert {"linear", "shallow_tree", "single_feature", "single_feature_binned", "base_rate"} <= set(found["baselines"])
     assert found["baselines"]["linear"]["auc"] == pytest.approx(found["metrics"]["auc"], abs=0.02), (
@@ -175,3 +177,27 @@ def test_a_time_that_is_none_fails_the_build(tmp_path: Path, time: str, said: st
     control.create_all(engine)
     with pytest.raises(InputError, match=said):
         _build(path, home, engine)
+
+
+def test_a_model_is_fitted_again_on_record_where_its_files_still_are(
+    built: tuple[Path, Home, Engine, LoadedRelease], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, _, engine, loaded = built
+    with reading(engine) as connection:
+        at_build = latest(connection, loaded.digest, "evaluation.stability")
+    assert at_build is not None and at_build.passed and at_build.figures["by"]["rows"]["refits"] == 3
+    labelled = labelled_rows(loaded, path.parent / "data.csv")
+    monkeypatch.chdir(path.parent)
+    found = again.fit_again(engine, loaded, labelled, seeds=4, seconds=60)
+    assert found["by"]["seed"]["refits"] == found["by"]["rows"]["refits"] == 4
+    with reading(engine) as connection:
+        newest = latest(connection, loaded.digest, "evaluation.stability")
+    assert newest is not None and newest.figures == found
+    told = rows_of_stability(found)
+    assert told[0][:3] == ("other seeds", "4", "auc") and len(told) == 8
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFound, match="model"):
+        again.fit_again(engine, loaded, labelled, seeds=4, seconds=60)
+    (tmp_path / "new.csv").write_text((path.parent / "data.csv").read_text() + "\n")
+    with pytest.raises(InputError, match="no rows to fit on"):
+        again.fit_again(engine, loaded, labelled_rows(loaded, tmp_path / "new.csv"), seeds=4, seconds=60)

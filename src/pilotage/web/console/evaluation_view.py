@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pilotage.evaluation.refits import rows_of_stability
 from pilotage.evaluation.words import amount, compared, in_order, in_words, label
 from pilotage.web.console.charts import polyline
 from pilotage.web.console.release_charts import Calibration, calibration_plot
@@ -65,6 +66,8 @@ class EvaluationView:
     costs: list[tuple[str, str, str]]
     curve: CostCurve | None
     age: AgePlot | None
+    stability: dict[str, Any] | None
+    refits: list[tuple[str, ...]]
     slice_columns: list[str]
     slices: list[tuple[str, int, list[str]]]
 
@@ -90,6 +93,8 @@ def evaluation_view(found: dict[str, Any]) -> EvaluationView:
         costs=_costs(found.get("costs")),
         curve=cost_curve(found["costs"]) if found.get("costs") else None,
         age=age_plot(found["age"]) if found.get("age") else None,
+        stability=(stability := found.get("stability")),
+        refits=rows_of_stability(stability) if stability else [],
         slice_columns=[label(name) for name in _MAIN[kind]],
         slices=[_slice(each, _MAIN[kind]) for each in found["slices"]],
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from pilotage.evidence.model import state
+from pilotage.evidence.model import Evidence, state
 from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import now_us
 from pilotage.papers.model import KINDS
 from pilotage.releases.bearing import CHECK as LOAD
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
+from pilotage.releases.refitting import CHECK as STABILITY
 from pilotage.releases.store import find_release
 from pilotage.releases.verifying import signature_state
 from pilotage.releases.yanking import yanked
@@ -59,7 +61,7 @@ class _ReleasePages:
         # Newest first: of each check the newest counts.
         newest = {each.check: each for each in reversed(evidence)}
         found, now = json.loads(loaded.file("evaluation.json")), now_us()
-        found = found if "metrics" in found else None
+        found = found | _refits(newest.get(STABILITY)) if "metrics" in found else None
         fairness = found.get("fairness", []) if found else []
         return self.view.render(
             "release.html",
@@ -94,6 +96,11 @@ class _ReleasePages:
         # Any other name is told by the release itself, which holds files that are not for everybody.
         content = loaded.file(name if name in _FILES else "")
         return download(content, f"{release.folder[:12]}-{name}")
+
+
+def _refits(evidence: Evidence | None) -> dict[str, Any]:
+    """What fitting the model again showed; nothing of releases from before it was tried."""
+    return {} if evidence is None else {"stability": evidence.figures}
 
 
 def _alone(block: dict[str, str]) -> bool:
