@@ -19,11 +19,11 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from pilotage.access.issuer_keys import IssuerKeys
-from pilotage.access.issuers import Issuer
+from pilotage.access.issuers import Issuer, identity_id
 from pilotage.access.unknown_key import UnknownKey
 from pilotage.errors import Unauthenticated
 
-__all__ = ["MOST_BYTES", "Tell", "Verified", "issuer_in", "verify"]
+__all__ = ["MOST_BYTES", "Tell", "Verified", "issuer_in", "suspended", "verify"]
 
 MOST_BYTES = 16_384
 """The longest token that is looked at."""
@@ -82,8 +82,8 @@ def verify(
 ) -> Verified:
     """Hold a token to an issuer at a moment (Unix microseconds).
 
-    Raises Unauthenticated, with the code `token_invalid` or `token_expired`; UnknownKey, when the issuer's keys as they
-    were last read do not have the one that it names.
+    Raises Unauthenticated, with the code `token_invalid`, `token_expired` or `person_suspended`; UnknownKey, when the
+    issuer's keys as they were last read do not have the one that it names.
     """
     parts = _read(token)
     tell(f"it is a JSON Web Token of {len(token):,} bytes in three parts")
@@ -97,7 +97,15 @@ def verify(
         raise _refused("its signature is not the issuer's")
     tell("its signature is the issuer's")
     subject, expires = _check_claims(parts.claims, issuer, at, kind, tell)
+    if issuer.suspended and identity_id(issuer.issuer, subject) in issuer.suspended:
+        raise suspended()
     return Verified(issuer, subject, parts.claims, min(expires, keys.until))
+
+
+def suspended() -> Unauthenticated:
+    """What the holder of a good token hears who is suspended here."""
+    mend = "ask an admin of this installation: pilotage oidc resume"
+    return Unauthenticated("the person of this token is suspended here", mend=mend, code="person_suspended")
 
 
 def _read(token: bytes) -> _Parts:

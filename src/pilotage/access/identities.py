@@ -15,11 +15,10 @@ import msgspec
 from sqlalchemy import Connection, Engine
 
 from pilotage.access import store
-from pilotage.access.issuers import Issuer, Rights, find_issuer, list_issuers, rights_of
+from pilotage.access.issuers import Issuer, Rights, find_issuer, identity_id, list_issuers, rights_of
 from pilotage.access.model import Person, require
 from pilotage.errors import Conflict, Forbidden, InputError, NotFound, Unauthenticated, Unavailable
 from pilotage.kernel.clock import now_us
-from pilotage.kernel.digests import digest
 from pilotage.kernel.ids import uuid7
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit
@@ -163,7 +162,7 @@ def person_of_token(control: Engine, token: Verified, *, at: int) -> Person:
     The roles are the token's, and kept as the person's, with an event where they changed; those of a linked person are
     given here. Raises Forbidden (no role), Unauthenticated (the person has left).
     """
-    rights, id = rights_of(token.claims, token.issuer.grants), _id(token.issuer.issuer, token.subject)
+    rights, id = rights_of(token.claims, token.issuer.grants), identity_id(token.issuer.issuer, token.subject)
     with reading(control) as connection:
         found = _known(connection, id)
     if found is not None and found[0].left:
@@ -201,7 +200,7 @@ def link_person(
         found = store.find_person(connection, person) or store.person_named(connection, person)
         if found is None or found.left:
             raise NotFound("no such person", got=person, mend="list them: pilotage people list")
-        if store.identity_of(connection, _id(trusted.issuer, subject)) is not None:
+        if store.identity_of(connection, identity_id(trusted.issuer, subject)) is not None:
             raise Conflict("this subject is somebody here already", got=subject, mend="remove that person first")
         rows = _identify(connection, found.id, trusted.issuer, subject, linked=1, at=moment)
         private = {"person": found.id, "by": by.id, "issuer": trusted.issuer, "subject": subject}
@@ -259,7 +258,7 @@ def _identify(
     connection: Connection, person: str, issuer: str, subject: str, *, linked: int, at: int
 ) -> list[dict[str, str]]:
     row: Mapping[str, Any] = {
-        "id": _id(issuer, subject),
+        "id": identity_id(issuer, subject),
         "person": person,
         "issuer": issuer,
         "subject": subject,
@@ -268,10 +267,6 @@ def _identify(
     }
     store.add(connection, store.identities, row)
     return attest(store.identities, row)
-
-
-def _id(issuer: str, subject: str) -> str:
-    return digest(f"{issuer}|{subject}".encode())
 
 
 def _name(connection: Connection, token: Verified, id: str) -> str:

@@ -17,6 +17,7 @@ from pilotage.access import store
 from pilotage.access.keys import SCOPE
 from pilotage.access.model import ROLES, Person, require
 from pilotage.errors import Conflict, InputError, NotFound
+from pilotage.kernel.digests import digest
 from pilotage.storage.outbox import emit
 from pilotage.storage.witness import attest, attest_removal
 
@@ -28,11 +29,14 @@ __all__ = [
     "Rights",
     "add_issuer",
     "find_issuer",
+    "identity_id",
     "list_issuers",
     "remove_issuer",
+    "resume_person",
     "revoke_tokens",
     "rights_of",
     "safe_url",
+    "suspend_person",
 ]
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
@@ -44,6 +48,7 @@ STANDARD = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MOST_VALUES = 1_000
+_MOST_SUBJECT, _MOST_REASON, _MOST_SUSPENDED = 255, 500, 10_000
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +69,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     that cannot reach the issuer; without it the keys are discovered, read again each `refresh_s`, and good for `keep_s`
     after they were last read. `skew_s` is what clocks may differ, `life_s` the longest life of a token, `not_before`
     (Unix microseconds) the moment before which no token may be issued. `client` is the console's own id at the issuer,
-    and `console` its address as browsers know it, for signing in there.
+    and `console` its address as browsers know it, for signing in there. `suspended` are the identities (`identity_id`)
+    whose tokens are refused, sorted.
     """
 
     name: str
@@ -80,6 +86,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     not_before: int = 0
     client: str = ""
     console: str = ""
+    suspended: tuple[str, ...] = ()
 
 
 class Rights(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +95,11 @@ class Rights(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     service: bool = False
+
+
+def identity_id(issuer: str, subject: str) -> str:
+    """How a person of an issuer (its URL) is kept and compared: the digest of `issuer|sub`."""
+    return digest(f"{issuer}|{subject}".encode())
 
 
 def rights_of(claims: Mapping[str, Any], grants: Sequence[Grant]) -> Rights:
@@ -118,7 +130,8 @@ def _values(claims: Mapping[str, Any], path: str) -> list[str]:
 def add_issuer(connection: Connection, person: Person, issuer: Issuer, *, replace: bool = False, at: int) -> Issuer:
     """Trust an issuer, in the caller's transaction, with its event `issuer.added`.
 
-    With `replace`, change the one of that name; what was revoked stays so. Raises Forbidden, InputError, Conflict.
+    With `replace`, change the one of that name; what was revoked stays so, and who is suspended too. Raises Forbidden,
+    InputError, Conflict.
     """
     require(person, "issuer.edit")
     _check(issuer)
@@ -128,7 +141,11 @@ def add_issuer(connection: Connection, person: Person, issuer: Issuer, *, replac
         raise Conflict("an issuer of this name is trusted already", got=issuer.name, mend="add --replace to change it")
     if any(each.issuer == issuer.issuer and each.name != issuer.name for each in others):
         raise Conflict("this issuer is trusted under another name", got=issuer.issuer, mend="change that one")
-    kept = msgspec.structs.replace(issuer, not_before=max(issuer.not_before, old.not_before if old else 0))
+    kept = msgspec.structs.replace(
+        issuer,
+        not_before=max(issuer.not_before, old.not_before if old else 0),
+        suspended=old.suspended if old else (),
+    )
     _write(connection, person, kept, "issuer.added", at)
     return kept
 
@@ -141,6 +158,39 @@ def revoke_tokens(connection: Connection, person: Person, name: str, *, at: int)
     require(person, "issuer.edit")
     kept = msgspec.structs.replace(find_issuer(connection, name), not_before=at)
     _write(connection, person, kept, "issuer.tokens_revoked", at)
+    return kept
+
+
+def suspend_person(connection: Connection, person: Person, name: str, *, subject: str, reason: str, at: int) -> Issuer:
+    """Refuse the tokens of one person of an issuer (its `sub`), and end what they began here, until they are resumed.
+
+    Their sessions and sign-in links end, and the personal tokens of who came by the issuer alone. Event
+    `person.suspended`; who and why is encrypted. Raises Forbidden, NotFound, InputError, Conflict (it is so already).
+    """
+    require(person, "issuer.edit")
+    issuer, reason = find_issuer(connection, name), reason.strip()
+    _check_suspension(issuer, subject, reason)
+    id = identity_id(issuer.issuer, subject)
+    if id in issuer.suspended:
+        raise Conflict("this person is suspended already", got=subject, mend="nothing is left to do")
+    kept = msgspec.structs.replace(issuer, suspended=tuple(sorted({*issuer.suspended, id})))
+    store.end_access(connection, id, at)
+    _keep(connection, person, kept, "person.suspended", at, {"subject": subject, "identity": id, "reason": reason})
+    return kept
+
+
+def resume_person(connection: Connection, person: Person, name: str, *, subject: str, at: int) -> Issuer:
+    """Take the tokens of a suspended person (its `sub`, or the identity's digest) again. Event `person.resumed`.
+
+    Raises Forbidden, NotFound (no such issuer, or that person is not suspended).
+    """
+    require(person, "issuer.edit")
+    issuer = find_issuer(connection, name)
+    id = subject if subject in issuer.suspended else identity_id(issuer.issuer, subject)
+    if id not in issuer.suspended:
+        raise NotFound("this person is not suspended", got=subject[:80], mend="see who is: pilotage oidc suspended")
+    kept = msgspec.structs.replace(issuer, suspended=tuple(each for each in issuer.suspended if each != id))
+    _keep(connection, person, kept, "person.resumed", at, {"subject": "" if id == subject else subject, "identity": id})
     return kept
 
 
@@ -180,13 +230,32 @@ def safe_url(url: str) -> bool:
 
 
 def _write(connection: Connection, person: Person, issuer: Issuer, kind: str, at: int) -> None:
-    store.drop_issuer(connection, issuer.name)
     # Whoever came by it signs in again, under what holds now.
     store.end_sessions(connection, issuer.issuer, at)
+    _keep(connection, person, issuer, kind, at, {})
+
+
+def _keep(
+    connection: Connection, person: Person, issuer: Issuer, kind: str, at: int, private: Mapping[str, str]
+) -> None:
+    store.drop_issuer(connection, issuer.name)
     row = {"name": issuer.name, "document": msgspec.to_builtins(issuer), "changed": at}
     store.add(connection, store.issuers, row)
     facts: dict[str, Any] = {"issuer": issuer.name, "rows": attest(store.issuers, row)}
-    emit(connection, kind, facts=facts, private={"by": person.id}, at=at)
+    emit(connection, kind, facts=facts, private={"by": person.id, **private}, at=at)
+
+
+def _check_suspension(issuer: Issuer, subject: str, reason: str) -> None:
+    faults: list[dict[str, object]] = []
+    if not 0 < len(subject) <= _MOST_SUBJECT or not subject.isprintable():
+        faults.append({"path": "subject", "message": "the sub of the person's tokens", "got": subject[:80]})
+    if not 0 < len(reason) <= _MOST_REASON:
+        faults.append({"path": "reason", "message": f"why, in at most {_MOST_REASON} characters", "got": reason[:80]})
+    if len(issuer.suspended) >= _MOST_SUSPENDED:
+        what = f"{_MOST_SUSPENDED:,} people are suspended: trust the issuer no longer, or grant a narrower claim"
+        faults.append({"path": "issuer", "message": what, "got": issuer.name})
+    if faults:
+        raise InputError("nobody can be suspended so", mend="mend what is listed", faults=faults)
 
 
 def _check(issuer: Issuer) -> None:

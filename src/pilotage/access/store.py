@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, ForeignKey, RowMapping, String, Table, delete, func, insert, select, update
@@ -18,9 +18,11 @@ __all__ = [
     "drop_certificate",
     "drop_issuer",
     "drop_limit",
+    "end_access",
     "end_sessions",
     "find_person",
     "identities",
+    "identities_at",
     "identity_of",
     "issuer_documents",
     "issuers",
@@ -224,6 +226,21 @@ def end_sessions(connection: Connection, issuer: str, at: int) -> None:
     known = select(identities.c.person).where(identities.c.issuer == issuer)
     running = update(sessions).where(sessions.c.person.in_(known), sessions.c.ended == 0)
     connection.execute(running.values(ended=at))
+
+
+def end_access(connection: Connection, identity: str, at: int) -> None:
+    """End sessions and links of the person of an identity, and the personal tokens of who came by it alone."""
+    known = select(identities.c.person).where(identities.c.id == identity)
+    alone = known.where(identities.c.linked == 0)
+    for table, ended, whose in ((sessions, "ended", known), (links, "used", known), (tokens, "revoked", alone)):
+        column = table.c[ended]
+        connection.execute(update(table).where(table.c.person.in_(whose), column == 0).values({ended: at}))
+
+
+def identities_at(connection: Connection, issuer: str) -> Sequence[RowMapping]:
+    """Everybody who is known by an issuer (its URL): id, subject, linked, person, name, roles; by name."""
+    query = select(identities, people.c.name, people.c.roles).join(people, people.c.id == identities.c.person)
+    return connection.execute(query.where(identities.c.issuer == issuer).order_by(people.c.name)).mappings().all()
 
 
 def identity_of(connection: Connection, id: str) -> RowMapping | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from pilotage.access.bearer import Tell, Verified, issuer_in, verify
 from pilotage.access.issuer_keys import IssuerKeys
 from pilotage.access.issuers import Issuer
@@ -29,8 +31,8 @@ class Trusted:
         """Trust these from now on. One that did not change keeps its keys."""
         old = self._known
         self._known = {
-            each.issuer: old[each.issuer]
-            if each.issuer in old and old[each.issuer][0] == each
+            each.issuer: (each, old[each.issuer][1])
+            if each.issuer in old and _where(old[each.issuer][0]) == _where(each)
             else (each, IssuerKeys(each, self._folder, self._clock))
             for each in issuers
         }
@@ -83,3 +85,8 @@ class Trusted:
         if keys.due:
             threading.Thread(target=keys.refresh, daemon=True).start()
         return found
+
+
+def _where(issuer: Issuer) -> Issuer:
+    """An issuer but for whose tokens are refused: that changes nothing about its keys."""
+    return msgspec.structs.replace(issuer, not_before=0, suspended=())

@@ -18,13 +18,15 @@ from pilotage.access.issuers import (
     list_issuers,
     rights_of,
 )
+from pilotage.access.model import require
 from pilotage.access.unknown_key import UnknownKey
-from pilotage.cli.identity import acting, opened
+from pilotage.cli.identity import acting, opened, settings_of
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_table
 from pilotage.errors import InputError, Unauthenticated, Unavailable
 from pilotage.kernel.clock import now_us, parse_duration, rfc3339
 from pilotage.storage.database import reading
+from pilotage.wiring.access import issuers_now, switch_person_here
 
 if TYPE_CHECKING:
     from pilotage.access.issuer_keys import IssuerKeys, PublicKey
@@ -117,7 +119,7 @@ def list_(chosen: Chosen, json_: bool) -> None:
         as_json([_facts(each) for each in found])
         return
     show_table(
-        ("name", "issuer", "audiences", "keys", "gives", "revoked until"),
+        ("name", "issuer", "audiences", "keys", "gives", "revoked until", "suspended"),
         [
             (
                 each.name,
@@ -126,6 +128,7 @@ def list_(chosen: Chosen, json_: bool) -> None:
                 "from a file" if each.keys else "discovered",
                 "; ".join(f"{grant.claim}={grant.value}: {grant.right}" for grant in each.grants),
                 rfc3339(each.not_before) if each.not_before else "",
+                str(len(each.suspended)) if each.suspended else "",
             )
             for each in found
         ],
@@ -163,6 +166,82 @@ def remove(chosen: Chosen, name: str) -> None:
     installation = opened(chosen)
     installation.rollout.remove_issuer(acting(installation), name)
     click.echo(f"tokens of {name} are refused")
+
+
+_HERE = click.option(
+    "--here", is_flag=True, help="At this node's gateways only, at once, by a file in its home, without the database."
+)
+_SUBJECT = click.option("--subject", required=True, help="The sub of the person's tokens there.")
+
+
+@oidc.command("suspend")
+@click.argument("name")
+@_SUBJECT
+@click.option("--reason", required=True, help="Why; it is kept encrypted in the record.")
+@_HERE
+@json_option
+@click.pass_obj
+def suspend(chosen: Chosen, name: str, subject: str, reason: str, here: bool, json_: bool) -> None:
+    """Refuse one person's tokens of an issuer within a second, at gateways, API and console, until they are resumed.
+
+    With --here it takes no token, but the right to write the home; it outlives a restart, and ends with resume --here.
+    """
+    if here:
+        _switch_here(chosen, name, subject, reason, json_=json_)
+        return
+    installation = opened(chosen)
+    made = installation.rollout.suspend_person(acting(installation), name, subject, reason)
+    _tell_person(made, subject, "suspended", json_=json_)
+
+
+@oidc.command("resume")
+@click.argument("name")
+@click.option("--subject", required=True, help="The sub of the person's tokens there, or the identity's digest.")
+@_HERE
+@json_option
+@click.pass_obj
+def resume(chosen: Chosen, name: str, subject: str, here: bool, json_: bool) -> None:
+    """Take a suspended person's tokens again. With --here, end a suspension that was made with --here."""
+    if here:
+        _switch_here(chosen, name, subject, None, json_=json_)
+        return
+    installation = opened(chosen)
+    made = installation.rollout.resume_person(acting(installation), name, subject)
+    _tell_person(made, subject, "resumed", json_=json_)
+
+
+@oidc.command("suspended")
+@json_option
+@click.pass_obj
+def suspended(chosen: Chosen, json_: bool) -> None:
+    """List who is suspended, everywhere or at this node's gateways."""
+    installation = opened(chosen)
+    require(acting(installation), "issuer.edit")
+    found = [each for _, known in issuers_now(installation) for each in known if each.where]
+    if json_:
+        as_json([each._asdict() for each in found])
+        return
+    show_table(
+        ("issuer", "subject", "person", "where", "identity"),
+        [(each.issuer, each.subject, each.name, each.where, each.identity) for each in found],
+    )
+
+
+def _switch_here(chosen: Chosen, name: str, subject: str, reason: str | None, *, json_: bool) -> None:
+    done = switch_person_here(settings_of(chosen).home, name, subject, reason)
+    if json_:
+        as_json(done._asdict())
+        return
+    word = "suspended" if done.stopped else "resumed"
+    click.echo(f"{subject} of {name} is {word} here: {done.followed} of {done.workers} workers follow")
+
+
+def _tell_person(issuer: Issuer, subject: str, state: str, *, json_: bool) -> None:
+    if json_:
+        as_json({"issuer": issuer.name, "subject": subject, "state": state, "suspended": len(issuer.suspended)})
+        return
+    word = "refused" if state == "suspended" else "taken again"
+    click.echo(f"tokens of {subject} at {issuer.name} are {word} everywhere within a second")
 
 
 @oidc.command("link")

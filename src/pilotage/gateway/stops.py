@@ -1,4 +1,6 @@
-"""Stops on one node, by a file in the home: they act at once, without the database, and outlive a restart.
+"""Stops on one node, of systems and of people who come by tokens, by a file in the home.
+
+They act at once, without the database, and outlive a restart.
 
 Whoever may write the home may stop what it answers. Each worker looks at the file many times a second and puts a change
 on record. A file that cannot be read stops everything: nobody can say what it meant to stop.
@@ -18,17 +20,22 @@ from pilotage.gateway.state import LiveSystem, Serving, rebuilt
 from pilotage.kernel.clock import now_us
 from pilotage.storage.objects import write_durably
 
-__all__ = ["ALL", "StopFile", "StopHere", "read_stops", "stop_here", "stopped_here"]
+__all__ = ["ALL", "PERSON", "StopFile", "StopHere", "people_stopped", "read_stops", "stop_here", "stopped_here"]
 
 ALL = "*"
 """Stands for every system."""
+
+PERSON = "person:"
+"""Before an issuer's name, a blank and the digest of `issuer|sub`: stands for a person whose tokens are refused."""
 
 _HERE = "stopped on this node: "
 
 
 class StopHere(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a system, or `*` for all, is stopped on this node; `by` is a user of the machine or a person's
-    id, `at` Unix microseconds."""
+    """Why a system, a person, or `*` for all systems, is stopped on this node.
+
+    `by` is a user of the machine or a person's id, `at` Unix microseconds.
+    """
 
     reason: str
     by: str
@@ -76,7 +83,7 @@ def stop_here(path: Path, system: str, reason: str | None, at: int, *, by: str =
         stops = read_stops(path)
         if (system in stops) == (reason is not None):
             word = "stopped" if reason is not None else "not stopped"
-            name = "everything" if system == ALL else system
+            name = {ALL: "everything"}.get(system, "the person" if system.startswith(PERSON) else system)
             raise Conflict(
                 f"{name} is {word} on this node already", got=", ".join(stops) or None, mend="nothing is left to do"
             )
@@ -93,6 +100,11 @@ def stopped_here(serving: Serving, stops: dict[str, StopHere]) -> Serving:
         return serving
     systems = {name: _stopped(live, stops.get(name) or stops.get(ALL)) for name, live in serving.systems.items()}
     return rebuilt(serving, systems)
+
+
+def people_stopped(stops: dict[str, StopHere]) -> frozenset[str]:
+    """The identities whose tokens are refused on this node."""
+    return frozenset(name.rpartition(" ")[2] for name in stops if name.startswith(PERSON))
 
 
 def _stopped(live: LiveSystem, stop: StopHere | None) -> LiveSystem:

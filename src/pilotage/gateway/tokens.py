@@ -46,6 +46,7 @@ class Tokens:
         self._folder, self._forget, self._clock = folder, forget, clock
         self._trusted: Trusted | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="issuers")
+        self._suspended: frozenset[str] = frozenset()
         self._asking: dict[int, asyncio.Future[None]] = {}
         self._waiting = 0
 
@@ -59,6 +60,12 @@ class Tokens:
 
             self._trusted = Trusted(self._folder, issuers, self._clock)
 
+    def suspend_here(self, identities: frozenset[str]) -> None:
+        """Refuse these identities on this node, whatever the plan says, from the next request on."""
+        if identities != self._suspended:
+            self._suspended = identities
+            self._forget()
+
     async def principal(self, token: bytes, at: int) -> Principal:
         """Who bears a token at a moment (Unix microseconds). Raises Unauthenticated, Unavailable."""
         trusted = self._trusted
@@ -69,13 +76,22 @@ class Tokens:
                 code="token_invalid",
             )
         try:
-            return _principal(trusted.verify(token, at), at)
+            return self._let_in(trusted.verify(token, at), at)
         except UnknownKey as unknown:
             await self._ask(unknown.keys)
             try:
-                return _principal(trusted.verify(token, at), at)
+                return self._let_in(trusted.verify(token, at), at)
             except UnknownKey:
                 raise unknown.keys.refusal() from None
+
+    def _let_in(self, token: Verified, at: int) -> Principal:
+        found = _principal(token, at)
+        if found.id in self._suspended:
+            # As in `adopt`.
+            from pilotage.access.bearer import suspended
+
+            raise suspended()
+        return found
 
     async def run(self) -> None:
         """Read the issuers' keys again in time, for ever."""

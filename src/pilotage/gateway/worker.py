@@ -29,7 +29,7 @@ from pilotage.gateway.peers import Peers
 from pilotage.gateway.protocol import BoundedHttp
 from pilotage.gateway.shared_metrics import SharedMetrics
 from pilotage.gateway.state import Serving, load_serving, read_plan, restrict, start_serving
-from pilotage.gateway.stops import StopFile, StopHere, stopped_here
+from pilotage.gateway.stops import PERSON, StopFile, StopHere, people_stopped, stopped_here
 from pilotage.gateway.store import StoredPlan
 from pilotage.gateway.tls import Tls
 from pilotage.gateway.tokens import Tokens
@@ -214,6 +214,7 @@ class _Worker:
         """Adopt what a plan says, under the stops of this node."""
         self._serving = serving
         self._gateway.adopt(stopped_here(serving, self._stops.stops))
+        self._tokens.suspend_here(people_stopped(self._stops.stops))
 
     def _forget_tokens(self) -> None:
         if self._gateway.serving is not None:
@@ -238,10 +239,16 @@ class _Worker:
         """Put what this node's stop file changed on record; who and why is encrypted."""
         now = self._stops.stops
         for name in sorted(before.keys() ^ now.keys()):
-            kind, stop = ("system.stopped_here", now[name]) if name in now else ("system.started_here", before[name])
-            facts: dict[str, object] = {"system": name, "worker": self._worker, "since": stop.at}
-            self._gateway.write_event(kind, facts, {"by": stop.by, "reason": stop.reason})
-            _log.warning("%s: %s", kind, name)
+            stop = now.get(name) or before[name]
+            facts: dict[str, object] = {"worker": self._worker, "since": stop.at}
+            private: dict[str, object] = {"by": stop.by, "reason": stop.reason}
+            if name.startswith(PERSON):
+                kind = "person.suspended_here" if name in now else "person.resumed_here"
+                private["identity"] = name.rpartition(" ")[2]
+            else:
+                kind, facts["system"] = "system.stopped_here" if name in now else "system.started_here", name
+            self._gateway.write_event(kind, facts, private)
+            _log.warning("%s: %s", kind, facts.get("system", "a person"))
 
     async def _retry(self, stored: StoredPlan) -> None:
         """Try again the releases that could not be loaded: a copy of them may be on its way to this node."""

@@ -237,6 +237,25 @@ class Rollout:
         refresh_plan_file(self.control, self.home)
         return kept
 
+    def suspend_person(self, person: Person, issuer: str, subject: str, reason: str) -> Issuer:
+        """Refuse one person's tokens of an issuer, on every gateway as soon as the plan arrives.
+
+        Raises Forbidden, NotFound, InputError, Conflict (suspended already).
+        """
+        with self._changing(person, "issuer.edit") as (connection, at):
+            kept = issuers.suspend_person(connection, person, issuer, subject=subject, reason=reason, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return kept
+
+    def resume_person(self, person: Person, issuer: str, subject: str) -> Issuer:
+        """Take a suspended person's tokens again, by `sub` or identity. Raises Forbidden, NotFound."""
+        with self._changing(person, "issuer.edit") as (connection, at):
+            kept = issuers.resume_person(connection, person, issuer, subject=subject, at=at)
+            self._plan(connection, at)
+        refresh_plan_file(self.control, self.home)
+        return kept
+
     def remove_issuer(self, person: Person, issuer: str) -> None:
         """Trust an issuer no longer, as soon as the plan arrives. Raises Forbidden, NotFound."""
         with self._changing(person, "issuer.edit") as (connection, at):

@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse
 
 from pilotage.access.model import Person
 from pilotage.kernel.clock import parse_duration, parse_time
-from pilotage.web.bodies import IssueKey, Named, Rotate, SetLimit, Switch, read_body
+from pilotage.web.bodies import IssueKey, Named, Resume, Rotate, SetLimit, Suspend, Switch, read_body
 from pilotage.web.operation import Operation
-from pilotage.wiring.access import keys_now, limits_now, switch_here
+from pilotage.wiring.access import issuers_now, keys_now, limits_now, switch_here, switch_person_here
 from pilotage.wiring.installation import Installation
 
 __all__ = ["table"]
@@ -28,6 +28,9 @@ def table(installation: Installation) -> list[Operation]:
             "POST", "/keys/{id}/rotate", "key.issue", access.rotate, "A key in this one's place.", Rotate, made=(201,)
         ),
         Operation("POST", "/keys/{id}/revoke", "key.revoke", access.revoke, "End a key."),
+        Operation("GET", "/issuers", "issuer.edit", access.issuers, "Issuers of tokens, and who is known by them."),
+        Operation("POST", "/issuers/{issuer}/suspend", "issuer.edit", access.suspend, "Suspend a person.", Suspend),
+        Operation("POST", "/issuers/{issuer}/resume", "issuer.edit", access.resume, "Let a person in again.", Resume),
         Operation("GET", "/limits", "system.read", access.limits, "Limits, and what is given out of them."),
         Operation("POST", "/limits", "limit.edit", access.set_limit, "Set a limit.", SetLimit),
         Operation("POST", "/limits/remove", "limit.edit", access.remove_limit, "End a limit.", Named),
@@ -60,6 +63,26 @@ class _Access:
     def revoke(self, request: Request, person: Person, _body: dict[str, Any]) -> Any:
         self.installation.rollout.revoke_key(person, request.path_params["id"])
         return {"id": request.path_params["id"], "revoked": True}
+
+    def issuers(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
+        return [
+            {"name": issuer.name, "issuer": issuer.issuer, "people": [each._asdict() for each in known]}
+            for issuer, known in issuers_now(self.installation)
+        ]
+
+    def suspend(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
+        ask, issuer = read_body(Suspend, body), request.path_params["issuer"]
+        if ask.here:
+            return switch_person_here(self.installation.home, issuer, ask.subject, ask.reason, by=person.id)._asdict()
+        made = self.installation.rollout.suspend_person(person, issuer, ask.subject, ask.reason)
+        return {"issuer": made.name, "subject": ask.subject, "suspended": len(made.suspended)}
+
+    def resume(self, request: Request, person: Person, body: dict[str, Any]) -> Any:
+        ask, issuer = read_body(Resume, body), request.path_params["issuer"]
+        if ask.here:
+            return switch_person_here(self.installation.home, issuer, ask.subject, None, by=person.id)._asdict()
+        made = self.installation.rollout.resume_person(person, issuer, ask.subject)
+        return {"issuer": made.name, "subject": ask.subject, "suspended": len(made.suspended)}
 
     def limits(self, _request: Request, _person: Person, _body: dict[str, Any]) -> Any:
         return [

@@ -21,10 +21,12 @@ __all__ = [
     "Override",
     "PlaceHold",
     "Reason",
+    "Resume",
     "Rotate",
     "SetLimit",
     "SetRetention",
     "StartBacktest",
+    "Suspend",
     "Switch",
     "json_object",
     "read_body",
@@ -85,6 +87,21 @@ class Rotate(msgspec.Struct, frozen=True, kw_only=True):
     """How long the old key goes on: `24h`."""
 
     overlap: str = "24h"
+
+
+class Suspend(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to suspend: the `sub` of their tokens; `here` at the gateways of the console's node alone."""
+
+    subject: str
+    reason: str
+    here: bool = False
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to let in again: the `sub` of their tokens, or the identity's digest."""
+
+    subject: str
+    here: bool = False
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from pilotage.access.issuer_keys import IssuerKeys
-from pilotage.access.issuers import Grant, Issuer
+from pilotage.access.issuers import Grant, Issuer, identity_id
+from pilotage.gateway.stops import PERSON, stop_here
+from pilotage.kernel.clock import now_us
 from tests.integration.gateway.conftest import ROW, SYSTEM
 from tests.issuer_twin import AUDIENCE, SigningKey, issuer_twin
 
@@ -228,3 +230,44 @@ def test_a_file_of_another_issuer_or_of_the_future_is_not_believed(tmp_path, twi
     ):
         (tmp_path / "corp.json").write_text(json.dumps(content))
         assert not IssuerKeys(issuer(twin), tmp_path).usable
+
+
+def test_one_person_is_suspended_by_plan_and_here_and_the_others_go_on(stand, twin):
+    one, other = identity_id(twin.url, "s-1"), identity_id(twin.url, "s-2")
+    stand.publish(issuers=[issuer(twin)])
+    worker = stand.start()
+    token, colleague = twin.token(), twin.token(sub="s-2")
+    assert answered(worker, token, 10).status_code == 200
+    assert answered(worker, colleague).status_code == 200
+    asked = len(twin.asked)
+
+    stand.publish(issuers=[issuer(twin, suspended=(one,))])
+    refused = answered(worker, token, 1, status=401)
+    assert refused.json()["error"]["code"] == "person_suspended"
+    assert worker.ask(ROW, key=twin.token(nbf=0)).status_code == 401, "a new token of theirs too"
+    assert worker.ask(ROW, key=colleague).status_code == 200
+    stand.publish(issuers=[issuer(twin)])
+    assert answered(worker, token, 1).status_code == 200
+    assert len(twin.asked) - asked <= 4, "its keys stay known: a suspension says nothing about them"
+
+    # Here, without the database: at once, also for the short way of a connection that is open; over a restart.
+    away = stand.home.root / "away.db"
+    stand.home.control_database.rename(away)
+    stop_here(stand.home.stops, f"{PERSON}corp {other}", "left his desk", now_us())
+    assert answered(worker, colleague, 0.5, status=401).json()["error"]["code"] == "person_suspended"
+    assert worker.ask(ROW, key=token).status_code == 200
+    assert worker.ask(ROW).status_code == 200, "keys go on"
+    away.rename(stand.home.control_database)
+    assert worker.end() == 0
+    again = stand.start(number=1)
+    assert answered(again, token, 5).status_code == 200
+    assert again.ask(ROW, key=colleague).status_code == 401
+    stop_here(stand.home.stops, f"{PERSON}corp {other}", None, now_us())
+    assert answered(again, colleague, 0.5).status_code == 200
+    assert again.end() == 0
+
+    told = stand.events("person.suspended_here")
+    assert len(told) == 2, "once by each worker that followed it"
+    assert told[0][1] == {"by": told[0][1]["by"], "reason": "left his desk", "identity": other}
+    assert other not in str(told[0][0].facts)
+    assert len(stand.events("person.resumed_here")) == 1

@@ -68,6 +68,8 @@ PAGES = {
     ("POST", "/access/keys/revoke"): "key.revoke",
     ("POST", "/access/limits"): "limit.edit",
     ("POST", "/access/limits/remove"): "limit.edit",
+    ("POST", "/access/suspend"): "issuer.edit",
+    ("POST", "/access/resume"): "issuer.edit",
     ("POST", "/systems/{system}/stop"): "system.stop",
     ("POST", "/systems/{system}/start"): "system.start",
     ("GET", "/retention"): "retention.read",

@@ -12,18 +12,24 @@ from sqlalchemy import select
 
 from pilotage.access import store
 from pilotage.access.identities import link_person
-from pilotage.access.issuers import Grant, Issuer
+from pilotage.access.issuers import Grant, Issuer, identity_id
 from pilotage.access.model import Person
-from pilotage.access.service import list_people, remove_person, set_roles
+from pilotage.access.service import begin_session, issue_token, list_people, remove_person, set_roles
 from pilotage.errors import Conflict, NotFound, Refused
 from pilotage.gates.service import ATTESTED
+from pilotage.gateway.plan import ServingPlan, decode_plan
+from pilotage.gateway.plan_file import read_plan_file
+from pilotage.gateway.stops import people_stopped, read_stops
 from pilotage.storage.database import reading
 from pilotage.storage.outbox import waiting
 from pilotage.storage.witness import changed_rows
 from pilotage.web.console.app import create_app
+from pilotage.web.session import COOKIE
 from tests.console.client import TestClient
 from tests.console.world import ConsoleWorld, make_console_world
 from tests.issuer_twin import AUDIENCE, IssuerTwin, SigningKey, issuer_twin
+
+SAME = {"sec-fetch-site": "same-origin"}
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +173,70 @@ def test_revoked_removed_and_away(world: ConsoleWorld, twin: IssuerTwin, client:
     assert ask(client, token).json()["error"]["code"] == "token_invalid"
     trust(world, twin)
     assert ask(client, twin.token(sub="u-9", groups=["auditors"])).status_code == 200
+
+
+def test_a_suspended_person_is_out_everywhere_until_resumed(
+    world: ConsoleWorld, twin: IssuerTwin, client: TestClient
+) -> None:
+    token, other = (twin.token(sub=sub, preferred_username=sub, groups=["auditors"]) for sub in ("s-10", "s-11"))
+    assert ask(client, token).status_code == 200 and ask(client, other).status_code == 200
+    person, installation = person_of(world, "s-10"), world.installation
+    own = issue_token(installation.control, person, by=world.governed.admin)
+    session = begin_session(installation.control, person)
+    cookie = {"cookie": f"{COOKIE}={session.text}"}
+    assert client.get("/api/v1/systems", headers=cookie).status_code == 200 == ask(client, own.text).status_code
+
+    admin = {"authorization": f"Bearer {world.token('admin')}"}
+    address = "/api/v1/issuers/corp"
+    for body, path in (({"subject": "s-10", "reason": " "}, "reason"), ({"subject": "", "reason": "x"}, "subject")):
+        answer = client.post(f"{address}/suspend", json=body, headers=admin)
+        assert (answer.status_code, answer.json()["error"]["faults"][0]["path"]) == (422, path)
+    body = {"subject": "s-10", "reason": "laptop stolen"}
+    assert client.post(f"{address}/suspend", json=body, headers=admin).status_code == 200
+    assert client.post(f"{address}/suspend", json=body, headers=admin).status_code == 409
+    assert client.post("/api/v1/issuers/none/suspend", json=body, headers=admin).status_code == 404
+
+    assert ask(client, token).json()["error"]["code"] == "person_suspended"
+    assert ask(client, own.text).status_code == 401 == client.get("/api/v1/systems", headers=cookie).status_code
+    assert ask(client, other).status_code == 200
+    [plan] = [each for each in planned(world).issuers if each.name == "corp"]
+    assert plan.suspended == (identity_id(twin.url, "s-10"),) and "s-10" not in str(planned(world))
+    trust(world, twin)
+    assert ask(client, token).status_code == 401, "another declaration of the issuer lets nobody in again"
+
+    told = client.get("/api/v1/issuers", headers=admin).json()[0]["people"]
+    assert [(each["subject"], each["where"]) for each in told if each["where"]] == [("s-10", "everywhere")]
+    assert client.post(f"{address}/resume", json={"subject": "s-10"}, headers=admin).status_code == 200
+    assert client.post(f"{address}/resume", json={"subject": "s-10"}, headers=admin).status_code == 404
+    assert ask(client, token).status_code == 200
+    assert ask(client, own.text).status_code == 401, "what ended stays ended"
+    assert events(world, "person.suspended") == events(world, "person.resumed") == 1
+    with reading(installation.control) as connection:
+        facts = [str(event.facts) for event in waiting(connection) if event.kind.startswith("person.")]
+    assert not any("s-10" in text or "stolen" in text for text in facts)
+
+
+def test_who_never_came_is_suspended_by_forms_here_and_resumed_by_identity(
+    world: ConsoleWorld, twin: IssuerTwin, client: TestClient
+) -> None:
+    client.post("/sign-in", data={"token": world.token("admin")}, headers=SAME)
+    sent = {"issuer": "corp", "subject": "u-unseen", "reason": "x", "confirm": "yes"}
+    for where in ("here", "all"):
+        answer = client.post("/access/suspend", data=sent | {"where": where}, headers=SAME)
+        assert (answer.status_code, answer.headers.get("location")) == (303, "/access?done=suspended")
+    id_ = identity_id(twin.url, "u-unseen")
+    assert people_stopped(read_stops(world.installation.home.stops)) == {id_}
+    page = client.get("/access?done=suspended").text
+    assert "suspended everywhere" in page and id_[7:19] in page and "u-unseen" not in page
+    for where in ("everywhere", "here"):
+        fields = {"who": f"{where} corp {id_}", "confirm": "yes"}
+        assert client.post("/access/resume", data=fields, headers=SAME).status_code == 303
+    assert people_stopped(read_stops(world.installation.home.stops)) == frozenset()
+    assert all(not each.suspended for each in planned(world).issuers)
+    assert client.post("/access/resume", data={"who": "", "confirm": "yes"}, headers=SAME).status_code == 404
+
+
+def planned(world: ConsoleWorld) -> ServingPlan:
+    stored = read_plan_file(world.installation.home.plan_file)
+    assert stored is not None
+    return decode_plan(stored.body)

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from pilotage.access.limits import PERIODS, Limit
-from pilotage.access.model import Person, Secret
+from pilotage.access.model import Person, Secret, may
 from pilotage.errors import InputError
 from pilotage.kernel.clock import now_us, parse_duration
 from pilotage.storage.database import reading
 from pilotage.systems.store import list_systems
 from pilotage.web.console.render import Pages, form
-from pilotage.wiring.access import keys_now, limits_now, switch_here
+from pilotage.wiring.access import issuers_now, keys_now, limits_now, switch_here, switch_person_here
 
 __all__ = ["routes"]
 
@@ -25,6 +25,8 @@ _DONE = {
     "revoked": "The key is revoked: gateways refuse it within a second.",
     "set": "The limit is set: gateways hold requests to it within a second.",
     "removed": "The limit is removed.",
+    "suspended": "The person is suspended: their tokens are refused, their sessions have ended.",
+    "resumed": "The person's tokens are taken again.",
 }
 
 
@@ -38,6 +40,8 @@ def routes(view: Pages) -> list[BaseRoute]:
         Route("/access/keys/revoke", form(view, "key.revoke", pages.revoke), methods=["POST"]),
         Route("/access/limits", form(view, "limit.edit", pages.set_limit), methods=["POST"]),
         Route("/access/limits/remove", form(view, "limit.edit", pages.remove_limit), methods=["POST"]),
+        Route("/access/suspend", form(view, "issuer.edit", pages.suspend), methods=["POST"]),
+        Route("/access/resume", form(view, "issuer.edit", pages.resume), methods=["POST"]),
         Route("/systems/{system}/stop", form(view, "system.stop", pages.stop), methods=["POST"]),
         Route("/systems/{system}/start", form(view, "system.start", pages.start), methods=["POST"]),
     ]
@@ -64,6 +68,7 @@ class _AccessPages:
             limits=limits_now(self.installation),
             systems=systems,
             periods=PERIODS,
+            issuers=issuers_now(self.installation) if may(person, "issuer.edit") else [],
             done=done,
             new=new,
         )
@@ -100,6 +105,22 @@ class _AccessPages:
     def remove_limit(self, person: Person, given: dict[str, str]) -> str:
         self.installation.rollout.remove_limit(person, given.get("limit", ""))
         return "/access?done=removed"
+
+    def suspend(self, person: Person, given: dict[str, str]) -> str:
+        issuer, subject, reason = (given.get(name, "").strip() for name in ("issuer", "subject", "reason"))
+        if given.get("where") == "here":
+            switch_person_here(self.installation.home, issuer, subject, reason, by=person.id)
+        else:
+            self.installation.rollout.suspend_person(person, issuer, subject, reason)
+        return "/access?done=suspended"
+
+    def resume(self, person: Person, given: dict[str, str]) -> str:
+        where, issuer, identity = [*given.get("who", "").split(" "), "", "", ""][:3]
+        if where == "here":
+            switch_person_here(self.installation.home, issuer, identity, None, by=person.id)
+        else:
+            self.installation.rollout.resume_person(person, issuer, identity)
+        return "/access?done=resumed"
 
     def stop(self, person: Person, given: dict[str, str]) -> str:
         return self._switch(person, given["system"], given.get("where", ""), given.get("reason", ""))
