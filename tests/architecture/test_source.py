@@ -18,6 +18,7 @@ SOURCE = ROOT / "src" / "pilotage"
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 EXTRAS = {
     "joblib",
+    "model_signing",
     "numpy",
     "onnx",
     "onnxruntime",

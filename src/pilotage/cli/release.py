@@ -23,6 +23,7 @@ from pilotage.cli.release_proof import (
     verify_command,
     yank_command,
 )
+from pilotage.cli.release_sigstore import model_signing_group
 from pilotage.errors import NotFound
 from pilotage.evidence.store import for_subject
 from pilotage.kernel.clock import day, now_us, rfc3339
@@ -59,6 +60,7 @@ for _command in (
     import_command,
     yank_command,
     diff_command,
+    model_signing_group,
 ):
     release.add_command(_command)
 

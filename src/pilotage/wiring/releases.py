@@ -9,11 +9,13 @@ from pilotage.access.model import Person, require
 from pilotage.evidence.model import Evidence
 from pilotage.evidence.statements import evidence_statement
 from pilotage.evidence.store import for_subject
+from pilotage.kernel.digests import digest
 from pilotage.kernel.sealedbox import key_id
 from pilotage.ledger.envelope import sign_statement
 from pilotage.releases.archive import Exported, write_archive
 from pilotage.releases.load import open_release
-from pilotage.releases.model import Release
+from pilotage.releases.model import Release, folder_name
+from pilotage.releases.model_signing import sign_model
 from pilotage.releases.sealed_rows import rows_key
 from pilotage.releases.signature import SIGNED, SignatureFile, note_signature, release_subject, sign_folder
 from pilotage.releases.store import find_release
@@ -24,7 +26,7 @@ from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit, waiting
 from pilotage.wiring.installation import Installation
 
-__all__ = ["evidence_lines", "export", "found", "rebuild", "set_yank", "sign", "verify"]
+__all__ = ["evidence_lines", "export", "folder_of", "found", "rebuild", "set_yank", "sign", "sign_for_hubs", "verify"]
 
 _MANY = 1_000_000
 
@@ -79,6 +81,30 @@ def sign(installation: Installation, person: Person, ref: str) -> tuple[Signatur
         with writing(installation.control) as connection:
             note_signature(connection, release, made)
     return made, new
+
+
+def folder_of(installation: Installation, ref: str) -> Path:
+    """Where a release lies, once every byte of it was checked."""
+    release = found(installation, ref)
+    open_release(installation.releases, release.digest)
+    return installation.releases / folder_name(release.digest)
+
+
+def sign_for_hubs(installation: Installation, person: Person, ref: str, key: Path) -> tuple[Path, bytes]:
+    """(folder, sigstore bundle) of a release, signed by a private key in a PEM file, on record."""
+    require(person, "release.export")
+    release, folder = found(installation, ref), folder_of(installation, ref)
+    bundle = sign_model(folder, key)
+    with writing(installation.control) as connection:
+        emit(
+            connection,
+            "release.model_signed",
+            system=release.system,
+            release=release.digest,
+            facts={"bundle": digest(bundle)},
+            private={"by": person.id},
+        )
+    return folder, bundle
 
 
 def evidence_lines(installation: Installation, ref: str) -> list[bytes]:
