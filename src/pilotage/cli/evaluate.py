@@ -18,11 +18,12 @@ from pilotage.evaluation.bootstrap import ROUNDS
 from pilotage.evaluation.predictions import KINDS, Asked, judge_predictions
 from pilotage.evaluation.refits import FEWEST, MOST
 from pilotage.kernel.documents import refuse
-from pilotage.releases.again import Labelled, evaluate_again, fit_again, labelled_rows, measure_load
+from pilotage.releases.again import Labelled, evaluate_again, fit_again, labelled_rows, measure_load, prove_together
 from pilotage.releases.bearing import SECONDS
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.model import Release
 from pilotage.releases.store import find_release
+from pilotage.rollout.service import live_systems
 from pilotage.storage.database import reading
 from pilotage.systems.evaluating import Costs, EvaluationRules, evaluation_faults
 from pilotage.wiring.installation import Installation
@@ -42,6 +43,7 @@ _AMOUNTS = ("true_positive", "false_positive", "false_negative", "true_negative"
 )
 @click.option("--latency", is_flag=True, help="Measure REF at its declared load instead.")
 @click.option("--stability", is_flag=True, help="Fit the model of REF again instead, under other seeds, in its box.")
+@click.option("--together", is_flag=True, help="Prove anew instead that rows of REF may share a call here.")
 @click.option(
     "--seeds", type=click.IntRange(FEWEST, MOST), default=10, show_default=True, help="Refits of a kind, at most."
 )
@@ -80,6 +82,7 @@ def evaluate(
     data: Path | None,
     latency: bool,
     stability: bool,
+    together: bool,
     seeds: int,
     seconds: float,
     predictions: Path | None,
@@ -93,6 +96,7 @@ def evaluate(
     pilotage evaluate credit-default@1 --data labelled.csv
     pilotage evaluate credit-default@1 --latency
     pilotage evaluate credit-default@1 --stability --seeds 10
+    pilotage evaluate credit-default@1 --together
     pilotage evaluate --predictions scored.csv --target defaulted --prediction score
     """
     if (ref is None) == (predictions is None):
@@ -106,6 +110,9 @@ def evaluate(
         return
     if ref is not None and stability:
         _stability(chosen, ref, data, seeds, seconds, json_)
+        return
+    if ref is not None and together:
+        _together(chosen, ref, data, json_)
         return
     if ref is not None:
         found = _release(chosen, ref, data, given["rounds"])
@@ -168,6 +175,31 @@ def _stability(chosen: Chosen, ref: str, data: Path | None, seeds: int, seconds:
         show_stability(found)
     if not found["measured"]:
         raise SystemExit(1)
+
+
+def _together(chosen: Chosen, ref: str, data: Path | None, json_: bool) -> None:
+    """Prove, and let gateways go by it where the release is live."""
+    installation, made, loaded, labelled = _labelled(chosen, ref, data)
+    with errors_console().status("asking every row alone and in company"):
+        found = prove_together(installation.control, loaded, labelled)
+    live = any(each.release == made.digest for each in live_systems(installation.control))
+    plan = installation.rollout.publish().version if live else 0
+    if json_:
+        as_json(found.as_facts() | {"release": made.digest, "plan": plan or None})
+        return
+    allowed = f"up to {min(found.most, found.declared)} rows may share a call"
+    words = allowed if found.most > 1 and found.declared > 1 else f"row by row: {found.why or 'so declared'}"
+    gain = ", ".join(f"{size} rows {times:g} times" for size, times in found.gain.items())
+    show_facts(
+        [
+            ("release", f"{made.name}  {made.digest}"),
+            ("verdict", words),
+            ("asked", ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in found.rows.items())),
+            ("as fast as alone", gain or "not measured"),
+            ("environment", found.environment),
+            ("gateways", f"follow with plan {plan}" if plan else "not live: it counts once it is promoted"),
+        ]
+    )
 
 
 def _asked(given: dict[str, Any]) -> Asked:

@@ -23,22 +23,24 @@ from pilotage.kernel.ids import uuid7
 from pilotage.kernel.rows import Value
 from pilotage.releases.bearing import CHECK as LOAD
 from pilotage.releases.bearing import SECONDS, Borne, bear_load
+from pilotage.releases.conversion import ProofRows
 from pilotage.releases.data import PilotRows, read_rows
 from pilotage.releases.evaluating import evaluate, read_slices
 from pilotage.releases.findings import evaluation_findings
+from pilotage.releases.hard_rows import boundary_rows, messy_rows
 from pilotage.releases.load import LoadedRelease
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.refitting import CHECK as STABILITY
 from pilotage.releases.refitting import measure_refits, stability_evidence
 from pilotage.releases.together import CHECK as TOGETHER
-from pilotage.releases.together import proven_rows
+from pilotage.releases.together import Judged, judge_together, proven_rows
 from pilotage.runtimes.environment import environment_digest
 from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
-from pilotage.runtimes.together import filled
+from pilotage.runtimes.together import SIZES, filled
 from pilotage.storage.database import reading, writing
 
-__all__ = ["Labelled", "Progress", "evaluate_again", "fit_again", "labelled_rows", "measure_load"]
+__all__ = ["Labelled", "Progress", "evaluate_again", "fit_again", "labelled_rows", "measure_load", "prove_together"]
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -179,6 +181,55 @@ def fit_again(
     with writing(control) as connection:
         record(connection, stability_evidence(loaded.digest, figures, clock()))
     return figures
+
+
+def prove_together(control: Engine, loaded: LoadedRelease, labelled: Labelled, *, clock: Clock = now_us) -> Judged:
+    """Whether rows may share a call in this environment, as the build asks; recorded as evidence about the release.
+
+    On the rows given, the contract's edges, and rows around the decision boundary, found anew by the release itself.
+    """
+    system, serving = loaded.system(), loaded.serving
+    given, _ = labelled.rows.part(held_out=True)
+    columns = loaded.contract.features
+    kinds: dict[str, Sequence[Sequence[Value]]] = {"held_out": given}
+    kinds["messy"] = [row.values for row in messy_rows(columns, given)]
+    if serving.runtime != "remote":
+        with _Searching(loaded) as searching:
+            kinds["boundary"] = boundary_rows(columns, given, searching.score, serving.threshold)
+    judged, _ = judge_together(loaded.folder, serving, ProofRows(kinds=kinds, scores={}), system.pilot.seed)
+    found = msgspec.structs.replace(judged, declared=system.serving.together)
+    with writing(control) as connection:
+        record(connection, _evidence(loaded.digest, TOGETHER, True, found.as_facts(), clock()))
+    return found
+
+
+class _Searching:
+    """A release's scores of many rows, where only their neighbourhood matters: rows share calls, proven or not."""
+
+    def __init__(self, loaded: LoadedRelease) -> None:
+        self._runtime, self._runner = open_runtime(loaded.folder, loaded.serving), asyncio.Runner()
+
+    def __enter__(self) -> _Searching:
+        self._runner.run(self._runtime.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._runtime.close())
+        self._runner.close()
+
+    def score(self, rows: Sequence[Sequence[Value]]) -> Floats:
+        """Scores in the order of rows."""
+        return np.array(self._runner.run(self._ask(rows)))
+
+    async def _ask(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(rows), SIZES[-1]):
+            part = list(rows[start : start + SIZES[-1]])
+            if len(part) == 1:
+                scores.append(await self._runtime.score_async(part[0]))
+            else:
+                scores += (await self._runtime.score_together_async(filled(part)))[: len(part)]
+        return scores
 
 
 def measure_load(

@@ -26,7 +26,7 @@ from pilotage.runtimes.open import open_runtime
 from pilotage.runtimes.ports import Runtime
 from pilotage.runtimes.together import SIZES, filled
 
-__all__ = ["CHECK", "Judged", "judge_together", "proven_rows"]
+__all__ = ["CHECK", "Judged", "judge_together", "proven_again", "proven_rows"]
 
 CHECK = "serving.together"
 GAIN = 1.2
@@ -41,6 +41,8 @@ _TIMED = 3
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: up to `most` rows may share a call (0: none), `why` if none may, and on which `rows` by kind.
 
+    `declared` is how many the release lets share a call, where it was proven again after its build; 0 by a build.
+
     `gain` says by size how many times faster a row is answered together than alone; `moved` how many of the rows got
     another score in the first size that moved one.
     """
@@ -53,6 +55,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     sizes: list[int] = []
     moved: int = 0
     gain: dict[str, float] = {}
+    declared: int = 0
 
     def as_facts(self) -> dict[str, Any]:
         """The figures of the evidence."""
@@ -85,6 +88,14 @@ def proven_rows(evidence: Evidence | None) -> tuple[int, str]:
     except msgspec.ValidationError:
         return 0, ""
     return (judged.most, judged.environment) if judged.most in SIZES else (0, "")
+
+
+def proven_again(evidence: Evidence | None) -> tuple[int, str] | None:
+    """How many rows may share a call by a proof made after the build, and in which environment; None by a build's."""
+    if evidence is None or not evidence.figures.get("declared"):
+        return None
+    most, environment = proven_rows(evidence)
+    return min(most, int(evidence.figures["declared"])), environment
 
 
 def _chosen(proof: ProofRows, most: int) -> dict[str, Sequence[Sequence[Value]]]:

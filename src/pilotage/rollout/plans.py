@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 
+import msgspec
 from sqlalchemy import Connection, Engine
 
 from pilotage.access.issuers import list_issuers
 from pilotage.access.keys import active_keys
 from pilotage.access.limits import list_limits
 from pilotage.access.model import ApiKey
-from pilotage.gateway.plan import Answering, Key, Route, ServingPlan, decode_plan
+from pilotage.evidence.store import latest
+from pilotage.gateway.plan import Answering, Key, Route, ServingPlan, Together, decode_plan
 from pilotage.gateway.plan_file import write_plan_file
 from pilotage.gateway.store import StoredPlan, add_plan, newest_plan, newest_version, serving_plans
 from pilotage.releases.model import folder_name
+from pilotage.releases.together import CHECK as TOGETHER
+from pilotage.releases.together import proven_again
 from pilotage.rollout.model import Live, live_after
 from pilotage.rollout.store import deployed_systems, find_answering, history
 from pilotage.storage.database import reading
@@ -36,7 +40,7 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journ
         version=newest_version(connection) + 1,
         created=at,
         steward_key=steward_key,
-        routes=[_route(live, find_answering(connection, live.answering)) for live in lives if live is not None],
+        routes=[_route(live, _answering(connection, live)) for live in lives if live is not None],
         keys=[_key(key) for key in active_keys(connection, at)],
         journals_since=since,
         limits=list_limits(connection),
@@ -82,6 +86,17 @@ def _key(key: ApiKey) -> Key:
         networks=list(key.networks),
         certificates=list(key.certificates),
     )
+
+
+def _answering(connection: Connection, live: Live) -> Answering:
+    """How it answers as it went live, but for what was proven of its rows since."""
+    answering = find_answering(connection, live.answering)
+    again = proven_again(latest(connection, live.release, TOGETHER))
+    if again is None:
+        return answering
+    rows, environment = again
+    together = Together(rows=rows, environment=environment) if rows > 1 else Together()
+    return msgspec.structs.replace(answering, together=together)
 
 
 def _route(live: Live, answering: Answering) -> Route:

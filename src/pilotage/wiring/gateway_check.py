@@ -23,6 +23,7 @@ from pilotage.gateway.store import StoredPlan, newest_plan
 from pilotage.kernel.clock import now_us, rfc3339
 from pilotage.kernel.digests import short
 from pilotage.releases.load import open_release
+from pilotage.runtimes.environment import environment_digest
 from pilotage.storage.database import open_engine, reading, url_of
 from pilotage.storage.home import Home
 from pilotage.wiring.endpoints import endpoints, own_context
@@ -99,6 +100,7 @@ def _systems(home: Home, plan: ServingPlan, system: str) -> Iterator[Finding]:
     stops = read_stops(home.stops)
     for route in routes:
         yield from _release(home, route)
+        yield from _together(route)
         here = stops.get(route.system) or stops.get(ALL)
         if here is not None:
             which = "--all" if route.system not in stops else f"--system {route.system}"
@@ -109,6 +111,23 @@ def _systems(home: Home, plan: ServingPlan, system: str) -> Iterator[Finding]:
             yield _stopped(what, f"pilotage start --system {route.system}")
         else:
             yield Finding(name="stop", fine=True, what=f"{route.system} is not stopped")
+
+
+def _together(route: Route) -> Iterator[Finding]:
+    """Whether rows that were proven to may share a call do so here: a proof is of the environment it was made in."""
+    proof = route.together
+    if not proof.rows:
+        return
+    if proof.environment == environment_digest():
+        what = f"up to {proof.rows} rows of {route.system} share a call, as proven in this environment"
+        yield Finding(name="together", fine=True, what=what)
+        return
+    what = (
+        f"rows of {route.system} are answered one by one: that up to {proof.rows} may share a call was proven in "
+        f"another environment ({short(proof.environment)}, here {short(environment_digest())})"
+    )
+    again = f"pilotage evaluate {short(route.release)} --together"
+    yield Finding(name="together", fine=False, what=what, mend="prove it again on this machine", next=again)
 
 
 def _stopped(what: str, command: str) -> Finding:

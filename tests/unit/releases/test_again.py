@@ -18,9 +18,12 @@ from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.evaluation.refits import rows_of_stability
 from pilotage.evidence.store import for_subject, latest
 from pilotage.releases import again
-from pilotage.releases.again import evaluate_again, labelled_rows, measure_load
+from pilotage.releases.again import evaluate_again, labelled_rows, measure_load, prove_together
 from pilotage.releases.bearing import bear_load
 from pilotage.releases.load import LoadedRelease, open_release
+from pilotage.releases.together import CHECK as TOGETHER
+from pilotage.releases.together import proven_again
+from pilotage.runtimes.environment import environment_digest
 from pilotage.storage.database import control, open_engine, reading
 from pilotage.storage.home import Home
 from pilotage.systems.evaluating import Load
@@ -135,6 +138,24 @@ def test_a_release_that_answers_otherwise_than_it_was_built_is_told(
     monkeypatch.setattr(again, "_scores", moved)
     with pytest.raises(IntegrityError, match="otherwise than when it was built"):
         evaluate_again(engine, loaded, "scoring@1", labelled_rows(loaded, path.parent / "data.csv"), rounds=100)
+
+
+def test_company_is_proven_again_on_the_kinds_of_rows_of_the_build(
+    built: tuple[Path, Home, Engine, LoadedRelease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _, engine, loaded = built
+    monkeypatch.chdir(path.parent)
+    with reading(engine) as connection:
+        by_build = latest(connection, loaded.digest, TOGETHER)
+    assert by_build is not None and proven_again(by_build) is None
+    found = prove_together(engine, loaded, labelled_rows(loaded, None))
+    assert set(found.rows) == set(by_build.figures["rows"]) == {"held_out", "messy", "boundary"}
+    assert found.rows["boundary"] > 0 and found.environment == environment_digest()
+    assert (found.most > 0) == (by_build.figures["most"] > 0) and found.declared == loaded.system().serving.together
+    with reading(engine) as connection:
+        newest = latest(connection, loaded.digest, TOGETHER)
+    assert newest is not None and newest.id != by_build.id and newest.figures["declared"] == found.declared
+    assert proven_again(newest) == (min(found.most, found.declared), found.environment if found.most else "")
 
 
 def test_without_its_data_the_mend_is_said(

@@ -15,11 +15,19 @@ from threading import Thread
 import msgspec
 import pytest
 
+from pilotage.evidence.model import Evidence
+from pilotage.evidence.store import record
+from pilotage.gateway.plan import decode_plan
 from pilotage.gateway.stops import ALL, stop_here
 from pilotage.gateway.worker import WorkerState
 from pilotage.kernel.clock import now_us
+from pilotage.kernel.ids import uuid7
+from pilotage.releases.store import list_releases
+from pilotage.releases.together import CHECK as TOGETHER
+from pilotage.releases.together import Judged
 from pilotage.rollout.service import Rollout
-from pilotage.storage.database import control, open_engine
+from pilotage.runtimes.environment import environment_digest
+from pilotage.storage.database import control, open_engine, reading, writing
 from pilotage.testing.governance import GovernedHome
 from pilotage.wiring import gateway_check
 from pilotage.wiring.gateway_check import Finding, check_gateway
@@ -124,6 +132,34 @@ def test_each_fault_is_named_with_its_next_command(
     fault(house)
     (found,) = wrong(house)
     assert found.name == name and said in found.what and command in found.next and found.mend
+
+
+def proven(house: GovernedHome, environment: str, most: int = 64, declared: int = 32) -> int:
+    """A proof that rows may share a call, made after the build, and the plan that follows; its number of rows."""
+    with reading(house.control) as connection:
+        release = list_releases(connection)[0].digest
+    figures = Judged(most=most, environment=environment, declared=declared).as_facts()
+    with writing(house.control) as connection:
+        record(
+            connection,
+            Evidence(
+                id=uuid7(), check=TOGETHER, subject=release, grade="E3", method="TEST", producer="tests",
+                collected=now_us(), expires=0, passed=True, figures=figures,
+            ),
+        )  # fmt: skip
+    return decode_plan(house.rollout.publish().body).routes[0].together.rows
+
+
+def test_a_proof_of_company_counts_where_it_was_made_and_its_staleness_is_told(house: GovernedHome) -> None:
+    assert proven(house, environment_digest()) == 32, "no more than the release declares"
+    [told] = [each for each in check_gateway(Settings(home=house.home), "example") if each.name == "together"]
+    assert told.fine and "32 rows" in told.what
+    assert proven(house, "sha256:" + "0" * 64) == 32
+    [found] = wrong(house)
+    assert found.name == "together" and "one by one" in found.what
+    assert found.next.startswith("pilotage evaluate ") and found.next.endswith(" --together")
+    assert proven(house, environment_digest(), most=0) == 0, "a bit moved: row by row, and nothing is amiss"
+    assert wrong(house) == []
 
 
 def test_a_system_that_is_not_live(house: GovernedHome) -> None:
