@@ -8,14 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
 from pilotage.cli.at import at
 from pilotage.cli.follow import follow
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option, show_table
+from pilotage.cli.output import as_json, json_option, progress_bar, show_table
 from pilotage.cli.verifier_keys import VerifierKey
 from pilotage.errors import InputError, NotFound
 from pilotage.kernel.clock import parse_time, rfc3339
@@ -101,13 +100,7 @@ def verify(
     notes = [*read_notes(held), *kept, *filter(None, [shown])]
     outside = Outside(receipts=_receipts(receipts), checkpoints=notes, witnesses=witnesses)
     start = _start(installation, since, kept)
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("entries", total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress_bar("verifying") as advance:
         cores = len(os.sched_getaffinity(0))
         report = verify_installation(installation, advance, outside, start, processes=processes or cores)
     if keep:

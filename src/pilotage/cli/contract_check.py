@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from pilotage.cli.output import as_json, console, errors_console, json_option, show_facts, show_table
+from pilotage.cli.output import as_json, console, json_option, show_facts, show_table, step_bar
 from pilotage.contracts.comparing import Change, compare_contracts
 from pilotage.contracts.dictionary import as_document, as_markdown
 from pilotage.contracts.model import DataContract
@@ -70,12 +70,8 @@ def check(
 
 
 def _checked(data: Path, held: DataContract) -> TableCheck:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("checking"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        return check_table(data, held, progress=lambda share: bar.update(task, completed=share))
+    with step_bar("checking") as tell:
+        return check_table(data, held, progress=lambda share: tell(f"{share:.0%}", share))
 
 
 def _show(found: TableCheck) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pilotage.access.model import require
 from pilotage.cli.filters import filter_options, wanted_decisions
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option
+from pilotage.cli.output import as_json, json_option, progress_bar
 from pilotage.errors import InputError
 from pilotage.ledger.export import begin_export
 from pilotage.ledger.row_file import FORMATS, RowFile
@@ -78,13 +77,11 @@ def write_rows(file: RowFile, target: Path | None, what: str, rows: int | None) 
     def count(so_far: int) -> None:
         nonlocal done
         done = so_far
-        bar.update(task, completed=so_far)
+        progress(so_far, rows)
 
     # Ended by a signal, it takes what it has decrypted off the disk first.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task(what, total=rows)
+    with progress_bar(f"exporting {what}") as progress:
         if target is not None:
             file.write(target, count)
             return done

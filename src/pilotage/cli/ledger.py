@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option, show_facts
+from pilotage.cli.output import as_json, json_option, progress_bar, show_facts
 from pilotage.kernel.clock import parse_time
 from pilotage.ledger.partitioned import export_parts
 from pilotage.ledger.rebuild import rebuild_index
@@ -78,9 +77,7 @@ def export(chosen: Chosen, folder: Path, payload: bool, json_: bool) -> None:
     require(person, "decision.read")
     if payload:
         require(person, "decision.read_payload")
-    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("decisions", total=None)
+    with progress_bar("exporting") as progress:
         made = export_parts(
             installation.ledger(),
             installation.control,
@@ -88,7 +85,7 @@ def export(chosen: Chosen, folder: Path, payload: bool, json_: bool) -> None:
             folder,
             origin=installation.keyring.origin,
             payload=payload,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     if json_:
         as_json({**asdict(made), "to": str(folder)})
@@ -108,13 +105,9 @@ def rebuild(chosen: Chosen, json_: bool) -> None:
     installation = opened(chosen)
     require(acting(installation), "ledger.rebuild")
     steward = installation.steward(holder=f"{installation.settings.node}/rebuild-{os.getpid()}")
-    columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=errors_console(), transient=True) as bar:
-            task = bar.add_task("entries", total=None)
-            report = rebuild_index(
-                steward, installation.profile_of, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+        with progress_bar("rebuilding") as progress:
+            report = rebuild_index(steward, installation.profile_of, progress)
     finally:
         steward.release()
     if json_:

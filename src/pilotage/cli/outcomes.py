@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
 from pilotage.cli.export import by_ending, target_of, write_rows
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option, progress_bar, show_facts, show_table
+from pilotage.cli.output import as_json, json_option, progress_bar, show_facts, show_table
 from pilotage.kernel.clock import rfc3339
 from pilotage.ledger.backfill import backfill
 from pilotage.ledger.outcome_export import STATES, begin_outcome_export
@@ -46,9 +45,7 @@ def upload(chosen: Chosen, file: Path, system: str, json_: bool) -> None:
     require(person, "outcome.record")
     with reading(installation.control) as connection:
         find_system(connection, system)
-    columns = (TextColumn("telling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("outcomes", total=None)
+    with progress_bar("telling") as progress:
         report = upload_file(
             file,
             system,
@@ -56,7 +53,7 @@ def upload(chosen: Chosen, file: Path, system: str, json_: bool) -> None:
             outcomes=Outcomes(installation.ledger_engine),
             steward_public=installation.keyring.steward_public,
             by=f"person:{person.id}",
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     if json_:
         as_json(asdict(report))

@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 import msgspec
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pilotage.access.model import require
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, errors_console, json_option, show_facts, show_table
+from pilotage.cli.output import as_json, json_option, show_facts, show_table, step_bar
 from pilotage.cli.release_diff import diff_command
 from pilotage.cli.release_proof import (
     evidence_command,
@@ -77,16 +76,14 @@ def build(chosen: Chosen, path: Path, json_: bool) -> None:
     declaration = path / "pilotage.yaml" if path.is_dir() else path
     if not declaration.is_file():
         raise NotFound("there is no declaration", got=declaration, mend="write a pilotage.yaml beside your pilot")
-    columns = (TextColumn("building"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=errors_console(), transient=True) as bar:
-        task = bar.add_task("", total=1.0)
+    with step_bar("building") as progress:
         made = build_release(
             declaration,
             home=installation.home,
             control=installation.control,
             keyring=installation.keyring,
             author=person.id,
-            progress=lambda step, share: bar.update(task, completed=share, description=step),
+            progress=progress,
         )
     keep_environment(installation.home, installation.control)
     loaded = open_release(installation.releases, made.digest)
@@ -297,8 +294,12 @@ def scan(chosen: Chosen, ref: str, advisories: Path | None, json_: bool) -> None
         found = find_release(connection, ref)
         rules = find_system(connection, found.system).packages
     loaded = open_release(installation.releases, found.digest)
-    known = Advisories() if advisories is None else read_advisories(advisories)
-    made = scan_release(loaded, rules, known, at=now_us())
+    with step_bar("scanning") as tell:
+        known = Advisories()
+        if advisories is not None:
+            known = read_advisories(advisories, lambda done, files: tell("reading advisories", 0.9 * done / files))
+        tell("judging packages", 0.9)
+        made = scan_release(loaded, rules, known, at=now_us())
     evidence = keep_scan(installation.control, installation.objects, made, rules)
     if json_:
         as_json({"evidence": evidence.id, "passed": made.passed, "counts": made.counts, **msgspec.to_builtins(made)})

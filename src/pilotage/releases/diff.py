@@ -134,7 +134,10 @@ def _is_number(value: Any) -> bool:
 
 def _reasons(release: LoadedRelease) -> dict[str, Any]:
     explainer = release.explainer()
-    groups = {f"reason {each.code}": [each.text, each.features, each.actionable] for each in explainer.groups}
+    groups = {
+        f"reason {each.code}": f"{each.text} ({', '.join(each.features)}{', not actionable' * (not each.actionable)})"
+        for each in explainer.groups
+    }
     return {"method": explainer.method, "background": explainer.background, **groups}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -66,14 +66,19 @@ class Advisories:
         return "", [_finding(each, package.name) for each in records if _hits(each, package.name, version)]
 
 
-def read_advisories(path: Path) -> Advisories:
-    """Read a file or a folder. Raises NotFound, and InputError for what is no such database."""
+def read_advisories(path: Path, progress: Callable[[int, int], None] | None = None) -> Advisories:
+    """Read a file or a folder; `progress` is told of (files read, all of them).
+
+    Raises NotFound, and InputError for what is no such database.
+    """
     if not path.exists():
         raise NotFound("no such file or folder", got=path, mend="give an OSV export or the JSON of pip-audit")
     osv: dict[str, list[dict[str, Any]]] = {}
     audited: dict[Package, list[Finding]] = {}
     seen, newest, read, total = set(), 0, sha256(), 0
-    for name, content in _contents(path):
+    for at, (name, content, files) in enumerate(_contents(path), 1):
+        if progress is not None:
+            progress(at, files)
         total += len(content)
         if total > _MOST_TOTAL:
             raise _refused(path, f"more than {_MOST_TOTAL} bytes")
@@ -106,8 +111,8 @@ def read_advisories(path: Path) -> Advisories:
     return Advisories(database=database, osv=osv, audited=audited)
 
 
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of every JSON file, in order of names."""
+def _contents(path: Path) -> Iterator[tuple[str, bytes, int]]:
+    """(name, content, how many there are) of every JSON file, in order of names."""
     if path.is_dir():
         files = sorted(each for each in path.rglob("*.json") if each.is_file())
         if len(files) > _MOST_FILES:
@@ -115,7 +120,7 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
         for each in files:
             if each.stat().st_size > _MOST_BYTES:
                 raise _refused(each, f"{each.stat().st_size} bytes")
-            yield each.name, each.read_bytes()
+            yield each.name, each.read_bytes(), len(files)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = sorted((each for each in archive.infolist() if each.filename.endswith(".json")), key=_name)
@@ -124,11 +129,11 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
             for entry in entries:
                 if entry.file_size > _MOST_BYTES:
                     raise _refused(path, f"{entry.filename[:80]}: {entry.file_size} bytes")
-                yield entry.filename, archive.read(entry)
+                yield entry.filename, archive.read(entry), len(entries)
     else:
         if path.stat().st_size > _MOST_BYTES:
             raise _refused(path, f"{path.stat().st_size} bytes")
-        yield path.name, path.read_bytes()
+        yield path.name, path.read_bytes(), 1
 
 
 def _name(entry: zipfile.ZipInfo) -> str:

@@ -20,6 +20,7 @@ from pilotage.web import api, log
 from pilotage.web.console import (
     access_pages,
     backtest_pages,
+    comparison_pages,
     decision_pages,
     interview_pages,
     issuer_pages,
@@ -65,6 +66,7 @@ def create_app(installation: Installation, stopping: Callable[[], bool] = lambda
         *node_pages.routes(view),
         *past_pages.routes(view),
         *pipeline_pages.routes(view),
+        *comparison_pages.routes(view),
         *release_pages.routes(view),
         *retention_pages.routes(view),
         *standing_pages.routes(view),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pilotage.contracts.dictionary import deeds, marks
 from pilotage.contracts.faults import expectation
 from pilotage.contracts.model import DataContract
 from pilotage.contracts.table import TableCheck
 from pilotage.web.console.templating import make_templates
 
-__all__ = ["check_file", "dictionary_file"]
+__all__ = ["check_file", "dictionary_file", "dictionary_rows"]
 
 
 def dictionary_file(contract: DataContract) -> str:
@@ -21,8 +23,9 @@ def check_file(contract: DataContract, found: TableCheck, name: str) -> str:
     return _page(contract, found, name)
 
 
-def _page(contract: DataContract, found: TableCheck | None, name: str) -> str:
-    columns = [
+def dictionary_rows(contract: DataContract) -> list[dict[str, Any]]:
+    """Each column of a contract with what it takes, what it is to people and what is done about its faults."""
+    return [
         {
             "column": column,
             "takes": expectation(column) if column.role in ("feature", "subject") else "no input",
@@ -31,5 +34,8 @@ def _page(contract: DataContract, found: TableCheck | None, name: str) -> str:
         }
         for column in contract.columns
     ]
+
+
+def _page(contract: DataContract, found: TableCheck | None, name: str) -> str:
     template = make_templates().get_template("contract_file.html")
-    return template.render(contract=contract, columns=columns, found=found, name=name)
+    return template.render(contract=contract, columns=dictionary_rows(contract), found=found, name=name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pilotage.evaluation.intervals import wilson
 
-__all__ = ["Calibration", "GroupBar", "calibration_plot", "group_bars"]
+__all__ = ["Calibration", "GroupBar", "Span", "calibration_plot", "group_bars", "two_spans"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +74,32 @@ def group_bars(groups: Sequence[dict[str, Any]], rate: str, width: float = 260.0
         )
         for at, each in enumerate(known)
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A figure's point and the ends of its interval, on a scale that it shares with another."""
+
+    x: float
+    low: float
+    high: float
+
+
+def two_spans(
+    old: tuple[float | None, list[float] | None], new: tuple[float | None, list[float] | None], width: float = 120.0
+) -> tuple[Span, Span] | None:
+    """The same figure before and after, each (value, interval), over the least range that holds both intervals.
+
+    None where a value or an interval is missing.
+    """
+    (was, before), (now, after) = old, new
+    if was is None or now is None or before is None or after is None:
+        return None
+    low, high = min(was, now, before[0], after[0]), max(was, now, before[1], after[1])
+    wide = (high - low) or 1.0
+
+    def x(value: float) -> float:
+        return width * (value - low) / wide
+
+    first, second = (Span(x=x(value), low=x(span[0]), high=x(span[1])) for value, span in ((was, before), (now, after)))
+    return first, second

@@ -20,12 +20,14 @@ from pilotage.releases.refitting import CHECK as STABILITY
 from pilotage.releases.store import find_release
 from pilotage.releases.verifying import signature_state
 from pilotage.releases.yanking import yanked
+from pilotage.rollout.service import live
 from pilotage.storage.database import reading
 from pilotage.web.console.data_fault_charts import spoilt_bars
 from pilotage.web.console.evaluation_view import evaluation_view
 from pilotage.web.console.release_charts import group_bars
 from pilotage.web.console.render import Pages, download
 from pilotage.web.paper_files import paper_file
+from pilotage.web.release_facts import newest_scan
 
 __all__ = ["routes"]
 
@@ -62,6 +64,7 @@ class _ReleasePages:
         newest = {each.check: each for each in reversed(evidence)}
         found, now = json.loads(loaded.file("evaluation.json")), now_us()
         found = found | _refits(newest.get(STABILITY)) if "metrics" in found else None
+        scan, placed = newest_scan(self.installation, release), live(self.installation.control, release.system)
         fairness = found.get("fairness", []) if found else []
         return self.view.render(
             "release.html",
@@ -72,6 +75,9 @@ class _ReleasePages:
             signature=loaded.signature,
             signed=signature_state(loaded, self.installation.keyring.vkeys),
             yanked=taken_back,
+            is_live=placed is not None and placed.release == release.digest,
+            scan=scan,
+            scan_state=state(scan[0], now) if scan else "",
             evidence=[(each, state(each, now)) for each in newest.values()],
             found=found,
             seen=evaluation_view(found) if found else None,

@@ -26,6 +26,7 @@ from pilotage.monitor.performance import Performance
 from pilotage.monitor.service import status
 from pilotage.releases.model import Release
 from pilotage.releases.store import list_releases
+from pilotage.releases.yanking import yanked
 from pilotage.rollout.model import Live
 from pilotage.rollout.service import live, live_systems
 from pilotage.storage.database import reading
@@ -95,6 +96,7 @@ class _SystemPages:
         with reading(self.control) as connection:
             system = find_system(connection, request.path_params["system"])
             releases = list_releases(connection, system.id)
+            taken_back = {each.digest: yanked(connection, each.digest) for each in releases[:_MOST_RELEASES]}
         placed = live(self.control, system.id)
         assessed = latest_assessment(self.installation, system.id)
         drift, why = self._drift(system.id, placed)
@@ -108,6 +110,7 @@ class _SystemPages:
             placed=placed,
             stage=placed.stage if placed else "pilot",
             releases=releases[:_MOST_RELEASES],
+            yanked={digest: each for digest, each in taken_back.items() if each is not None},
             more_releases=max(0, len(releases) - _MOST_RELEASES),
             assessment=assessed,
             chart=radar(assessed["spokes"]) if assessed else None,
