@@ -80,6 +80,8 @@ class _InterviewPages:
 
             def do() -> Response:
                 person = self.view.person(request, "evidence.read")
+                if any("\x00" in name + value for name, value in pairs):
+                    raise InputError("a field has the character NUL", mend="leave it out: no text here has it")
                 fields = {name: value[:_MOST_TEXT] for name, value in pairs}
                 ticked = [value for name, value in pairs if name == "evidence"]
                 done: Response = act(person, request.path_params["system"], fields, ticked)
