@@ -28,7 +28,7 @@ from pilotage.kernel.documents import Fault, fault
 from pilotage.kernel.ids import uuid7
 from pilotage.storage.database import writing
 from pilotage.storage.outbox import emit
-from pilotage.systems.store import find_system
+from pilotage.systems.store import find_system, lock_system
 
 __all__ = ["Given", "Statement", "as_facts", "as_observations", "confirm", "state", "statements_of", "subject_of"]
 
@@ -98,6 +98,7 @@ def state(
     made = []
     with writing(control) as connection:
         find_system(connection, system)
+        lock_system(connection, system)
         newest = {each.question: each for each in reversed(statements_of(connection, system))}
         for name, answer in given.items():
             before = newest.get(name)
@@ -121,6 +122,7 @@ def confirm(control: Engine, person: Person, system: str, evidence: Sequence[str
         raise InputError("no statement is chosen", expected="one or more", mend="tick those that you stand for")
     with writing(control) as connection:
         find_system(connection, system)
+        lock_system(connection, system)
         return [_confirm(connection, person, system, id_, at) for id_ in dict.fromkeys(evidence)]
 
 

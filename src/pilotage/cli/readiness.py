@@ -16,10 +16,11 @@ from pilotage.cli.assess import show_dimensions, show_lists, show_rating
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, console, errors_console, json_option, show_table
+from pilotage.errors import InputError
 from pilotage.kernel.clock import day, now_us
 from pilotage.storage.database import reading
 from pilotage.wiring.readiness import summary
-from pilotage.wiring.standing import days_of, keep_standing, standing_of
+from pilotage.wiring.standing import days_of, keep_standing, kept_on, standing_of
 
 __all__ = ["readiness"]
 
@@ -30,12 +31,13 @@ __all__ = ["readiness"]
 @click.option(
     "--ahead", type=click.IntRange(0, 365), default=AHEAD_DAYS, show_default=True, help="Warn so many days ahead."
 )
+@click.option("--day", "on", default="", metavar="DAY", help="As it was kept on this UTC day, such as 2026-03-01.")
 @click.option("--keep", is_flag=True, help="Keep it as today's point of the history, as the steward does every day.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page that loads nothing.")
 @json_option
 @click.pass_obj
 def readiness(
-    chosen: Chosen, system: str, evidence: bool, ahead: int, keep: bool, html: Path | None, json_: bool
+    chosen: Chosen, system: str, evidence: bool, ahead: int, on: str, keep: bool, html: Path | None, json_: bool
 ) -> None:
     """Say how ready a system is now, by the criteria of `pilotage assess`, and which evidence expires soon.
 
@@ -43,7 +45,9 @@ def readiness(
     """
     installation = opened(chosen)
     require(acting(installation), "evidence.read")
-    found = standing_of(installation, system, ahead_days=ahead)
+    if keep and on:
+        raise InputError("a day that is over cannot be kept again", got=on, mend="leave out --day or --keep")
+    found = kept_on(installation, system, on) if on else standing_of(installation, system, ahead_days=ahead)
     if keep:
         keep_standing(installation, found)
     if html is not None:

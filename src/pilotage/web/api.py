@@ -103,7 +103,7 @@ def _looks(api: _Api) -> list[Operation]:
             "evidence.read",
             api.readiness,
             "Where a system stands, and what runs out.",
-            query=("ahead",),
+            query=("ahead", "day"),
         ),
         Operation(
             "GET",

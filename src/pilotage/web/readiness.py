@@ -18,7 +18,7 @@ from pilotage.storage.database import reading
 from pilotage.systems.store import find_system
 from pilotage.web.bodies import read_body
 from pilotage.wiring.installation import Installation
-from pilotage.wiring.standing import days_of, standing_of
+from pilotage.wiring.standing import days_of, kept_on, standing_of
 
 __all__ = ["Answering", "Confirming", "answer_interview", "confirm_interview", "read_interview", "read_readiness"]
 
@@ -37,11 +37,15 @@ class Confirming(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def read_readiness(installation: Installation, system: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """The standing of a system now, with the days that were kept. Raises NotFound, InputError."""
+    """The standing of a system now, or as it was kept on a `day`, with all days that were kept.
+
+    Raises NotFound, InputError.
+    """
     ahead = query.get("ahead", str(AHEAD_DAYS))
     if not (ahead.isascii() and ahead.isdecimal() and len(ahead) < 4 and int(ahead) <= 365):
         raise InputError("ahead is a number of days", got=ahead[:80], expected="0 to 365", mend="give one")
-    found = standing_of(installation, system, ahead_days=int(ahead))
+    on = query.get("day", "")
+    found = kept_on(installation, system, on) if on else standing_of(installation, system, ahead_days=int(ahead))
     with reading(installation.control) as connection:
         days = days_of(connection, system)
     return {**found.as_dict(), "history": msgspec.to_builtins(days)}

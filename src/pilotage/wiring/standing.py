@@ -19,7 +19,7 @@ from pilotage.assess.signals.governance import by_declaration
 from pilotage.assess.standing import AHEAD_DAYS, Due, Standing, newest_words, replaced, stand, still_current
 from pilotage.assess.statements import as_facts, as_observations
 from pilotage.assess.telemetry import LIFE_DAYS, Telemetry, observed_live
-from pilotage.errors import PilotageError
+from pilotage.errors import NotFound, PilotageError
 from pilotage.evidence.model import Evidence
 from pilotage.evidence.stale import marks_about, stale_reason
 from pilotage.evidence.store import content_digest, for_subject, latest, record, recorded_digest
@@ -48,7 +48,7 @@ from pilotage.wiring.readiness import subject_of, summary
 from pilotage.wiring.telemetry import telemetry_of
 from pilotage.workflows.store import list_runs
 
-__all__ = ["EXPIRING", "KEPT", "DayStanding", "days_of", "facts_of", "keep_standing", "standing_of"]
+__all__ = ["EXPIRING", "KEPT", "DayStanding", "days_of", "facts_of", "keep_standing", "kept_on", "standing_of"]
 
 KEPT = "readiness.live"
 """The check of the evidence that holds a system's standing on a day."""
@@ -57,6 +57,7 @@ EXPIRING = "evidence.expiring"
 """The kind of the event that warns, once for each piece of evidence."""
 
 _DAY_US = 86_400_000_000
+_MANY_DAYS = 3_660
 
 
 @dataclass(kw_only=True)
@@ -207,6 +208,22 @@ def days_of(connection: Connection, system: str, days: int = 90) -> list[DayStan
             object=each.artefact,
         )
     return sorted(by_day.values(), key=lambda each: each.at)
+
+
+def kept_on(installation: Installation, system: str, on: str) -> Standing:
+    """The whole of what was kept on a UTC day, such as 2026-03-01. Raises NotFound."""
+    with reading(installation.control) as connection:
+        days = days_of(connection, system, _MANY_DAYS)
+    found = next((each for each in days if each.day == on), None)
+    if found is None:
+        span = f"{days[0].day} to {days[-1].day}" if days else "no day is kept yet"
+        raise NotFound("nothing is kept of this day", got=on[:40], expected=span, mend="name a day that is kept")
+    try:
+        return msgspec.json.decode(installation.objects.get(found.object), type=Standing)
+    except msgspec.MsgspecError as error:
+        raise NotFound(
+            "what was kept of this day is of another version", got=error, mend="the levels are in the history"
+        ) from error
 
 
 def _read(connection: Connection, id_: str) -> _Facts:

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import OutboxEvent, waiting
 from pilotage.systems.store import declare_system, find_system
 from pilotage.web.console.app import create_app
+from pilotage.wiring.audit import keep_verification, verify
 from pilotage.wiring.housekeeping import keep_house
 from pilotage.wiring.standing import EXPIRING, days_of, facts_of, keep_standing, standing_of
 from tests.console.client import TestClient
@@ -94,11 +96,11 @@ class TestStanding:
         after = scores(standing_of(fresh.installation, SYSTEM))
         assert after["data.validated"] == 0 and after["model.predicts"] == 0.85, "its own build tested it"
 
-    def test_evidence_changed_in_sql_counts_for_nothing(self, seen: ConsoleWorld) -> None:
-        assert scores(standing_of(seen.installation, SYSTEM))["data.leakage"] == 0.85
-        with writing(seen.installation.control) as connection:
+    def test_evidence_changed_in_sql_counts_for_nothing(self, fresh: ConsoleWorld) -> None:
+        assert scores(standing_of(fresh.installation, SYSTEM))["data.leakage"] == 0.85
+        with writing(fresh.installation.control) as connection:
             connection.exec_driver_sql("UPDATE evidence SET producer = 'me' WHERE \"check\" = 'evaluation.leakage'")
-        found = standing_of(seen.installation, SYSTEM)
+        found = standing_of(fresh.installation, SYSTEM)
         assert scores(found)["data.leakage"] == 0
         assert [each.why for each in found.lapsed if each.criterion == "data.leakage"] == [
             "it was changed after it was recorded"
@@ -136,9 +138,18 @@ class TestStanding:
         assert len(days) == 3 and days[0].at < days[2].at
         by_day = [{d["name"]: d["score"] for d in each.dimensions}["infrastructure"] for each in days]
         assert by_day[0] == by_day[1] > by_day[2]
-        page = client_of(fresh, "auditor").get(f"/systems/{SYSTEM}/readiness").text
+        client = client_of(fresh, "auditor")
+        page = client.get(f"/systems/{SYSTEM}/readiness").text
         assert "kept on 3 days" in page and page.count('class="course"') == 6
         assert "2 pieces of evidence expire soon" in page and "<code>pilotage release scan</code>" in page
+        past = client.get(f"/systems/{SYSTEM}/readiness?day={days[2].day}").text
+        assert f"This is how it stood on <strong>{days[2].day}</strong>" in past and "fading" in past
+        assert client.get(f"{API}/readiness?day={days[0].day}").json()["assessment"]["at"] == now
+        assert client.get(f"{API}/readiness?day=1999-01-01").status_code == 404
+        figures = client.get("/metrics").text
+        assert f'pilotage_readiness_level{{dimension="team",system="{SYSTEM}"}} 1.0' in figures
+        [left] = re.findall(r"pilotage_evidence_expires_seconds{criterion=\"infrastructure.vuln.*} (\S+)", figures)
+        assert 6 * 86_400 < float(left) <= 7 * 86_400
 
     def test_the_active_steward_keeps_a_day_of_each_live_system_by_itself(self, fresh: ConsoleWorld) -> None:
         installation, stop = fresh.installation, threading.Event()
@@ -173,6 +184,17 @@ class TestStanding:
         assert (found.release, found.assessment.stage, found.assessment.verdict) == ("", "pilot", 1)
         assert any("no release yet" in each for each in found.assessment.skipped)
         assert "No release is built yet." in client_of(seen, "auditor").get("/systems/bare/readiness").text
+
+    def test_a_verified_record_counts_in_full_and_one_that_failed_for_nothing(self, seen: ConsoleWorld) -> None:
+        assert scores(standing_of(seen.installation, SYSTEM))["governance.recorded"] == 0.5
+        report = verify(seen.installation)
+        assert report.ok
+        keep_verification(seen.installation, report)
+        assert scores(standing_of(seen.installation, SYSTEM))["governance.recorded"] == 1.0
+        later = now_us() + 31 * DAY
+        assert scores(standing_of(seen.installation, SYSTEM, at=later))["governance.recorded"] < 0.5
+        keep_verification(seen.installation, replace(report, ok=False, fault_count=1))
+        assert scores(standing_of(seen.installation, SYSTEM))["governance.recorded"] == 0
 
     def test_an_odd_request_is_told_what_is_wrong(self, seen: ConsoleWorld) -> None:
         client = client_of(seen, "auditor")

@@ -14,7 +14,7 @@ from pilotage.web.console.charts import radar
 from pilotage.web.console.readiness_report import standing_file
 from pilotage.web.console.render import Pages, download
 from pilotage.web.console.standing_charts import courses
-from pilotage.wiring.standing import days_of, standing_of
+from pilotage.wiring.standing import days_of, kept_on, standing_of
 
 __all__ = ["routes"]
 
@@ -38,7 +38,8 @@ class _StandingPages:
         with reading(self.installation.control) as connection:
             system = find_system(connection, request.path_params["system"])
             days = days_of(connection, system.id)
-        found = standing_of(self.installation, system.id)
+        on = request.query_params.get("day", "")
+        found = kept_on(self.installation, system.id, on) if on else standing_of(self.installation, system.id)
         assessed = found.assessment
         weakest = min(assessed.dimensions, key=lambda each: (each.level, each.score))
         return self.view.render(
@@ -52,6 +53,7 @@ class _StandingPages:
             chart=radar([(d.dimension.capitalize(), d.score, *d.interval, d.level) for d in assessed.dimensions]),
             courses={each.name: each for each in courses(days)},
             days=days,
+            on=on,
             may_answer=may(person, "interview.answer") or may(person, "interview.confirm"),
         )
 
@@ -59,6 +61,7 @@ class _StandingPages:
         self.view.person(request, "evidence.read")
         with reading(self.installation.control) as connection:
             system = find_system(connection, request.path_params["system"])
-        found = standing_of(self.installation, system.id)
+        on = request.query_params.get("day", "")
+        found = kept_on(self.installation, system.id, on) if on else standing_of(self.installation, system.id)
         content = standing_file(self.installation, found).encode()
         return download(content, f"readiness-{system.id}-{day(found.assessment.at)}.html")
