@@ -8,8 +8,8 @@ import zlib
 
 __all__ = ["page_count", "text_of"]
 
-_OBJECT = re.compile(rb"(\d+) 0 obj\s*(.*?)\s*endobj", re.DOTALL)
-_STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
+_OBJECT = re.compile(rb"(\d+) 0 obj\s")
+_END = re.compile(rb"endobj|stream\r?\n")
 _RANGE = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>")
 _CHAR = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>")
 
@@ -21,8 +21,7 @@ def page_count(pdf: bytes) -> int:
 
 def text_of(pdf: bytes) -> str:
     """Its text in the order of drawing, without any white space: words are placed by coordinates, not by spaces."""
-    objects = {int(number): body for number, body in _OBJECT.findall(pdf)}
-    said = []
+    objects, said = _objects(pdf), []
     for body in objects.values():
         if not re.search(rb"/Type\s*/Page\b(?!s)", body):
             continue
@@ -30,19 +29,30 @@ def text_of(pdf: bytes) -> str:
         fonts = {name: _glyphs(objects, int(number)) for name, number in re.findall(rb"/(F\d+) (\d+) 0 R", resources)}
         contents = re.search(rb"/Contents (\d+) 0 R", body)
         assert contents is not None
-        said.append(_drawn(_content(objects[int(contents[1])]), fonts))
+        said.append(_drawn(objects[int(contents[1])], fonts))
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", "".join(said)))
+
+
+def _objects(pdf: bytes) -> dict[int, bytes]:
+    """Each object by its number, its stream unpacked behind its dictionary. A stream is as long as it says: its bytes
+    may look like anything."""
+    found, at = {}, 0
+    while (start := _OBJECT.search(pdf, at)) is not None:
+        end = _END.search(pdf, start.end())
+        assert end is not None
+        body, at = pdf[start.end() : end.start()], end.end()
+        if end[0] != b"endobj":
+            length = re.search(rb"/Length (\d+)", body)
+            assert length is not None
+            at += int(length[1])
+            content = pdf[end.end() : at]
+            body += zlib.decompress(content) if b"/FlateDecode" in body else content
+        found[int(start[1])] = body
+    return found
 
 
 def _resolved(objects: dict[int, bytes], found: re.Match[bytes] | None, other: bytes) -> bytes:
     return objects[int(found[1])] if found else other
-
-
-def _content(body: bytes) -> bytes:
-    found = _STREAM.search(body)
-    if found is None:
-        return b""
-    return zlib.decompress(found[1]) if b"/FlateDecode" in body else found[1]
 
 
 def _glyphs(objects: dict[int, bytes], font: int) -> dict[int, str]:
@@ -50,7 +60,7 @@ def _glyphs(objects: dict[int, bytes], font: int) -> dict[int, str]:
     found = re.search(rb"/ToUnicode (\d+) 0 R", objects[font])
     if found is None:
         return {}
-    cmap, glyphs = _content(objects[int(found[1])]), {}
+    cmap, glyphs = objects[int(found[1])], {}
     for block in re.findall(rb"beginbfrange(.*?)endbfrange", cmap, re.DOTALL):
         for low, high, first in _RANGE.findall(block):
             for at in range(int(low, 16), int(high, 16) + 1):

@@ -53,7 +53,8 @@ def report() -> str:
         for number, name in enumerate(load_criteria())
         for level in [float(number % 3 > 0)]
     ]
-    usual = {"system": "example", "risk_tier": "high", "stage": "limited", "facts": {"history", "notebook", "upstream"}}
+    facts = {each.applies_if for each in load_criteria().values()}
+    usual = {"system": "example", "risk_tier": "high", "stage": "limited", "facts": facts}
     found = stand(load_criteria(), seen, [], at=AT, release="sha256:" + "a" * 64, release_name="example@1", **usual)  # type: ignore[arg-type]
     return report_file(found.assessment, plan_from(found.assessment, Facts(), None), found)
 

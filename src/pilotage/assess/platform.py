@@ -53,10 +53,18 @@ SPEAKS_FOR: dict[str, tuple[str, ...]] = {
     "reasons.permitted": ("governance.protected_inputs",),
     "reasons.complete": ("governance.reasons",),
     "backtest.recorded": ("model.predicts",),
-    "release.rebuilt": ("model.reproduced",),
+    "environment.rebuilt": ("infrastructure.environment",),
     "drill.rollback": ("infrastructure.rollback",),
 }
 """The criteria that each check of a release is evidence for."""
+
+_NO_GATE = {
+    "environment.rebuilt": (
+        "the environment was built anew from its lock, and answered the evaluation set as the release did",
+        "pilotage release verify REF --rebuild",
+    ),
+}
+"""What a check asserts and the command that makes its evidence, of those that no gate demands."""
 
 _READ: dict[str, Grade] = {"evaluation.slices": "E2"}
 """What only shows that something was looked at: a table of slices is there, how good they are it does not judge."""
@@ -71,7 +79,7 @@ def told(known: Mapping[str, Known], approvals: Sequence[Approval], at: int) -> 
     for check, (fact, why_not) in known.items():
         if why_not or check not in SPEAKS_FOR:
             continue
-        title, renew = check_words(check)
+        title, renew = _words(check)
         for criterion in SPEAKS_FOR[check]:
             found = _level(criterion, fact, approvals, at)
             if found is None:
@@ -97,7 +105,7 @@ def lapsed(known: Mapping[str, Known]) -> Iterator[Lapsed]:
     for check, (fact, why_not) in known.items():
         for criterion in SPEAKS_FOR.get(check, ()) if why_not else ():
             summary = f"{check} {'passed' if fact.passed else 'failed'} on {day(fact.collected)}"
-            yield Lapsed(criterion, fact.grade, summary, fact.collected, why_not, check_words(check)[1], fact.id)
+            yield Lapsed(criterion, fact.grade, summary, fact.collected, why_not, _words(check)[1], fact.id)
 
 
 def approved(passage: Passage | None, persons: Iterable[str], author: str) -> Iterator[Observation]:
@@ -119,6 +127,10 @@ def approved(passage: Passage | None, persons: Iterable[str], author: str) -> It
     )
 
 
+def _words(check: str) -> tuple[str, str]:
+    return _NO_GATE.get(check) or check_words(check)
+
+
 def _level(criterion: str, fact: Evidence, approvals: Sequence[Approval], at: int) -> tuple[float, str] | None:
     """How far a criterion holds by one piece of evidence, and in which words where the check's own do not do; None
     where the evidence has no figure of it, and so says nothing."""
@@ -137,6 +149,8 @@ def _level(criterion: str, fact: Evidence, approvals: Sequence[Approval], at: in
         case "infrastructure.vulnerabilities":
             open_ones = [line for line in figures.get("missing", ()) if "the licence" not in str(line)]
             return float(not open_ones), f"{len(open_ones)} vulnerable or unknown packages"
+        case "infrastructure.environment" if figures.get("verdict") == "cannot":
+            return None
         case _ if not fact.passed:
             return 0.0, ""
         case "governance.reasons":

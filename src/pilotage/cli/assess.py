@@ -22,7 +22,7 @@ from pilotage.errors import NotFound
 from pilotage.systems.parse import parse_system
 from pilotage.wiring.readiness import keep_assessment, summary
 
-__all__ = ["assess", "show_dimensions", "show_lists", "show_rating"]
+__all__ = ["assess", "show_dimensions", "show_lists", "show_rating", "show_rubrics"]
 
 _MARKS: dict[State, str] = {
     "holds": "[green]✓[/]",
@@ -111,7 +111,7 @@ def _show(found: Assessment, evidence: bool) -> None:
         for rating in each.ratings:
             show_rating(rating, evidence)
     show_lists(found)
-    _show_rubrics(found, evidence)
+    show_rubrics(found, evidence)
 
 
 def show_dimensions(dimensions: Sequence[DimensionScore]) -> None:
@@ -133,7 +133,7 @@ def show_dimensions(dimensions: Sequence[DimensionScore]) -> None:
     )
 
 
-def _show_rubrics(found: Assessment, evidence: bool) -> None:
+def show_rubrics(found: Assessment, evidence: bool) -> None:
     """What it is, the OWASP Top 10 and the ML Test Score: a line each, and with the evidence all of both."""
     screen = console()
     if told := told_of(found.makeup):

@@ -12,7 +12,7 @@ from rich.markup import escape
 from pilotage.access.model import require
 from pilotage.assess.model import Dimension
 from pilotage.assess.standing import AHEAD_DAYS, Standing
-from pilotage.cli.assess import show_dimensions, show_lists, show_rating
+from pilotage.cli.assess import show_dimensions, show_lists, show_rating, show_rubrics
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, console, errors_console, json_option, show_table
@@ -108,6 +108,7 @@ def _show(found: Standing, evidence: bool) -> None:
             for gone in (one for one in found.lapsed if one.criterion == rating.criterion.id):
                 screen.print(f"      [dim]no longer counts: {gone.grade} {escape(gone.summary)}: {escape(gone.why)}[/]")
     show_lists(assessed)
+    show_rubrics(assessed, evidence)
     if not evidence:
         screen.print("[dim]--evidence shows what stands under every point[/]")
 

@@ -15,7 +15,6 @@ from pilotage.assess.standing import Standing, newest_words, replaced, stand, st
 from pilotage.assess.telemetry import FEWEST, LIFE_DAYS, Telemetry, observed_live
 from pilotage.evidence.model import Evidence
 from pilotage.gates.model import Approval
-from pilotage.gates.policy import check_words
 from pilotage.systems.evaluating import Load
 from tests.unit.assess.passages import passage
 from tests.unit.assess.test_score import AT, DAY, criteria, criterion, grades, judged, levels, seen
@@ -79,8 +78,8 @@ def test_every_criterion_that_is_spoken_for_exists_and_every_check_is_the_gates(
     named = {name for names in SPEAKS_FOR.values() for name in names}
     named |= set(levels_of(live())) | {"model.drift_watched", "model.beats_baseline", "business.operating_point"}
     assert named <= set(CRITERIA)
-    made_elsewhere = {"release.rebuilt"}
-    assert all(check_words(check)[0] for check in SPEAKS_FOR if check not in made_elsewhere)
+    known = {check: fact(check) for check in SPEAKS_FOR}
+    assert all(each.summary.rpartition(": ")[2] for each in told(known, [], AT)), "each is said in words"
 
 
 def test_a_passed_check_is_a_test_by_the_platform_and_a_failed_one_says_no() -> None:
@@ -139,6 +138,16 @@ def test_evidence_without_the_figure_says_nothing_of_it() -> None:
     lost = fact("evaluation.baseline", single_feature=entry, shallow_tree={"beaten": False})
     by_name = {each.criterion: each for each in told({"evaluation.baseline": lost}, [], AT)}
     assert by_name["model.simpler"].level == 0 and "not than shallow tree" in by_name["model.simpler"].summary
+
+
+def test_an_environment_that_could_not_be_built_anew_is_unknown_and_not_bad() -> None:
+    def levels_for(passed: bool, verdict: str) -> list[float]:
+        known = {"environment.rebuilt": fact("environment.rebuilt", passed, verdict=verdict)}
+        return [each.level for each in told(known, [], AT)]
+
+    assert levels_for(True, "bit_exact") == [1.0]
+    assert levels_for(False, "differs") == [0.0]
+    assert levels_for(False, "cannot") == []
 
 
 def test_evidence_undone_by_an_event_counts_for_nothing_and_says_why() -> None:

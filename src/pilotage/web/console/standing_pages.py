@@ -7,6 +7,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from pilotage.access.model import may
+from pilotage.assess.model import Assessment
+from pilotage.assess.report import told_of_owasp, told_of_score
 from pilotage.kernel.clock import day
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system
@@ -53,6 +55,7 @@ class _StandingPages:
             chart=radar([(d.dimension.capitalize(), d.score, *d.interval, d.level) for d in assessed.dimensions]),
             courses={each.name: each for each in courses(days)},
             days=days,
+            rubrics=_rubrics(assessed),
             on=on,
             may_answer=may(person, "interview.answer") or may(person, "interview.confirm"),
         )
@@ -65,3 +68,9 @@ class _StandingPages:
         found = kept_on(self.installation, system.id, on) if on else standing_of(self.installation, system.id)
         content = standing_file(self.installation, found).encode()
         return download(content, f"readiness-{system.id}-{day(found.assessment.at)}.html")
+
+
+def _rubrics(found: Assessment) -> list[str]:
+    """The ML Test Score and the coverage of the OWASP Top 10, each in a line, where it applies."""
+    lines = [] if found.ml_test_score is None else [told_of_score(found.ml_test_score)]
+    return lines + ([] if found.owasp is None else [told_of_owasp(found.owasp)])
