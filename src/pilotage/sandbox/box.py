@@ -2,7 +2,7 @@
 
 What a machine does not permit is left out and named in the result's `isolation`. The environment holds nothing of
 the caller's; paths are the same inside; only the `readable` ones, the interpreter and this package can be seen, and
-only `work` can be written.
+only `work` can be written. Without a `work` of the caller's it is in memory, at most 512 MiB, and goes with the box.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Box:
         readable: Sequence[Path],
         limits: Limits,
         network: bool,
+        loopback: bool = False,
         env: Mapping[str, str],
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="box-"))
@@ -88,18 +89,19 @@ class Box:
         self.limits = limits
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        self._process = self._start(_argv(target), readable, network, _environment(self.work, env))
+        within = {"network": network, "loopback": loopback and not network, "scratch": work is None}
+        self._process = self._start(_argv(target), readable, within, _environment(self.work, env))
         self._errors = bytearray()
         self._drain = _reading(self._process.stderr, self._errors, _STDERR_KEPT)
 
     def _start(
-        self, argv: list[str], readable: Sequence[Path], network: bool, env: dict[str, str]
+        self, argv: list[str], readable: Sequence[Path], within: Mapping[str, bool], env: dict[str, str]
     ) -> subprocess.Popen[bytes]:
         status_read, status_write = os.pipe()
         life_read, self._life = os.pipe()
         shown = [*_always_readable(), *(str(path.resolve()) for path in readable)]
         spec: dict[str, object] = {"argv": argv, "env": env, "work": str(self.work), "root": str(self._folder / "root")}
-        spec |= {"readable": shown, "network": network, "limits": asdict(self.limits), "scratch_mb": _SCRATCH_MB}
+        spec |= {"readable": shown, "limits": asdict(self.limits), "scratch_mb": _SCRATCH_MB, **within}
         spec |= {"status": status_write, "life": life_read}
         door = [sys.executable, "-I", "-S", "-c", _DOOR.format(str(_SOURCE.parent)), json.dumps(spec)]
         pipe = subprocess.PIPE
@@ -273,15 +275,17 @@ def run_boxed(
     input: bytes = b"",
     limits: Limits | None = None,
     network: bool = False,
+    loopback: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> BoxResult:
     """Run a module of this installation (a name) or a command (a list) in a box until it ends or breaks a limit.
 
     `input` is its standard input. `work` is its working folder and the only one it may write; a temporary one when
-    None. `readable` are further files and folders that it may see. Never raises for what the target does.
+    None. `readable` are further files and folders that it may see. `loopback` gives it a network that holds nothing but
+    its own 127.0.0.1, where this machine permits one. Never raises for what the target does.
     """
     limits = limits or Limits()
-    box = Box(target, work=work, readable=readable, limits=limits, network=network, env=env or {})
+    box = Box(target, work=work, readable=readable, limits=limits, network=network, loopback=loopback, env=env or {})
     out = bytearray()
     with box:
         feeding = threading.Thread(target=_feed, args=(box, input), daemon=True)

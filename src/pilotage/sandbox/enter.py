@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import select
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x800
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _DETACH, _PDEATHSIG, _MOUNT_SETATTR, _PIVOT_ROOT = 2, 1, 442, {"x86_64": 155, "aarch64": 41}
 _NOBODY = 65534
+_SET_FLAGS, _UP_RUNNING = 0x8914, 0x1 | 0x40
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -56,6 +60,16 @@ def _leave_host(network: bool) -> list[str]:
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user or _NOBODY} {user} 1")
     _write("/proc/self/gid_map", f"{group or _NOBODY} {group} 1")
+    return []
+
+
+def _raise_loopback() -> list[str]:
+    """Switch on 127.0.0.1 of the box's own, otherwise empty network. Returns notes of what was refused."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", _UP_RUNNING))
+    except OSError as error:
+        return [f"no loopback: {error.strerror}"]
     return []
 
 
@@ -92,7 +106,8 @@ def _shown(spec: dict[str, Any]) -> list[tuple[Path, bool]]:
         system += ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates"]
     paths = {Path(path): False for path in [*system, "/sys/devices/system/cpu", *spec["readable"]]}
     paths |= {Path(f"/dev/{name}"): True for name in ("null", "zero", "random", "urandom")}
-    paths[Path(spec["work"])] = True
+    if not spec["scratch"]:
+        paths[Path(spec["work"])] = True
     return sorted(paths.items(), key=lambda item: len(item[0].parts))
 
 
@@ -111,6 +126,8 @@ def _build_root(spec: dict[str, Any]) -> None:
     for name in ("tmp", "dev/shm", "proc"):
         (root / name).mkdir(parents=True, exist_ok=True)
         (root / name).chmod(0o1777 if name != "proc" else 0o555)
+    if spec["scratch"]:
+        (root / Path(spec["work"]).relative_to("/")).mkdir(parents=True, exist_ok=True)
     _mount("proc", root / "proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     os.chdir(root)
     _check(_libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b"."), "pivot_root")
@@ -138,9 +155,8 @@ def _limit(spec: dict[str, Any], inside: bool) -> list[str]:
     return held
 
 
-def _lock_in(spec: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+def _lock_in(spec: dict[str, Any], notes: list[str], inside: bool, loopback: bool) -> dict[str, Any]:
     """In the child: file system, limits, filter. Returns the isolation in force."""
-    inside = not notes
     report: dict[str, Any] = {"user": inside, "processes": False, "filesystem": "open", "seccomp": False}
     if inside:
         try:
@@ -152,19 +168,19 @@ def _lock_in(spec: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     os.umask(0o077)
     report["limits"] = _limit(spec, inside)
     try:
-        install(network=spec["network"])
+        install(network=spec["network"], loopback=loopback)
         report["seccomp"] = True
     except OSError as error:
         notes.append(f"no system call filter: {error.strerror}")
-    shut = "none" if inside else "blocked" if report["seccomp"] else "open"
+    shut = "loopback" if loopback else "none" if inside else "blocked" if report["seccomp"] else "open"
     return report | {"network": "open" if spec["network"] else shut, "notes": notes}
 
 
-def _target(spec: dict[str, Any], notes: list[str], status: int) -> None:
+def _target(spec: dict[str, Any], notes: list[str], status: int, *, inside: bool, loopback: bool) -> None:
     """The child's way to the target's first instruction; never returns."""
     try:
         _libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        os.write(status, json.dumps(_lock_in(spec, notes)).encode() + b"\n")
+        os.write(status, json.dumps(_lock_in(spec, notes, inside, loopback)).encode() + b"\n")
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - starting it is the purpose
     except BaseException as error:  # noqa: BLE001 - nothing may escape into the copy of the supervisor
         with contextlib.suppress(OSError):
@@ -191,9 +207,13 @@ def main() -> None:
     for descriptor in (status, life):
         os.set_inheritable(descriptor, False)
     notes = _leave_host(spec["network"])
+    inside = not notes
+    if inside and spec["loopback"]:
+        notes += _raise_loopback()
+    loopback = inside and not notes and spec["loopback"]
     child = os.fork()
     if child == 0:
-        _target(spec, notes, status)
+        _target(spec, notes, status, inside=inside, loopback=loopback)
     for descriptor in (0, 1):
         os.close(descriptor)
     code = os.waitstatus_to_exitcode(_watch(child, life))

@@ -1,7 +1,7 @@
 """A system call filter (seccomp BPF) for boxed processes. Standard library only: it runs before the box is entered.
 
 It refuses what a model never needs and an exploit likes: tracing, mounting, new namespaces, keys, BPF, raw kernel
-interfaces, and sockets other than local ones when the box has no network. Layout: linux/seccomp.h, linux/filter.h.
+interfaces, and sockets other than local ones when the box has no network (its own loopback, where it may have that). Layout: linux/seccomp.h, linux/filter.h.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020080  # CLONE_NEW{USER,PID,NET,IPC,UTS,CGROUP,NS,TIME}
-_AF_UNIX = 1
+_AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 
 # fmt: off
 _X86_64 = {
@@ -51,7 +51,7 @@ def _refuse(number: int, error: int) -> bytes:
     return _step(_EQUAL, number, 0, 1) + _step(_RETURN, _ERRNO | error)
 
 
-def program(machine: str, *, network: bool) -> bytes | None:
+def program(machine: str, *, network: bool, loopback: bool = False) -> bytes | None:
     """The filter's BPF instructions (8 bytes each) for a machine name; None for one that is not known here."""
     if machine not in _ARCHITECTURES:
         return None
@@ -68,14 +68,16 @@ def program(machine: str, *, network: bool) -> bytes | None:
     code += _step(_EQUAL, numbers["clone"], 0, 4) + _step(_LOAD, 16) + _step(_ANY_BIT, _NEW_NAMESPACES, 0, 1)
     code += _step(_RETURN, _ERRNO | errno.EPERM) + _step(_RETURN, _ALLOW)
     if not network:
-        code += _step(_EQUAL, numbers["socket"], 0, 4) + _step(_LOAD, 16) + _step(_EQUAL, _AF_UNIX, 1, 0)
+        families = (_AF_UNIX, _AF_INET, _AF_INET6) if loopback else (_AF_UNIX,)
+        code += _step(_EQUAL, numbers["socket"], 0, 3 + len(families)) + _step(_LOAD, 16)
+        code += b"".join(_step(_EQUAL, each, len(families) - at, 0) for at, each in enumerate(families))
         code += _step(_RETURN, _ERRNO | errno.EACCES) + _step(_RETURN, _ALLOW)
     return code + _step(_RETURN, _ALLOW)
 
 
-def install(*, network: bool) -> None:
+def install(*, network: bool, loopback: bool = False) -> None:
     """Filter this process and all it starts, for good. Raises OSError where the kernel or machine does not permit."""
-    code = program(platform.machine(), network=network)
+    code = program(platform.machine(), network=network, loopback=loopback)
     if code is None or sys.byteorder != "little":
         raise OSError(errno.ENOSYS, f"no system call filter for {platform.machine()}")
     buffer = ctypes.create_string_buffer(code, len(code))
