@@ -67,7 +67,7 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     knock_out: bool = False
     ttl_days: int = 0
     from_stage: Stage = "pilot"
-    applies_if: Literal["", "notebook", "upstream", "history", "classic", "llm", "rag", "agent"] = ""
+    applies_if: Literal["", "notebook", "upstream", "history", "classic", "llm", "rag", "agent", "server", "tests"] = ""
     owasp: list[str] = []
     atlas: list[str] = []
     proof: Grade | Literal[""] = ""
@@ -258,8 +258,8 @@ class MLTestScore(msgspec.Struct, frozen=True, kw_only=True):
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """A pilot's readiness. `verdict` is the lowest dimension level, `required` what the stage after `stage` asks.
 
-    `isolation` is what the probes' box had in force; `skipped` names what could not be looked at, and why. `model` is
-    the digest of the artefact that lay in the folder.
+    `isolation` is what the probes' boxes had in force, `environment` whose packages they ran with; `skipped` names what
+    could not be looked at, and why. `model` is the digest of the artefact that lay in the folder.
     `owasp` is None for a pilot that asks no language model, `ml_test_score` for one without a model of its own.
     """
 
@@ -282,6 +282,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     makeup: Makeup = Makeup()
     owasp: Coverage | None = None
     ml_test_score: MLTestScore | None = None
+    environment: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; `dimensions` has six entries."""

@@ -1,46 +1,185 @@
-"""The dynamic probes: the pilot's model and data are opened in a box, and what they do there is evidence."""
+"""The dynamic probes: the pilot's model, data, tests and service run in boxes; what they do there is evidence."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
 from pilotage.assess.folder import Folder
+from pilotage.assess.probing.calling import calls, commands, exposed, health_paths, places, serves
+from pilotage.assess.probing.environment import Environment, environment_for, ours
+from pilotage.assess.probing.told import Step, Told, read_told
 from pilotage.sandbox.box import run_boxed
 from pilotage.sandbox.model import BoxResult, Limits
 
-__all__ = ["Probed", "guess_target", "probe"]
+__all__ = ["DEFAULT_RATE", "PROBE_TIME", "Probed", "guess_target", "has_tests", "probe"]
 
-_LIMITS = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, output_mb=16, file_mb=64)
+PROBE_TIME = 420.0
+"""Seconds that all probes of one pilot may take, installing its packages included."""
+
+DEFAULT_RATE = 10.0
+"""Requests a second that a service is loaded with where nobody stated a target (a default of ours)."""
+
+_LIMIT_MS = 500.0
+_MODEL = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, output_mb=16, file_mb=64)
+_TESTS = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
+_SERVICE = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
 _NEEDED = ("sklearn", "pandas", "joblib")
+_LEAST_S, _INSTALL_S, _BOOT_S, _LOAD_S, _FASTEST = 5.0, 240.0, 40.0, 4.0, 200.0
+
+_OF_MODEL = {
+    *("data.present", "data.quality", "data.volume", "data.leakage", "model.loads", "model.predicts", "model.held_out"),
+    *("model.beats_baseline", "model.simpler", "model.calibrated", "model.slices", "model.messy_input"),
+    *("governance.bias", "governance.protected_inputs", "business.operating_point"),
+}
+_OF_SERVICE = {
+    *("infrastructure.starts", "infrastructure.answers", "infrastructure.latency", "infrastructure.container"),
+    *("infrastructure.server", "data.validated"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """`steps` are {criterion, level, summary, figures}; `skipped` says what stayed unknown, and why."""
+    """`steps` are results by criterion; `skipped` says what stayed unknown, and why.
 
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    `isolation` is what the boxes had in force, `environment` a sentence about whose packages they ran with.
+    """
+
+    steps: list[Step] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     isolation: dict[str, Any] = field(default_factory=dict)
+    environment: str = ""
 
 
-def probe(folder: Folder, limits: Limits = _LIMITS) -> Probed:
-    """Load the model, predict on its own sample, score it on held-out rows, in a box. Never raises for what it does."""
+def probe(
+    folder: Folder,
+    limits: Limits = _MODEL,
+    *,
+    install: bool = False,
+    rate: float | None = None,
+    seconds: float = PROBE_TIME,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
+) -> Probed:
+    """Run all of a pilot that can be run, each part in a box, within `seconds`. Never raises for what it does.
+
+    `install` permits fetching the pilot's own packages; without it, they are used where they were fetched before.
+    `rate` is the target in requests a second.
+    """
+    until = time.monotonic() + seconds
+    parts: list[tuple[str, Callable[[Environment, float], Told]]] = []
+    isolation: dict[str, Any] = {}
+    if folder.artefact or folder.table:
+        parts.append(("running the model", lambda own, left: _model(folder, own, _within(limits, left), isolation)))
+    if has_tests(folder):
+        parts.append(("running its tests", lambda own, left: _tests(folder, own, _within(_TESTS, left), isolation)))
+    if serves(folder):
+        parts.append(
+            ("starting its service", lambda own, left: _service(folder, own, _within(_SERVICE, left), isolation, rate))
+        )
+    if not parts:
+        return Probed(skipped=["not probed: neither a model, data, tests nor a service in the folder"])
+    progress("looking at what it needs", 0.0)
+    environment = environment_for(
+        folder,
+        install=install,
+        seconds=min(_INSTALL_S, max(_LEAST_S, seconds / 2)),
+        tell=lambda what: progress(what, 0.05),
+    )
+    steps, skipped = list(_installed(environment)), list(_told_of(environment))
+    for number, (what, part) in enumerate(parts):
+        left = until - time.monotonic()
+        if left < _LEAST_S and number:
+            skipped.append(f"not probed: {what}: the time for probes ({seconds:.0f} s) was used up")
+            continue
+        progress(what, 0.3 + 0.7 * number / len(parts))
+        told = part(environment, left)
+        steps += told.steps
+        skipped += told.skipped
+    return Probed(steps=steps, skipped=skipped, isolation=isolation, environment=environment.said)
+
+
+def _within(limits: Limits, left: float) -> Limits:
+    return replace(limits, wall_s=min(limits.wall_s, max(1.0, left)))
+
+
+# ---- its environment
+
+
+def _installed(environment: Environment) -> Iterator[Step]:
+    if environment.own:
+        figures = {"packages": environment.packages, "versions": environment.stamp}
+        yield Step(criterion="infrastructure.installs", level=1, summary=environment.said, figures=figures)
+
+
+def _told_of(environment: Environment) -> Iterator[str]:
+    if environment.why and not environment.why.startswith("it names no packages"):
+        yield f"not probed: its own environment: {environment.why}"
+
+
+def _run(
+    environment: Environment,
+    module: str,
+    folder: Folder,
+    request: dict[str, Any],
+    limits: Limits,
+    isolation: dict[str, Any],
+    *,
+    loopback: bool = False,
+) -> BoxResult:
+    """Run one of our modules in a box, by the environment's interpreter."""
+    result = run_boxed(
+        [*environment.module, module],
+        readable=[folder.root, *environment.readable],
+        input=json.dumps(request).encode(),
+        limits=limits,
+        loopback=loopback,
+        env=environment.env,
+    )
+    isolation.update(result.isolation.as_dict())
+    return result
+
+
+# ---- its model and data
+
+
+def _model(folder: Folder, environment: Environment, limits: Limits, isolation: dict[str, Any]) -> Told:
+    request = _model_request(folder)
+    if environment.own:
+        result = _run(environment, "pilotage.assess.boxed_probe", folder, request, limits, isolation)
+        told = read_told(result, folder, _OF_MODEL, "the probe of the model")
+        if told.done or result.killed_reason:
+            return told
+        told = _model_in_ours(folder, ours(folder), request, limits, isolation)
+        last = result.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        why = f"not probed: the model with its own packages: {' '.join(last)[:200]}"
+        return replace(told, skipped=[why, *told.skipped])
+    return _model_in_ours(folder, environment, request, limits, isolation)
+
+
+def _model_in_ours(
+    folder: Folder, environment: Environment, request: dict[str, Any], limits: Limits, isolation: dict[str, Any]
+) -> Told:
+    """In this installation's own environment, the model only where its libraries agree."""
     absent = [name for name in _NEEDED if find_spec(name) is None]
     if absent:
-        return Probed(skipped=[f"not probed: {', '.join(absent)} not installed; pip install 'pilotage[sklearn]'"])
-    if not folder.artefact and not folder.table:
-        return Probed(skipped=["not probed: neither a model nor data in the folder"])
-    request = json.dumps(_request(folder)).encode()
-    result = run_boxed("pilotage.assess.boxed_probe", readable=[folder.root], input=request, limits=limits)
-    return _read(result)
+        return Told(skipped=[f"not probed: {', '.join(absent)} not installed; pip install 'pilotage[sklearn]'"])
+    skipped = []
+    if environment.differs and request["artefact"]:
+        skipped = [f"not probed: the model: {'; '.join(environment.differs)}"]
+        request = request | {"artefact": ""}
+        if not request["data"]:
+            return Told(skipped=skipped)
+    result = _run(environment, "pilotage.assess.boxed_probe", folder, request, limits, isolation)
+    told = read_told(result, folder, _OF_MODEL, "the probe of the model")
+    return replace(told, skipped=[*skipped, *told.skipped])
 
 
-def _request(folder: Folder) -> dict[str, Any]:
+def _model_request(folder: Folder) -> dict[str, Any]:
     pilot = folder.declared.pilot if folder.declared else None
     fixed: dict[str, Any] = {
         "root": str(folder.root),
@@ -78,22 +217,74 @@ def _targets(folder: Folder) -> Iterator[str]:
                         yield part.value
 
 
-def _read(result: BoxResult) -> Probed:
-    steps: list[dict[str, Any]] = []
-    skipped: list[str] = []
-    done = ""
-    for line in result.stdout.splitlines():
+# ---- its tests
+
+
+def has_tests(folder: Folder) -> bool:
+    """Whether some module of its tests holds a test."""
+    return any(
+        isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test")
+        for module in folder.modules
+        if module.is_test
+        for node in module.nodes
+    )
+
+
+def _tests(folder: Folder, environment: Environment, limits: Limits, isolation: dict[str, Any]) -> Told:
+    if not environment.own and find_spec("pytest") is None:
+        return Told(skipped=["not probed: its tests: pytest is not installed here"])
+    request = {"root": str(folder.root), "files": list(folder.files), "own": environment.own}
+    request["seconds"] = 0.75 * limits.wall_s
+    module = "pilotage.assess.probing.boxed_tests"
+    result = _run(environment, module, folder, request, limits, isolation, loopback=True)
+    return read_told(result, folder, {"infrastructure.tests_pass"}, "the run of its tests")
+
+
+# ---- its service
+
+
+def _service(
+    folder: Folder, environment: Environment, limits: Limits, isolation: dict[str, Any], rate: float | None
+) -> Told:
+    row = _row(folder)
+    target = folder.declared.pilot.target if folder.declared and folder.declared.pilot else guess_target(folder)
+    left_out = {target, *((folder.declared.pilot.subject,) if folder.declared and folder.declared.pilot else ())}
+    features = [name for name in row if name not in left_out]
+    request: dict[str, Any] = {
+        "root": str(folder.root),
+        "files": list(folder.files),
+        "own": environment.own,
+        "commands": [each.as_dict() for each in commands(folder)],
+        "calls": [each.as_dict() for each in calls(folder, row, features)],
+        "places": places(folder),
+        "health": health_paths(folder),
+        "exposed": exposed(folder),
+        "row": row,
+        "boot_s": min(_BOOT_S, 0.4 * limits.wall_s),
+        "rate": min(rate or DEFAULT_RATE, _FASTEST),
+        "rate_stated": rate is not None and rate <= _FASTEST,
+        "load_s": _LOAD_S,
+        "limit_ms": _LIMIT_MS,
+    }
+    module = "pilotage.assess.probing.boxed_service"
+    result = _run(environment, module, folder, request, limits, isolation, loopback=True)
+    if result.isolation.network != "loopback":
+        notes = "; ".join(result.isolation.notes) or "the box could not be entered"
+        return Told(skipped=[f"not probed: its service: this machine gives a box no network of its own ({notes})"])
+    return read_told(result, folder, _OF_SERVICE, "the probe of the service")
+
+
+def _row(folder: Folder) -> dict[str, Any]:
+    """The first whole row of its data, numbers as numbers."""
+    names, rows = folder.columns, folder.sample[1:]
+    whole: Sequence[str] = next((row for row in rows if len(row) == len(names) and all(row)), [])
+    return {name: _value(text) for name, text in zip(names, whole, strict=False)}
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
         try:
-            entry = json.loads(line, parse_constant=lambda _: None)
+            return kind(text)
         except ValueError:
             continue
-        if "criterion" in entry:
-            steps.append(entry)
-        elif "unknown" in entry:
-            skipped.append(f"not probed: {entry['unknown']}: {entry['why']}")
-        done = entry.get("done", done)
-    if not result.ok:
-        why = result.killed_reason or f"status {result.returncode}"
-        last = result.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        skipped.append(f"the probe ended early after {done or 'its start'} ({why}) {' '.join(last)}".strip())
-    return Probed(steps=steps, skipped=skipped, isolation=result.isolation.as_dict())
+    return text

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from pilotage import __version__
 from pilotage.assess.claims import contradictions
 from pilotage.assess.criteria import load_criteria
@@ -15,8 +17,9 @@ from pilotage.assess.interview import ANSWERS
 from pilotage.assess.ml_test_score import ml_test_score
 from pilotage.assess.model import Assessment, Criterion, Observation
 from pilotage.assess.owasp import coverage
-from pilotage.assess.planning import SHEET, stated
-from pilotage.assess.probes import Probed, probe
+from pilotage.assess.planning import SHEET, answers_of, stated
+from pilotage.assess.probes import PROBE_TIME, Probed, has_tests, probe
+from pilotage.assess.probing.calling import serves
 from pilotage.assess.reading import shown
 from pilotage.assess.scan import scan
 from pilotage.assess.score import applies, blockers, next_steps, rate_all, required_level, verdict
@@ -32,12 +35,15 @@ __all__ = ["assess"]
 Progress = Callable[[str, float], None]
 
 _MAX_SAID = 4 << 20
+_READ, _RAN = 0.2, 0.95
 
 
 def assess(
     path: Path,
     *,
     probes: bool = True,
+    install: bool = False,
+    probe_time: float = PROBE_TIME,
     progress: Progress | None = None,
     stage: Stage = "pilot",
     known: Sequence[Observation] = (),
@@ -46,7 +52,8 @@ def assess(
     """The readiness of the pilot in a folder. Raises NotFound when it is no folder.
 
     `known` is evidence from elsewhere, such as attestations. `stage` is where the system is now: what cannot exist
-    there yet is not held against it. `progress` is told what happens and the share done.
+    there yet is not held against it. `install` permits the probes to fetch the pilot's own packages, `probe_time` is
+    what they may take in seconds. `progress` is told what happens and the share done.
     """
     started, tell = time.perf_counter(), progress or _silent
     tell("reading the folder", 0.0)
@@ -55,10 +62,15 @@ def assess(
     observations = [*known, *_said(folder, at), *scan(folder, criteria, at=at, progress=tell)]
     probed = Probed(skipped=["not probed: probes were turned off"])
     if probes:
-        tell("running the model in a box", 0.2)
-        probed = probe(folder)
-        observations += _tested(folder, probed, at)
-    tell("rating", 0.95)
+        probed = probe(
+            folder,
+            install=install,
+            rate=_target_rate(folder),
+            seconds=probe_time,
+            progress=lambda what, share: tell(what, _READ + (_RAN - _READ) * share),
+        )
+        observations += _tested(folder, criteria, probed, at)
+    tell("rating", _RAN)
     dimensions = rate_all(_asked(criteria, folder, stage), criteria, observations, at)
     ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
     reached, makeup = verdict(dimensions), folder.once(read).makeup
@@ -82,6 +94,7 @@ def assess(
         makeup=makeup,
         owasp=coverage(ratings, makeup.kinds),
         ml_test_score=ml_test_score(ratings, practices(folder), makeup.kinds),
+        environment=probed.environment,
     )
     tell("done", 1.0)
     return made
@@ -101,20 +114,32 @@ def _silent(_what: str, _share: float) -> None:
     return
 
 
-def _tested(folder: Folder, probed: Probed, at: int) -> list[Observation]:
-    """What the probes saw, bound to the model's or the data's digest."""
+def _target_rate(folder: Folder) -> float | None:
+    """The load that people said it must take; None where nobody did."""
+    return answers_of(folder.root).facts.load_per_second if 0 < folder.files.get(ANSWERS, 0) <= _MAX_SAID else None
+
+
+def _subject(criterion: str, code: str, model: str, data: str) -> str:
+    if criterion.startswith("infrastructure.") or criterion == "data.validated":
+        return code
+    return data if criterion.startswith("data.") else model
+
+
+def _tested(folder: Folder, criteria: Mapping[str, Criterion], probed: Probed, at: int) -> list[Observation]:
+    """What the probes saw, bound to the digest of the model, the data or the whole folder."""
     model = file_digest(folder.root / folder.artefact) if folder.artefact else ""
     data = file_digest(folder.root / folder.table) if folder.table else ""
     return [
         Observation(
-            criterion=step["criterion"],
+            criterion=step.criterion,
             grade="E3",
-            level=step["level"],
-            summary=step["summary"],
+            level=step.level,
+            summary=step.summary,
             collector=f"pilotage {__version__} probe",
             collected=at,
-            subject=data if step["criterion"].startswith("data.") else model,
-            figures=step["figures"],
+            subject=_subject(step.criterion, folder.subject, model, data),
+            figures=step.figures,
+            findings=[msgspec.structs.replace(each, risk=criteria[step.criterion].risk) for each in step.findings],
         )
         for step in probed.steps
     ]
@@ -126,4 +151,6 @@ def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage) -> s
     facts |= {"history"} if history.readable(folder) else set()
     facts |= {"upstream"} if serving.calls_others(folder) else set()
     facts |= folder.once(read).facts
+    facts |= {"tests"} if has_tests(folder) else set()
+    facts |= {"server"} if serves(folder) else set()
     return {item.id for item in criteria.values() if applies(item, stage, facts)}

@@ -30,8 +30,9 @@ class Isolation:
     """What was in force, as the box itself reported it before the first foreign instruction.
 
     `filesystem` is `allow-list` (only named folders exist inside) or `open`; `network` is `none` (an empty network
-    namespace), `loopback` (one that holds 127.0.0.1 of its own and nothing else), `blocked` (sockets refused by the system call filter) or `open`; `processes` says whether the box
-    sees only its own and dies whole. `notes` name each protection that this machine did not permit.
+    namespace), `loopback` (one that holds a 127.0.0.1 of its own and nothing else), `blocked` (sockets refused by the
+    system call filter) or `open`; `processes` says whether the box sees only its own and dies whole. `notes` name each
+    protection that this machine did not permit.
     """
 
     user: bool = False

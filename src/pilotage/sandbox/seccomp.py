@@ -1,7 +1,8 @@
 """A system call filter (seccomp BPF) for boxed processes. Standard library only: it runs before the box is entered.
 
 It refuses what a model never needs and an exploit likes: tracing, mounting, new namespaces, keys, BPF, raw kernel
-interfaces, and sockets other than local ones when the box has no network (its own loopback, where it may have that). Layout: linux/seccomp.h, linux/filter.h.
+interfaces, and sockets other than local ones when the box has no network (of its own loopback, where it has that).
+Layout: linux/seccomp.h, linux/filter.h.
 """
 
 from __future__ import annotations

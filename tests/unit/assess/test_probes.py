@@ -49,7 +49,7 @@ def pilot(root: Path, frame: pd.DataFrame, model: Any = None) -> Folder:
 
 
 def levels(probed: Probed) -> dict[str, float]:
-    return {step["criterion"]: step["level"] for step in probed.steps}
+    return {step.criterion: step.level for step in probed.steps}
 
 
 def test_a_sound_model_loads_predicts_and_beats_the_baselines(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_sound_model_loads_predicts_and_beats_the_baselines(tmp_path: Path) ->
     assert found["model.messy_input"] == 0.0  # no imputer: a null breaks it
     assert found["governance.protected_inputs"] == 0
     assert probed.isolation["seccomp"]
-    [held] = [step for step in probed.steps if step["criterion"] == "model.held_out"]
-    assert held["figures"]["rows"] == 400
-    assert held["figures"]["auc_low"] < held["figures"]["auc"] < held["figures"]["auc_high"]
+    [held] = [step for step in probed.steps if step.criterion == "model.held_out"]
+    assert held.figures["rows"] == 400
+    assert held.figures["auc_low"] < held.figures["auc"] < held.figures["auc_high"]
 
 
 def test_a_model_of_noise_beats_nothing(tmp_path: Path) -> None:
@@ -88,12 +88,10 @@ def test_an_input_that_gives_the_answer_away_is_leakage(tmp_path: Path) -> None:
 def test_poor_data_is_named(tmp_path: Path) -> None:
     frame = data(400)
     frame = pd.concat([frame, frame.head(50)]).assign(g=1)
-    found = {step["criterion"]: step for step in probe(pilot(tmp_path, frame)).steps}
-    assert found["data.quality"]["level"] == 0
-    assert (
-        found["data.quality"]["figures"]["constant"] == ["g"] and found["data.quality"]["figures"]["duplicates"] == 50
-    )
-    assert found["data.volume"]["level"] == 0.5
+    found = {step.criterion: step for step in probe(pilot(tmp_path, frame)).steps}
+    assert found["data.quality"].level == 0
+    assert found["data.quality"].figures["constant"] == ["g"] and found["data.quality"].figures["duplicates"] == 50
+    assert found["data.volume"].level == 0.5
 
 
 class Bomb:

@@ -12,7 +12,7 @@ from pilotage.assess.signals.python import argument, is_server, literal, scripts
 from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import Text
 
-__all__ = ["container"]
+__all__ = ["container", "steps_of"]
 
 _ROOT = re.compile(r"(root|0)(:.*)?$")
 
@@ -30,7 +30,7 @@ def container(folder: Folder) -> Iterator[Seen]:
         yield Seen(criterion="infrastructure.container", level=0, summary="no container recipe")
 
 
-def _steps(text: Text) -> list[tuple[int, str, str]]:
+def steps_of(text: Text) -> list[tuple[int, str, str]]:
     """(line, instruction, rest) of a recipe, comments left out and continued lines joined."""
     steps: list[tuple[int, str, str]] = []
     open_ = False
@@ -51,7 +51,7 @@ def _steps(text: Text) -> list[tuple[int, str, str]]:
 
 
 def _recipe(folder: Folder, text: Text) -> Iterator[Finding]:
-    steps = _steps(text)
+    steps = steps_of(text)
     words = {word for _, word, _ in steps}
     if "FROM" not in words or not words & {"CMD", "ENTRYPOINT"}:
         empty = "the recipe is empty" if not words else "the recipe starts nothing"

@@ -20,11 +20,12 @@ from pilotage.assess.model import Finding
 from pilotage.assess.reading import read_bytes
 from pilotage.assess.signals.seen import Seen
 
-__all__ = ["history", "readable", "repository"]
+__all__ = ["history", "last_change", "readable", "repository"]
 
 _MAX_COMMITS, _WAIT_S, _MAX_OUT = 5_000, 10, 8 << 20
 _MAX_INDEX, _MAX_REFS = 32 << 20, 4 << 20
 _LARGE = 10 << 20
+_FARTHEST = 4_102_444_800  # 2100: a date that an installer can be given
 _SHA = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REF = re.compile(rb"ref: (refs/[\w./-]{1,200})\s*$")
 
@@ -32,6 +33,13 @@ _REF = re.compile(rb"ref: (refs/[\w./-]{1,200})\s*$")
 def readable(folder: Folder) -> bool:
     """Whether the folder is a repository of its own with at least one commit, and whole."""
     return bool(_head(folder)) and not _shallow(folder)
+
+
+def last_change(folder: Folder) -> int:
+    """When its newest commit was written, in Unix seconds; 0 where there is no history, or a moment of no sense."""
+    changes = _log(folder) if readable(folder) else []
+    at = changes[0][3] if changes else 0
+    return at if at < _FARTHEST else 0
 
 
 def _git(folder: Folder) -> Path | None:
