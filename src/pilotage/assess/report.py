@@ -8,6 +8,7 @@ from pilotage.assess.model import Assessment, Coverage, DimensionScore, Makeup, 
 from pilotage.assess.planning import Plan
 from pilotage.assess.roadmap import as_markdown as roadmap_as_markdown
 from pilotage.kernel.clock import rfc3339
+from pilotage.kernel.markdown import code_in_markdown, in_markdown
 
 __all__ = ["as_markdown", "told_of", "told_of_owasp", "told_of_score"]
 
@@ -32,7 +33,7 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
     yield f"**Level {found.verdict} of 5**, held by {weakest.dimension}; stage {found.stage} asks for {found.required}."
     yield f"**Triage: {plan.triage.what}, by {plan.triage.who}.**"
     yield ""
-    yield f"{_plain(found.path)}, {rfc3339(found.at)}, subject `{found.subject}`, Pilotage {found.version}."
+    yield f"{in_markdown(found.path)}, {rfc3339(found.at)}, subject `{found.subject}`, Pilotage {found.version}."
     yield ""
     for title, lines in (
         ("Because", plan.triage.because),
@@ -41,7 +42,7 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
         ("Not known", plan.triage.unknown),
     ):
         if lines:
-            yield from [f"{title}:", "", *(f"- {_plain(line)}" for line in lines), ""]
+            yield from [f"{title}:", "", *(f"- {in_markdown(line)}" for line in lines), ""]
     yield "| dimension | level | score | if all unknown held | covered |"
     yield "|---|---|---|---|---|"
     for each in found.dimensions:
@@ -51,22 +52,23 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
         yield from ["", "## Blockers", ""]
         for blocker in found.blockers:
             knock = " (knock-out)" if blocker.knock_out else ""
-            yield f"- {_plain(blocker.text)}{knock}: {_plain(blocker.why)}. Mend: {_plain(blocker.mend)}."
+            why, mend = in_markdown(blocker.why), in_markdown(blocker.mend)
+            yield f"- {in_markdown(blocker.text)}{knock}: {why}. Mend: {mend}."
     if found.contradictions:
         yield from ["", "## Claimed, but measured otherwise", ""]
         for one in found.contradictions:
-            yield f"- {_place(one.file, one.line)}: “{_plain(one.claim)}”: {_plain(one.fact)}"
+            yield f"- {_place(one.file, one.line)}: “{in_markdown(one.claim)}”: {in_markdown(one.fact)}"
     yield from _owasp(found.owasp)
     yield from _ml_test_score(found.ml_test_score)
     yield from ["", "## Evidence", ""]
     for dimension in found.dimensions:
         yield from _dimension(dimension)
     if found.skipped:
-        yield from ["## Not looked at", "", *(f"- {_plain(each)}" for each in found.skipped), ""]
+        yield from ["## Not looked at", "", *(f"- {in_markdown(each)}" for each in found.skipped), ""]
 
 
 def _kind(found: Assessment) -> Iterator[str]:
-    lines = [f"What it is: {_plain(told)}."] if (told := told_of(found.makeup)) else []
+    lines = [f"What it is: {in_markdown(told)}."] if (told := told_of(found.makeup)) else []
     lines += [f"{told_of_owasp(found.owasp)}."] if found.owasp else []
     lines += [f"{told_of_score(found.ml_test_score)}."] if found.ml_test_score else []
     for line in lines:
@@ -108,7 +110,9 @@ def _owasp(found: Coverage | None) -> Iterator[str]:
     yield from ["| risk | | measured | not measured |", "|---|---|---|---|"]
     for each in found.risks:
         if each.applies:
-            measured, missing = ("; ".join(map(_plain, many)) or "-" for many in (each.measured, each.not_measured))
+            measured, missing = (
+                "; ".join(map(in_markdown, many)) or "-" for many in (each.measured, each.not_measured)
+            )
             yield f"| {each.id} {each.name} | {_MARKS[each.state]} | {measured} | {missing} |"
         else:
             yield f"| {each.id} {each.name} | | does not apply: it lacks what this is about | |"
@@ -120,34 +124,26 @@ def _ml_test_score(found: MLTestScore | None) -> Iterator[str]:
     yield from ["", "## ML Test Score", "", f"{told_of_score(found)}.", ""]
     yield from ["| test | | points | why |", "|---|---|---|---|"]
     for each in found.tests:
-        yield f"| {each.id} {each.text} | {each.done} | {each.points:g} | {_plain(each.why)} |"
+        yield f"| {each.id} {each.text} | {each.done} | {each.points:g} | {in_markdown(each.why)} |"
 
 
 def _dimension(each: DimensionScore) -> Iterator[str]:
     yield f"### {each.dimension.capitalize()}: level {each.level}"
     yield ""
-    yield from (f"- capped: {_plain(cap)}" for cap in each.caps)
+    yield from (f"- capped: {in_markdown(cap)}" for cap in each.caps)
     for rating in each.ratings:
         yield from _rating(rating)
     yield ""
 
 
 def _rating(rating: Rating) -> Iterator[str]:
-    yield f"- {_MARKS[rating.state]} {_plain(rating.criterion.text)} ({rating.score:.2f})"
+    yield f"- {_MARKS[rating.state]} {in_markdown(rating.criterion.text)} ({rating.score:.2f})"
     for piece in rating.evidence:
-        yield f"    - {piece.grade} {_plain(piece.collector)}: {_plain(piece.summary)}"
+        yield f"    - {piece.grade} {in_markdown(piece.collector)}: {in_markdown(piece.summary)}"
         for finding in piece.findings:
-            mend = f" Mend: {_plain(finding.mend)}." if finding.mend else ""
-            yield f"        - {_place(finding.file, finding.line)}: {_plain(finding.message)}.{mend}"
+            mend = f" Mend: {in_markdown(finding.mend)}." if finding.mend else ""
+            yield f"        - {_place(finding.file, finding.line)}: {in_markdown(finding.message)}.{mend}"
 
 
 def _place(file: str, line: int) -> str:
-    return f"`{_plain(file)}:{line}`" if line else f"`{_plain(file)}`"
-
-
-def _plain(text: str) -> str:
-    """Text of the pilot on one line, without what Markdown, HTML or a terminal would act on."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    for letter in "\\`*_[]<>|":
-        shown = shown.replace(letter, {"<": "&lt;", ">": "&gt;"}.get(letter, "\\" + letter))
-    return " ".join(shown.split())
+    return code_in_markdown(f"{file}:{line}" if line else file)

@@ -17,6 +17,7 @@ from pilotage.assess.model import Assessment, Criterion, Dimension, DimensionSco
 from pilotage.assess.score import proved
 from pilotage.errors import InputError
 from pilotage.kernel import pert
+from pilotage.kernel.markdown import in_markdown
 
 __all__ = [
     "PHASES",
@@ -338,21 +339,16 @@ def as_markdown(plan: Roadmap) -> str:
         for item in phase.items:
             cells = (
                 f"`{item.id}`" + (" **knock-out**" if item.knock_out else ""),
-                item.deliverable,
-                item.role,
+                in_markdown(item.deliverable),
+                in_markdown(item.role),
                 " / ".join(f"{each:g}" for each in item.days),
                 f"it holds at {item.accepted_at:.2f} or above (now {item.state}, {item.score:.2f})",
                 ", ".join(f"`{name}`" for name in item.after),
-                item.why,
+                in_markdown(item.why),
             )
-            lines.append("| " + " | ".join(_cell(each) for each in cells) + " |")
+            lines.append("| " + " | ".join(cells) + " |")
         lines += ["", "Go or no-go: " + "; ".join(phase.exits) + "."]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    """Text of a pilot in a table: no line break, no bar, no markup of its own."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def as_csv(plan: Roadmap) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pilotage.contracts.faults import expectation
 from pilotage.contracts.model import Column, DataContract
+from pilotage.kernel.markdown import code_in_markdown, in_markdown
 
 __all__ = ["as_document", "as_markdown", "deeds", "marks"]
 
@@ -49,10 +50,10 @@ def as_document(contract: DataContract) -> dict[str, Any]:
 def as_markdown(contract: DataContract) -> str:
     """The dictionary as a page of Markdown."""
     lines = [
-        f"# {_plain(contract.name)}, version {_plain(contract.version)}",
+        f"# {in_markdown(contract.name)}, version {in_markdown(contract.version)}",
         "",
         f"{len(contract.features)} inputs"
-        + (f", about the {_plain(contract.subject)}" if contract.subject else "")
+        + (f", about the {in_markdown(contract.subject)}" if contract.subject else "")
         + ".",
         "",
         "| column | role | takes | unit | meaning | marks | on a fault |",
@@ -61,28 +62,21 @@ def as_markdown(contract: DataContract) -> str:
     for column in contract.columns:
         takes = expectation(column) if column.role in ("feature", "subject") else "no input"
         cells = (column.name, column.role, takes, column.unit, column.description, ", ".join(marks(column)))
-        lines.append("| " + " | ".join(map(_plain, (*cells, deeds(column)))) + " |")
+        lines.append("| " + " | ".join(map(in_markdown, (*cells, deeds(column)))) + " |")
     if contract.rules:
         lines += ["", "## Rules of a row", ""]
         lines += [
-            f"- {_plain(rule.name)}: `{rule.check.replace('`', '')}`"
-            + (f", {_plain(rule.message)}" if rule.message else "")
+            f"- {in_markdown(rule.name)}: {code_in_markdown(rule.check)}"
+            + (f", {in_markdown(rule.message)}" if rule.message else "")
             + f" ({_DEEDS[rule.action]})"
             for rule in contract.rules
         ]
     if contract.keys:
-        lines += ["", "No two rows share " + "; nor ".join(_plain(" × ".join(key)) for key in contract.keys) + "."]
+        lines += ["", "No two rows share " + "; nor ".join(in_markdown(" × ".join(key)) for key in contract.keys) + "."]
     if contract.enrichment:
         lines += ["", "## What sources bring", ""]
         lines += [
-            f"- {_plain(', '.join(each.columns))} from {_plain(each.source)}, by {_plain(', '.join(each.key))}"
+            in_markdown(f"- {', '.join(each.columns)} from {each.source}, by {', '.join(each.key)}")
             for each in contract.enrichment
         ]
     return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    """Text of a contract on one line, without what Markdown or HTML would act on."""
-    for letter, shown in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_"), ("`", "'")):
-        text = text.replace(letter, shown)
-    return " ".join(text.split())

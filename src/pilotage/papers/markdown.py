@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import yaml
 
+from pilotage.kernel.markdown import in_markdown
 from pilotage.papers.model import Bullets, Figure, Line, Paper, Table, Words
 
 __all__ = ["markdown", "plain"]
@@ -21,7 +22,7 @@ def markdown(paper: Paper) -> str:
     parts = []
     if paper.header:
         parts.append("---\n" + yaml.safe_dump(paper.header, sort_keys=False, allow_unicode=True).strip() + "\n---")
-    parts += [f"# {_safe(paper.title)}", _safe(plain(paper.lead))]
+    parts += [f"# {in_markdown(paper.title)}", _safe(paper.lead)]
     for section in paper.sections:
         parts.append(f"## {section.title}")
         for block in section.blocks:
@@ -35,12 +36,12 @@ def markdown(paper: Paper) -> str:
 def _block(block: Words | Bullets | Table) -> str:
     match block:
         case Words():
-            return _safe(plain(block.line))
+            return _safe(block.line)
         case Bullets():
-            return "\n".join(f"- {_cell(line)}" for line in block.lines)
+            return "\n".join(f"- {_safe(line)}" for line in block.lines)
         case Table():
             head = [*block.head]
-            rows = [[_cell(cell) for cell in row] for row in block.rows]
+            rows = [[_safe(cell) for cell in row] for row in block.rows]
             return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
@@ -72,10 +73,6 @@ def _anchor(name: str) -> str:
     return "source-" + name.replace(".", "-").replace(":", "-").replace(" ", "-")
 
 
-def _cell(line: Line) -> str:
-    return " ".join(_safe(plain(line)).split()).replace("|", "\\|")
-
-
-def _safe(text: str) -> str:
+def _safe(line: Line) -> str:
     """Words of people, which must not become markup of the page that shows them."""
-    return text.replace("<", "&lt;")
+    return in_markdown(plain(line))
