@@ -46,6 +46,7 @@ SPEAKS_FOR: dict[str, tuple[str, ...]] = {
     "evaluation.leakage": ("data.leakage",),
     "evaluation.messy": ("model.messy_input",),
     "evaluation.fairness": ("governance.bias",),
+    "fairness.reviewed": ("governance.bias",),
     "serving.load": ("infrastructure.load",),
     "conversion.equal": ("model.loads", "model.predicts", "model.preprocessing"),
     "environment.locked": ("infrastructure.pins", "infrastructure.python", "infrastructure.environment"),
@@ -158,7 +159,7 @@ def _level(criterion: str, fact: Evidence, approvals: Sequence[Approval], at: in
             return (
                 1.0 if share >= _COMPLETE else _HALF
             ), f"{share:.0%} of adverse answers have all of their reasons told"
-        case "governance.bias":
+        case "governance.bias" if fact.check == "evaluation.fairness":
             judged = any(fact.id and _binds(each, fact, at) for each in approvals)
             words = "within declared limits; " + ("approved by people" if judged else "no approval in force binds it")
             return (1.0 if judged else _HALF), words

@@ -19,6 +19,7 @@ __all__ = ["telemetry_of"]
 _DAY_US = 86_400_000_000
 _PEAK_S = 3_600
 _DRIFT_ROWS = 5_000
+_DRIFT_SPANS_US = (600_000_000, 6 * 3_600_000_000, _DAY_US)
 
 
 def telemetry_of(
@@ -47,7 +48,7 @@ def telemetry_of(
         overruled=outcomes.overruled(system, release, since),
         load=load,
         verified=verified,
-        drift=_drift(installation, system, release, since, silent),
+        drift=_drift(installation, system, release, since, at, silent),
         performance=_performance(installation, outcomes, system, release, since, at, silent),
     )
     skipped += silent
@@ -63,13 +64,18 @@ def _peak(per_second: list[tuple[int, int]]) -> float:
 
 
 def _drift(
-    installation: Installation, system: str, release: str, since: int, silent: list[str]
+    installation: Installation, system: str, release: str, since: int, at: int, silent: list[str]
 ) -> MonitorStatus | None:
+    """Over the newest rows that suffice. Counts of a short while are read first: of a month they are many."""
+    ledger, found = installation.ledger(), None
     try:
-        return status(installation.ledger(), installation.profile_of, system, release, since=since, last=_DRIFT_ROWS)
+        for start in (*(at - span for span in _DRIFT_SPANS_US if at - span > since), since):
+            found = status(ledger, installation.profile_of, system, release, since=start, last=_DRIFT_ROWS)
+            if found.rows >= _DRIFT_ROWS:
+                break
     except PilotageError as error:
         silent.append(f"drift: {error.what}")
-        return None
+    return found
 
 
 def _performance(

@@ -17,6 +17,8 @@ from pilotage.evidence.model import Evidence
 from pilotage.evidence.store import record
 from pilotage.kernel.clock import day, now_us
 from pilotage.kernel.ids import uuid7
+from pilotage.ledger.outcomes import Outcomes
+from pilotage.ledger.queries import DecisionFilter
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import OutboxEvent, waiting
 from pilotage.systems.store import declare_system, find_system
@@ -87,6 +89,18 @@ class TestStanding:
         assert len(re.findall(r'class="rated"', page)) == 6
         report = client.get(f"/systems/{SYSTEM}/readiness/report")
         assert "attachment" in report.headers["content-disposition"] and "2 of 402 decisions" in report.text
+
+    def test_what_people_overruled_is_counted_once_each(self, seen: ConsoleWorld) -> None:
+        outcomes, release = Outcomes(seen.installation.ledger_engine), seen.release.digest
+        before = outcomes.overruled(SYSTEM, release, 0)
+        first, second = seen.installation.ledger().decisions(DecisionFilter(outcome="answered"), limit=2)
+        reviewer = client_of(seen, "reviewer")
+        for each in (first, first, second):
+            body = {"answer": "approve", "reason": "income proven"}
+            assert reviewer.post(f"/api/v1/decisions/{each.id}/override", json=body).status_code in (201, 409)
+        seen.seal([])
+        assert outcomes.overruled(SYSTEM, release, 0) == before + 2
+        assert outcomes.overruled(SYSTEM, release, now_us() + DAY) == outcomes.overruled(SYSTEM, "other", 0) == 0
 
     def test_another_live_release_drops_what_was_known_of_the_first_at_once(self, fresh: ConsoleWorld) -> None:
         fresh.seal(fresh.answered(400, at=now_us() + 1_000_000))
