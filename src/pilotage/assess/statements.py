@@ -139,19 +139,16 @@ def as_observations(connection: Connection, system: str, names: Mapping[str, str
 
     The newest of each question; and the confirmed one before it, unless the newest says less or was confirmed itself.
     """
-    kept: dict[str, Statement] = {}
-    done: set[str] = set()
-    for each in statements_of(connection, system):
-        if each.fact or each.question in done:
-            continue
-        newest = kept.setdefault(each.question, each)
-        if each is not newest and not (each.confirmed_by and LEVELS[each.answer] <= LEVELS[newest.answer]):
-            continue
-        if each.confirmed_by or each is not newest:
-            done.add(each.question)
-        fact = find(connection, each.evidence)
-        whole = fact is not None and content_digest(fact) == recorded_digest(connection, fact.id)
-        yield _observation(each, names, whole)
+    stated = [each for each in statements_of(connection, system) if not each.fact]
+    newest = {each.question: each for each in reversed(stated)}
+    confirmed = {each.question: each for each in reversed(stated) if each.confirmed_by}
+    for question, last in newest.items():
+        before = confirmed.get(question)
+        stands = before is not None and before is not last and LEVELS[before.answer] <= LEVELS[last.answer]
+        for each in [last, before] if before is not None and stands else [last]:
+            fact = find(connection, each.evidence)
+            whole = fact is not None and content_digest(fact) == recorded_digest(connection, fact.id)
+            yield _observation(each, system, names, whole)
 
 
 def as_facts(connection: Connection, system: str) -> Facts:
@@ -164,7 +161,7 @@ def as_facts(connection: Connection, system: str) -> Facts:
     return Facts(**values)
 
 
-def _observation(each: Statement, names: Mapping[str, str], whole: bool) -> Observation:
+def _observation(each: Statement, system: str, names: Mapping[str, str], whole: bool) -> Observation:
     said = f"{names.get(each.by, 'somebody')} says {each.answer} on {day(each.said)}"
     said += f", shown by {each.document}" if each.document else ""
     said += f", confirmed by {names.get(each.confirmed_by, 'another')}" if each.confirmed_by else "; not confirmed"
@@ -176,7 +173,7 @@ def _observation(each: Statement, names: Mapping[str, str], whole: bool) -> Obse
         collector="interview",
         collected=each.said,
         current=whole,
-        renew="answer it again in the interview, and let a second person confirm it",
+        renew=f"answer it again at /systems/{system}/interview; a second person confirms it",
         evidence=each.evidence,
     )
 

@@ -10,6 +10,7 @@ from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_facts, show_table
 from pilotage.errors import InputError, NotFound
+from pilotage.evidence.store import latest
 from pilotage.gates.model import GateVerdict
 from pilotage.gates.service import approve as grant
 from pilotage.gates.service import check as check_gate
@@ -20,6 +21,8 @@ from pilotage.storage.database import reading
 from pilotage.systems.model import STAGES
 from pilotage.systems.store import find_system
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.readiness import subject_of
+from pilotage.wiring.standing import KEPT
 
 __all__ = ["STAGE", "approve", "chosen_release", "gate"]
 
@@ -61,7 +64,19 @@ def check(chosen: Chosen, system: str, release: str, stage: str, json_: bool) ->
         as_json(verdict.as_dict())
     else:
         _show(verdict)
+        _warn(installation, verdict.system)
     sys.exit(0 if verdict.go else NO_GO)
+
+
+def _warn(installation: Installation, system: str) -> None:
+    """What the steward saw expire soon when it looked last."""
+    with reading(installation.control) as connection:
+        kept = latest(connection, subject_of(system), KEPT)
+    if kept is not None and kept.figures["due"]:
+        count = len(kept.figures["due"])
+        what = "a piece of evidence expires" if count == 1 else f"{count} pieces of evidence expire"
+        word = click.style("warning", fg="yellow")
+        click.echo(f"{word}: {what} soon; see what renews it: pilotage readiness --system {system}", err=True)
 
 
 def _show(verdict: GateVerdict) -> None:
