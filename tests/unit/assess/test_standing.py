@@ -340,6 +340,21 @@ def test_more_good_evidence_never_lowers(
     assert after >= before - 1e-12
 
 
+pieces_of = st.lists(st.builds(seen, st.sampled_from(["a", "b"]), grades, levels, st.integers(0, 300)), max_size=6)
+
+
+@given(pieces_of, pieces_of, st.sampled_from(["a", "b"]), grades)
+def test_a_good_test_of_the_release_never_lowers_what_the_pilot_had(
+    pilot: list[Observation], release: list[Observation], name: str, grade: Grade
+) -> None:
+    chosen = [criterion(each, ttl_days=ttl) for each, ttl in (("a", 0), ("b", 90))]
+
+    def worth(tested: list[Observation]) -> float:
+        return _scored(chosen, newest_words([*replaced(pilot, tested)[0], *tested]), AT)
+
+    assert worth([*release, seen(name, grade, 1)]) >= worth(release) - 1e-12
+
+
 @example([("E4", 0, 50), ("E3", 1, 0)], 0, 20)
 @given(
     st.lists(st.tuples(grades, levels, st.integers(0, 50)), min_size=1, max_size=4),
