@@ -1,23 +1,72 @@
-"""What the pilot's documents claim, beside what was found. The measured one counts; the difference is reported."""
+"""What the pilot's documents claim, beside what was found. The measured one counts; the difference is reported.
+
+A claim is contradicted by a fact only: what nobody measured speaks against nothing.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+import yaml
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Contradiction, DimensionScore, Rating
 from pilotage.assess.reading import shown
 
-__all__ = ["between_evidence", "contradictions"]
+__all__ = ["Claim", "between_evidence", "contradictions", "load_claims"]
 
-_READY = re.compile(r"(?i)production[- ](ready|grade)|ready for production|battle[- ]tested|enterprise[- ]grade")
-_REPEAT = re.compile(r"(?i)(fully |completely |100 ?% )?reproducible")
-_TESTED = re.compile(r"(?i)(fully|well|thoroughly|extensively)[- ]tested|test coverage")
-_FIGURE = re.compile(r"(?i)\b(AUC|ROC[- ]AUC|accuracy)\b\W{0,12}(?:of|is|=|:)?\W{0,6}(\d{1,2}(?:\.\d+)? ?%|0?\.\d+)")
-_NOT = re.compile(r"(?i)\b(not|never|isn't|until|before|to ?do|no longer)\b")
+
+class Claim(NamedTuple):
+    """Words by which something is claimed, and the criteria that speak against it where they fail."""
+
+    words: re.Pattern[str]
+    against: tuple[str, ...]
+
+
+@cache
+def load_claims() -> tuple[Claim, ...]:
+    """The claims that are known, read from the packaged `claims.yaml`."""
+    document = yaml.safe_load(resources.files("pilotage.assess").joinpath("claims.yaml").read_text())
+    return tuple(
+        Claim(re.compile("|".join(each["words"]), re.IGNORECASE), tuple(each["against"])) for each in document["claims"]
+    )
+
+
+_READY = re.compile(
+    r"(?i)production[- ](ready|grade|quality)|ready for production|(used|running|deployed|live) in production"
+    r"|battle[- ]tested|enterprise[- ](grade|ready)|mission[- ]critical"
+)
+_NAMED = r"(ROC[- ]AUC|AUC|accuracy|accurate)"
+_SHARE = r"(\d{1,3}(?:\.\d+)? ?%|0?\.\d+|1\.0+)"
+_FIGURE = re.compile(rf"(?i)\b{_NAMED}\b\W{{0,12}}(?:score|of|is|=|:)?\W{{0,6}}{_SHARE}(?!\w)")
+_FIGURE_BEFORE = re.compile(rf"(?i)(?<![\d.]){_SHARE}\s+(?:of\s+)?(?:\w+\s+)?{_NAMED}\b")
+_SPEED = re.compile(
+    r"(?i)\b(latency|respon\w+|inference|predict\w*|answer\w*)\b[^.|]{0,40}?(?:<|under|below|in|of|:|~|≤|less than)?\s*"
+    r"(\d+(?:\.\d+)?) ?(ms|milliseconds?|s|seconds?)\b"
+)
+_NOT = re.compile(
+    r"(?i)\b(not|never(?! hallucinat)|isn't|aren't|cannot|can't|until|before|to ?do|no longer|aims?|goal|plan(s|ned)?"
+    r"|will|would|should|could|want|towards?|hope|future|how to|lacks?|make (it|this|them)|becom(e|es|ing)"
+    r"|work in progress|wip|experimental)\b|^\s*[-*] \[ \]"
+)
+_LATER = re.compile(
+    r"(?i)\b(to ?do|future|road ?map|planned|next steps?|limitations?|known issues|backlog|disclaimer|not yet"
+    r"|improvements?|ideas|wish ?list|open questions)\b"
+)
+_HEADING = re.compile(r"^(#{1,6})\s+(.*)")
+_DOCUMENTS = re.compile(r"(?i)^([^/]+\.(md|rst)|docs?/[^/]+\.(md|rst))$|(^|/)readme[^/]*$")
+_NO_DOCUMENT = re.compile(
+    r"(?i)(^|/)(changelog|licen[sc]e|contributing|code_of_conduct|security|history|news|roadmap|todo)[^/]*$"
+)
 _TOLERANCE = 0.005
+_SLOWER = 2.0
 _LONGEST = 300
+_MOST_FACTS = 2
 
 
 def contradictions(
@@ -40,12 +89,39 @@ def contradictions(
 
 
 def _claims(folder: Folder) -> Iterator[tuple[str, int, str]]:
+    """Lines that may claim something: of documents, but for code and plans; of the description; of docstrings."""
     for path in folder.files:
-        name = path.rpartition("/")[2].lower()
-        if name.startswith("readme") and (text := folder.text(path)):
+        if _DOCUMENTS.search(path) and not _NO_DOCUMENT.search(path) and (text := folder.text(path)):
+            yield from ((path, number, line) for number, line in _spoken(text.lines) if not _NOT.search(line))
+        elif path == "pyproject.toml" and (text := folder.text(path)):
             for number, line in enumerate(text.lines, 1):
-                if not _NOT.search(line):
+                if line.startswith("description") and not _NOT.search(line):
                     yield path, number, line
+    for module in folder.modules:
+        first = module.tree.body[0] if module.tree.body and not module.is_test and not module.notebook else None
+        value = first.value if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) else None
+        if value is not None and isinstance(value.value, str):
+            for offset, line in enumerate(value.value.split("\n")):
+                if not _NOT.search(line):
+                    yield module.path, value.lineno + offset, line
+
+
+def _spoken(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Lines of a document but for code and for sections on what is still to be done."""
+    fenced, later = False, 0
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+            continue
+        heading = None if fenced else _HEADING.match(line)
+        if heading is not None:
+            depth = len(heading[1])
+            if later and depth <= later:
+                later = 0
+            if not later and _LATER.search(heading[2]):
+                later = depth
+        if not fenced and not later:
+            yield number, line
 
 
 def _facts(
@@ -54,33 +130,54 @@ def _facts(
     if _READY.search(line) and verdict < 4:
         weakest = min(dimensions, key=lambda each: (each.level, each.score))
         yield f"readiness is level {verdict} of 5; weakest is {weakest.dimension}, {weakest.score:.0%}", ""
-    if _REPEAT.search(line):
-        for name in ("model.seeded", "infrastructure.pins"):
-            if name in ratings and ratings[name].state == "fails":
-                yield ratings[name].evidence[0].summary, name
-    if _TESTED.search(line) and "infrastructure.tests" in ratings and ratings["infrastructure.tests"].state == "fails":
-        yield ratings["infrastructure.tests"].evidence[0].summary, "infrastructure.tests"
-    for what, value in _FIGURE.findall(line):
+    for claim in load_claims():
+        if claim.words.search(line):
+            failing = [name for name in claim.against if name in ratings and ratings[name].state == "fails"]
+            yield from ((_seen(ratings[name]), name) for name in failing[:_MOST_FACTS])
+    figures = _FIGURE.findall(line) + [(what, value) for value, what in _FIGURE_BEFORE.findall(line)]
+    for what, value in dict.fromkeys(figures):
         claimed = float(value.rstrip(" %")) / (100 if "%" in value else 1)
-        if fact := _measured(what.lower(), claimed, ratings):
-            yield fact, "model.held_out"
+        if claimed <= 1 and (told := _measured(what.lower(), claimed, ratings)):
+            yield told
+    for _, value, unit in _SPEED.findall(line):
+        if took := _timed(float(value) * (1 if unit.lower().startswith("m") else 1000), ratings):
+            yield took, "model.predicts"
 
 
-def _measured(what: str, claimed: float, ratings: Mapping[str, Rating]) -> str:
-    """What was measured instead; empty when the claim is within its error or nothing was measured."""
+def _seen(rating: Rating) -> str:
+    """What was found, with the first place of it."""
+    piece = rating.evidence[0]
+    places = [f"{each.file}:{each.line} {each.message}" for each in piece.findings[:1]]
+    return "; ".join([piece.summary, *places])
+
+
+def _measured(what: str, claimed: float, ratings: Mapping[str, Rating]) -> tuple[str, str] | None:
+    """What was measured instead, and by which criterion; None where the claim is within its error or nothing was."""
+    for name in ("data.leakage", "model.held_out"):
+        if name in ratings and ratings[name].state == "fails":
+            return f"no such figure is valid: {ratings[name].evidence[0].summary}", name
     tested = (
         [e for e in ratings["model.held_out"].evidence if "auc" in e.figures] if "model.held_out" in ratings else []
     )
     if not tested:
-        return ""
+        return None
     figures = tested[0].figures
     if "auc" in what:
         low, high = figures["auc_low"], figures["auc_high"]
         inside = low - _TOLERANCE <= claimed <= high + _TOLERANCE
-        return "" if inside else f"AUC measured on held-out rows: {figures['auc']:.3f} [{low:.3f}, {high:.3f}]"
+        said = f"AUC measured on held-out rows: {figures['auc']:.3f} [{low:.3f}, {high:.3f}]"
+        return None if inside else (said, "model.held_out")
     error = 1.96 * (figures["accuracy"] * (1 - figures["accuracy"]) / figures["rows"]) ** 0.5 + _TOLERANCE
     inside = abs(claimed - figures["accuracy"]) <= error
-    return "" if inside else f"accuracy measured on held-out rows: {figures['accuracy']:.3f} ± {error:.3f}"
+    said = f"accuracy measured on held-out rows: {figures['accuracy']:.3f} ± {error:.3f}"
+    return None if inside else (said, "model.held_out")
+
+
+def _timed(claimed_ms: float, ratings: Mapping[str, Rating]) -> str:
+    """How long one row took in the box, where that is more than twice what is claimed."""
+    evidence = ratings["model.predicts"].evidence if "model.predicts" in ratings else []
+    took = next((float(e.figures["ms_per_row"]) for e in evidence if "ms_per_row" in e.figures), 0.0)
+    return f"one row took {took:.1f} ms in the box" if took > _SLOWER * claimed_ms else ""
 
 
 def between_evidence(ratings: Mapping[str, Rating]) -> Iterator[Contradiction]:
