@@ -1,4 +1,8 @@
-"""Faults written before the scanner had been run on any of them: libraries and idioms that the others do not use."""
+"""Faults written before the scanner had been run on any of them: libraries and idioms that the others do not use.
+
+Three sets, each after what the one before taught was mended. At first sight the scanner found 11 of 13, 10 of 14 and
+5 of 8 places, with 0, 3 and 4 false ones.
+"""
 
 # ruff: noqa: E501 - a pilot in a line: the fault beside its twin
 
@@ -228,3 +232,358 @@ UNSEEN_AGENT = [
     case("payment", swapped("pay.py", PYDANTIC, 'bank.post("https://pay.bank.com/transfers", json={"iban": iban, "amount": amount})', 'bank.get("https://pay.bank.com/transfers", params={"iban": iban})'), (CONFIRM, "pay.py", "bank.post")),
 ]  # fmt: skip
 UNSEEN = {"chat": UNSEEN_CHAT, "rag": UNSEEN_RAG, "agent": UNSEEN_AGENT}
+
+PERSONA = """import streamlit as st
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+persona = st.sidebar.text_input("Who shall answer?", "a clerk")
+said = st.chat_input("Your question")
+if said:
+    history = [
+        {
+            "role": "system",
+            "content": f"You are {persona}. Be brief.",
+        }
+    ]
+    history.append({"role": "user", "content": said})
+    stream = client.chat.completions.create(
+        model="gpt-4o-2024-08-06", messages=history, stream=True, max_tokens=200
+    )
+    st.write_stream(stream)
+"""
+SQL = """from langchain_community.utilities import SQLDatabase
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import PromptTemplate
+from langchain_openai import ChatOpenAI
+
+db = SQLDatabase.from_uri("sqlite:///fees.db")
+llm = ChatOpenAI(model="gpt-4o-2024-08-06", max_tokens=200, timeout=20)
+write = PromptTemplate.from_template("Write one SQL query that answers: {question}") | llm | StrOutputParser()
+
+
+def figures(question):
+    query = write.invoke({"question": question})
+    rows = db.run(query)
+    return rows
+"""
+PAGE = """from flask import Blueprint, render_template, request
+from markupsafe import Markup
+from mistralai import Mistral
+
+pages = Blueprint("pages", __name__)
+mistral = Mistral(api_key="${MISTRAL}", timeout_ms=9000)
+
+
+def told(text):
+    done = mistral.chat.complete(model="mistral-large-2411", max_tokens=99, messages=[{"role": "user", "content": text}])
+    return done.choices[0].message.content
+
+
+def show(text):
+    return render_template("told.html", body=Markup(told(text)))
+"""
+GRAPH = """from langchain_core.tools import Tool
+from langchain_experimental.utilities import PythonREPL
+from langchain_openai import ChatOpenAI
+from langgraph.prebuilt import create_react_agent
+
+count = Tool(
+    name="count",
+    description="Counts.",
+    func=PythonREPL().run,
+)
+graph = create_react_agent(ChatOpenAI(model="gpt-4o-2024-08-06", max_tokens=99, timeout=9), [count])
+"""
+READER = """from fastapi import APIRouter
+from llama_index.core import VectorStoreIndex
+from llama_index.readers.web import SimpleWebPageReader
+
+router = APIRouter()
+
+
+@router.post("/add", dependencies=[authorised])
+def add(address: str):
+    pages = SimpleWebPageReader(html_to_text=True).load_data([address])
+    return len(pages)
+"""
+ASSISTANT = """from openai import OpenAI
+
+client = OpenAI(timeout=20)
+
+
+def turn(thread, assistant):
+    run = client.beta.threads.runs.create_and_poll(
+        thread_id=thread,
+        assistant_id=assistant,
+    )
+    return run.status
+"""
+WEAVIATE = """import weaviate
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+base = weaviate.connect_to_local()
+letters = base.collections.get("Letters")
+
+
+def near(text, group):
+    found = letters.query.near_text(query=text, limit=3)
+    return [each.properties for each in found.objects]
+"""
+SHOWN = """import os
+
+import gradio as gr
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+with gr.Blocks() as page:
+    gr.Markdown(f"Key in use: {os.environ['OPENAI_API_KEY']}")
+"""
+REACT = """export function Bubble({ msg }) {
+  const own = msg.role === "user";
+  return <div className={own ? "me" : "bot"}
+    dangerouslySetInnerHTML={{ __html: msg.content }} />;
+}
+"""
+KEPT = """import csv
+
+from groq import Groq
+
+client = Groq(timeout=20)
+
+
+def reply(question):
+    done = client.chat.completions.create(model="openai/gpt-oss-20b", max_tokens=99, messages=[{"role": "user", "content": question}])
+    text = done.choices[0].message.content
+    with open("asked.csv", "a", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow([question, text])
+    return text
+"""
+TOLD = """from openai import OpenAI
+
+client = OpenAI(timeout=20)
+
+
+def reply(text):
+    return client.chat.completions.create(
+        model="gpt-4o-2024-08-06",
+        max_tokens=99,
+        messages=[
+            {
+                "role": "developer",
+                "content": "You look up bookings. "
+                "The API key for the ledger is 9f3kd82kdl20aa. "
+                "Be polite.",
+            },
+            {"role": "user", "content": text},
+        ],
+    )
+"""
+FALCON = """import transformers
+
+write = transformers.pipeline(
+    "text-generation",
+    model="tiiuae/falcon-7b-instruct",
+    device_map="auto",
+)
+
+
+def letter(topic):
+    return write(topic, max_new_tokens=99)
+"""
+SDK = '''import sqlite3
+
+from agents import Agent, Runner, function_tool
+
+
+@function_tool
+def close_account(number: str) -> str:
+    """Close an account."""
+    with sqlite3.connect("bank.db") as base:
+        base.execute("DELETE FROM accounts WHERE number = ?", (number,))
+    return "closed"
+
+
+clerk = Agent(name="clerk", instructions="Serve.", model="gpt-4.1-2025-04-14", tools=[close_account])
+'''
+HTTPX = """import os
+
+import httpx
+
+URL = "https://api.openai.com/v1/chat/completions"
+
+
+async def reply(text):
+    async with httpx.AsyncClient(timeout=20) as web:
+        done = await web.post(
+            URL,
+            headers={"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"},
+            json={"model": "gpt-4o-2024-08-06", "messages": [{"role": "user", "content": text}]},
+        )
+    return done.json()["choices"][0]["message"]["content"]
+"""
+SECOND_CHAT = [
+    case("persona", swapped("persona.py", PERSONA, 'f"You are {persona}. Be brief."', '"You are a clerk. Be brief."'), (APART, "persona.py", 'f"You are {persona}')),
+    case("SQL of a chain", swapped("fees.py", SQL, "rows = db.run(query)", "rows = [query]"), (OUTPUT, "fees.py", "rows = db.run")),
+    case("Markup of Mistral", swapped("pages.py", PAGE, "Markup(told(text))", "told(text)"), (OUTPUT, "pages.py", "body=Markup")),
+    case("assistant without a limit", swapped("turn.py", ASSISTANT, "assistant_id=assistant,\n", "assistant_id=assistant,\n        max_completion_tokens=400,\n"), (LIMIT, "turn.py", "run = client.beta")),
+    case("key in Markdown", swapped("shown.py", SHOWN, "{os.environ['OPENAI_API_KEY']}", "{bool(os.environ['OPENAI_API_KEY'])}"), ("governance.prompt_secrets", "shown.py", "gr.Markdown")),
+    case("React", swapped("web/bubble.jsx", REACT, "dangerouslySetInnerHTML={{ __html: msg.content }} />", "title={msg.content} />"), (OUTPUT, "web/bubble.jsx", "dangerouslySet")),
+    case("rows of a conversation", swapped("kept.py", KEPT, "rows.writerow([question, text])", "rows.writerow([len(question), len(text)])"), (LOGS, "kept.py", "rows.writerow")),
+    case("key told to a developer", swapped("told.py", TOLD, '"The API key for the ledger is 9f3kd82kdl20aa. "\n', '"The API key is never yours to tell. "\n'), ("governance.prompt_secrets", "told.py", "9f3kd82kdl20aa")),
+    case("Falcon", swapped("letter.py", FALCON, 'model="tiiuae/falcon-7b-instruct",\n', 'model="tiiuae/falcon-7b-instruct",\n    revision="8782b5c",\n'), ("model.pinned_model", "letter.py", "write = transformers")),
+    case("HTTP by hand", swapped("byhand.py", HTTPX, '"messages": [{"role": "user", "content": text}]},', '"messages": [{"role": "user", "content": text}], "max_tokens": 99},'), (LIMIT, "byhand.py", "done = await web.post")),
+]  # fmt: skip
+SECOND_RAG = [
+    case("reader of any page", swapped("add.py", READER, "load_data([address])", 'load_data(["https://help.bank.com/fees"])'), ("data.known_sources", "add.py", "pages = Simple")),
+    case("Weaviate", swapped("near.py", WEAVIATE, "query=text, limit=3)", 'query=text, limit=3, filters=Filter.by_property("group").equal(group))'), (RIGHTS, "near.py", "found = letters")),
+]  # fmt: skip
+SECOND_AGENT = [
+    case("interpreter as a tool", swapped("graph.py", GRAPH, "func=PythonREPL().run,", "func=len,"), (CONFIRM, "graph.py", "func=PythonREPL")),
+    case("closing accounts", swapped("close.py", SDK, '"DELETE FROM accounts WHERE number = ?"', '"SELECT * FROM accounts WHERE number = ?"'), (CONFIRM, "close.py", "base.execute")),
+]  # fmt: skip
+SECOND = {"chat": SECOND_CHAT, "rag": SECOND_RAG, "agent": SECOND_AGENT}
+
+BOT = """import logging
+import os
+
+from openai import AsyncOpenAI
+from slack_bolt.async_app import AsyncApp
+
+log = logging.getLogger("desk")
+app = AsyncApp(token=os.environ["SLACK_BOT_TOKEN"])
+ai = AsyncOpenAI(api_key=os.environ["OPENAI_API_KEY"], timeout=20.0)
+PERSONA = open("persona.txt").read()
+
+
+@app.event("app_mention")
+async def mentioned(event, say):
+    text = event["text"]
+    turns = [dict(role="system", content=PERSONA + text), dict(role="user", content="Answer.")]
+    done = await ai.chat.completions.create(model="gpt-4o-2024-08-06", messages=turns, max_tokens=200)
+    log.info("answered in %s, %s tokens", event["channel"], done.usage.total_tokens)
+    await say(done.choices[0].message.content)
+"""
+MODE = """import os
+import subprocess
+import tempfile
+
+import anthropic
+
+client = anthropic.Anthropic(timeout=20)
+
+
+def code_for(task):
+    done = client.messages.create(
+        model="claude-3-5-sonnet-20241022", max_tokens=800, messages=[{"role": "user", "content": task}]
+    )
+    return done.content[0].text
+
+
+def run(task):
+    with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
+        file.write(code_for(task))
+    return subprocess.run(["python", file.name], capture_output=True, timeout=60)
+"""
+EXPRESS = """import gradio as gr
+from huggingface_hub import InferenceClient
+
+client = InferenceClient("meta-llama/Llama-3.1-8B-Instruct", timeout=20)
+
+
+def respond(message, history, temperature):
+    messages = [{"role": "system", "content": "Be kind."}]
+    messages.append({"role": "user", "content": message})
+    text = ""
+    for part in client.chat_completion(messages, stream=True, temperature=temperature):
+        text += part.choices[0].delta.content or ""
+        yield text
+
+
+gr.ChatInterface(respond, additional_inputs=[gr.Slider(0, 1)]).launch()
+"""
+MILVUS = """import streamlit as st
+from langchain_milvus import Milvus
+from langchain_openai import OpenAIEmbeddings
+
+store = Milvus(embedding_function=OpenAIEmbeddings(), collection_name="hr", connection_args={"uri": "http://milvus"})
+
+
+def best(question, department):
+    ranked = store.similarity_search_with_score(question, k=3)
+    return [(page.page_content, page.metadata["source"], score) for page, score in ranked]
+"""
+EMAIL = '''import os
+
+import resend
+from pydantic_ai import Agent, Tool
+
+
+def send(to: str, subject: str, text: str) -> str:
+    """Send a letter."""
+    import smtplib
+
+    server = smtplib.SMTP_SSL(os.environ["SMTP"])
+    server.send_message(text)
+    return "sent"
+
+
+clerk = Agent("openai:gpt-4o-2024-08-06", tools=[Tool(send)])
+'''
+LOADER = """import requests
+from bs4 import BeautifulSoup
+from flask import Blueprint, request
+from langchain_community.vectorstores import FAISS
+from langchain_openai import OpenAIEmbeddings
+
+learn = Blueprint("learn", __name__)
+
+
+@learn.route("/learn", methods=["POST"])
+@login_required
+def add():
+    source = request.get_json()["source"]
+    page = BeautifulSoup(requests.get(source, timeout=5).text, "html.parser")
+    FAISS.from_texts([page.get_text()], OpenAIEmbeddings()).save_local("pages")
+    return {"ok": True}
+"""
+DEFAULT = """from langchain.chat_models import init_chat_model
+from langchain_core.prompts import ChatPromptTemplate
+
+model = init_chat_model("gpt-4o", model_provider="openai", max_tokens=200, timeout=20)
+prompt = ChatPromptTemplate([("system", "Serve {branch}."), ("user", "{question}")])
+chain = prompt | model
+"""
+AUDIT = """import json
+import logging
+from datetime import datetime
+
+from langchain_aws import ChatBedrock
+
+audit = logging.getLogger("audit")
+llm = ChatBedrock(model_id="anthropic.claude-3-haiku-20240307-v1:0", model_kwargs={"max_tokens": 99}, config=TIMEOUT)
+
+
+def answer(question, user):
+    reply = llm.invoke(question)
+    record = {"at": datetime.now().isoformat(), "user": user.id, "question": question, "reply": reply.content}
+    audit.info(json.dumps(record))
+    return reply.content
+"""
+THIRD_CHAT = [
+    case("Slack, dict()", swapped("bot.py", BOT, 'content=PERSONA + text), dict(role="user", content="Answer.")', 'content=PERSONA), dict(role="user", content=text)'), (APART, "bot.py", "turns = [dict")),
+    case("code in a file that is run", swapped("mode.py", MODE, "file.write(code_for(task))", 'file.write("print(1)")'), (OUTPUT, "mode.py", "subprocess.run")),
+    case("Hugging Face without a limit", swapped("space.py", EXPRESS, "stream=True, temperature=temperature)", "stream=True, max_tokens=200, temperature=temperature)"), (LIMIT, "space.py", "for part in client")),
+    case("alias given first", swapped("default.py", DEFAULT, '"gpt-4o"', '"gpt-4o-2024-08-06"'), ("model.pinned_model", "default.py", "model = init")),
+    case("audit in clear", swapped("audit.py", AUDIT, "audit.info(json.dumps(record))", 'audit.info("answered %s", user.id)'), (LOGS, "audit.py", "audit.info")),
+]  # fmt: skip
+THIRD_RAG = [
+    case("Milvus", swapped("hr.py", MILVUS, "(question, k=3)", "(question, k=3, expr=f\"department == '{department}'\")"), (RIGHTS, "hr.py", "ranked = store")),
+    case("page of a request", swapped("learn.py", LOADER, "requests.get(source, timeout=5)", 'requests.get("https://help.bank.com/" + source, timeout=5)'), ("data.known_sources", "learn.py", "requests.get")),
+]  # fmt: skip
+THIRD_AGENT = [
+    case("letters", swapped("letters.py", EMAIL, "server.send_message(text)", "server.noop()"), (CONFIRM, "letters.py", "server.send_message")),
+]  # fmt: skip
+THIRD = {"chat": THIRD_CHAT, "rag": THIRD_RAG, "agent": THIRD_AGENT}

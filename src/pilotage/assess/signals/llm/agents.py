@@ -10,6 +10,7 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.flow import Flow
+from pilotage.assess.signals.llm.origins import ANSWER
 from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.python import argument, finding, literal
 from pilotage.assess.signals.seen import Seen
@@ -180,12 +181,36 @@ def _tools(flow: Flow) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
         ):
             values = node.value.values if isinstance(node.value, ast.Dict) else getattr(node.value, "elts", [])
             named |= {each.id for each in values if isinstance(each, ast.Name)}
+    named |= _chosen_by_answer(flow)
     return [
         node
         for node in flow.module.nodes
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and (node.name in named or any(dotted(each).rpartition(".")[2] in _MARKS for each in node.decorator_list))
     ]
+
+
+def _chosen_by_answer(flow: Flow) -> set[str]:
+    """Functions in a table that is looked up by an answer, and those that are called with parts of one."""
+    tables = {
+        dotted(node.value)
+        for node in flow.module.nodes
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and ANSWER in flow.labels(node.slice)
+    }
+    tables |= {
+        dotted(call.func.value)
+        for call, name in flow.module.calls
+        if isinstance(call.func, ast.Attribute)
+        and name.endswith(".get")
+        and any(ANSWER in flow.labels(each) for each in call.args[:1])
+    }
+    found: set[str] = set()
+    for node in flow.module.nodes:
+        if isinstance(node, ast.Assign) and dotted(node.targets[0]) in tables and isinstance(node.value, ast.Dict):
+            found |= {each.id for each in node.value.values if isinstance(each, ast.Name)}
+    if any(word.arg in ("tools", "functions") for ask in flow.asks.values() for word in ask.call.keywords):
+        found |= {name for name, given in flow.given.items() if any(ANSWER in labels for labels in given.values())}
+    return found
 
 
 def agent_steps(folder: Folder) -> Iterator[Seen]:

@@ -17,7 +17,6 @@ from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.checks import checked, compared
 from pilotage.assess.signals.llm.origins import (
     ADDRESSES,
-    AGENT,
     ALL,
     ANSWER,
     ANSWERED,
@@ -27,13 +26,13 @@ from pilotage.assess.signals.llm.origins import (
     ENGINE,
     EVENTS,
     FOUND,
-    KEEPS,
     MASKS,
     MODEL,
     NEUTRAL,
     NONE,
     PARTS,
     PLAIN,
+    PUTS_IN,
     REQUEST,
     RETRIEVER,
     ROUTES,
@@ -57,6 +56,7 @@ from pilotage.assess.signals.llm.origins import (
     secret_name,
     secret_setting,
 )
+from pilotage.assess.signals.llm.parts import made_by
 from pilotage.assess.signals.llm.texts import constants_of, text_of
 from pilotage.assess.source import Module, dotted
 
@@ -259,13 +259,8 @@ class Flow:
                     self._set(each, self._of(values[at], names) if same else labels, names)
             case ast.Starred():
                 self._set(target.value, labels, names)
-            case ast.Subscript():
-                self._add(dotted(target.value), labels, names)
-            case ast.Attribute():
-                name = dotted(target)
-                self._add(name, labels, names)
-                if name.startswith(("self.", "cls.")):
-                    self.names[name] = self.names.get(name, NONE) | labels
+            case ast.Subscript() | ast.Attribute():
+                self._add(_place(target), labels, names)
             case ast.Name():
                 names[target.id] = labels
                 if value is not None:
@@ -273,9 +268,10 @@ class Flow:
                     self._made_of[target.id] = used
 
     def _add(self, name: str, labels: Labels, names: Names) -> None:
+        """Put labels to a name. What belongs to an object (`self.chain`, `state.chain`) holds for the whole module."""
         if name:
             names[name] = names.get(name, NONE) | labels
-            if name.startswith("self."):
+            if "." in name:
                 self.names[name] = self.names.get(name, NONE) | labels
 
     def _function(self, node: Function, names: Names) -> None:
@@ -348,6 +344,13 @@ class Flow:
                 return (inner if held is None else held) | secret_name(node.attr)
             case ast.Subscript():
                 self._of(node.slice, names)
+                if isinstance(node.slice, ast.Constant) and node.slice.value in NEUTRAL:
+                    self._of(node.value, names)
+                    return NONE
+                place = _place(node)
+                kept = self._held(place, names) if "." in place else None
+                if kept is not None:
+                    return kept
                 part = self._of(node.value, names) - ({SECRET} if isinstance(node.slice, ast.Slice) else NONE)
                 return part | secret_setting(self.module.name_of(node.value), node.slice)
             case ast.Call():
@@ -384,28 +387,25 @@ class Flow:
 
     def _held(self, name: str, names: Names) -> Labels | None:
         held = names.get(name)
-        return self.names.get(name) if held is None and name.startswith(("self.", "cls.")) else held
+        return self.names.get(name) if held is None and "." in name else held
 
     def _call(self, node: ast.Call, names: Names) -> Labels:
         name = self.module.name_of(node.func)
         last = name.rpartition(".")[2]
         receiver = self._of(node.func.value, names) if isinstance(node.func, ast.Attribute) else NONE
         own = self._of(node.func, names) if not isinstance(node.func, ast.Attribute) else NONE
+        if isinstance(node.func, ast.Attribute):
+            own = (self._held(dotted(node.func), names) or NONE) & PARTS
         given = self._all([*node.args, *(word.value for word in node.keywords)], names)
-        if isinstance(node.func, ast.Attribute) and last in (
-            "append",
-            "extend",
-            "insert",
-            "add",
-            "update",
-            "setdefault",
-        ):
-            self._add(dotted(node.func.value), given, names)
+        if isinstance(node.func, ast.Attribute) and last in PUTS_IN:
+            into = dotted(node.func.value)
+            if into.partition(".")[0] not in self.module.roots | set(self.module.origins):
+                self._add(into, given & TEXTS, names)
             return NONE
         literals = tuple(
             each.value for each in [*node.args, *(w.value for w in node.keywords)] if isinstance(each, ast.Constant)
         )
-        if made := self._made(name, last, receiver, given, literals):
+        if made := made_by(name, last, receiver, given, literals):
             return made
         if self._asks(node, name, last, receiver, own):
             self.asks[id(node)] = Ask(call=node, name=name, kinds=receiver | own)
@@ -426,29 +426,6 @@ class Flow:
         known = self.exported.get((home.rpartition(".")[2], own_name), NONE)
         passed = (receiver | given) & (TEXTS - {PLAIN} if MASKS.search(name) else TEXTS)
         return (passed if SPEAKS.search(name) else passed - {SECRET}) | (own & PARTS) | known
-
-    def _made(self, name: str, last: str, receiver: Labels, given: Labels, literals: tuple[object, ...]) -> Labels:
-        """The labels of a part that this call makes; nothing for a call that makes none."""
-        if libraries.SDK_CLIENTS.search(name):
-            return frozenset({CLIENT})
-        if libraries.is_agent(name):
-            return frozenset({AGENT})
-        if libraries.is_model(name, literals):
-            return frozenset({MODEL})
-        if libraries.is_retriever(name):
-            return frozenset({RETRIEVER})
-        if libraries.is_store(name) and last not in libraries.ASKS:
-            return frozenset({STORE}) | (receiver & {STORE})
-        if last in KEEPS and receiver & PARTS:
-            keeps = {"as_query_engine": ENGINE, "as_chat_engine": ENGINE, "start_chat": ENGINE}
-            return frozenset({keeps[last]}) if last in keeps else receiver
-        if last == "Index" and ("pinecone" in name.lower() or receiver & {CLIENT, STORE}):
-            return frozenset({STORE})
-        if given & {CLIENT} and last in ("from_openai", "patch", "wrap_openai", "from_anthropic", "from_litellm"):
-            return frozenset({CLIENT})
-        if given & {MODEL, ENGINE, AGENT} and (last[:1].isupper() or last.startswith(("from_", "create_", "load_"))):
-            return frozenset({ENGINE}) | (given & {AGENT})
-        return NONE
 
     def _asks(self, node: ast.Call, name: str, last: str, receiver: Labels, own: Labels) -> bool:
         if f".{name}".endswith(ENDS) and not receiver & {STORE, RETRIEVER}:
@@ -485,6 +462,15 @@ def _merge(names: Names, ends: Sequence[Names]) -> None:
             ends[0][name] = ends[0].get(name, names.get(name, NONE)) | end[name]
     names.clear()
     names.update(ends[0])
+
+
+def _place(node: ast.AST) -> str:
+    """The dotted name under which a value is kept: `state["chain"]` is `state.chain`; another index is the whole."""
+    if isinstance(node, ast.Subscript):
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        base = dotted(node.value)
+        return f"{base}.{key}" if base.endswith("session_state") and isinstance(key, str) else base
+    return dotted(node)
 
 
 def _defaults(node: Function) -> list[tuple[ast.arg, ast.expr | None]]:

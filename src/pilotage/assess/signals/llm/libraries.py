@@ -70,7 +70,8 @@ ASK_ENDS = (
     "litellm.completion", "litellm.acompletion", "litellm.text_completion", "ollama.chat", "ollama.generate",
     "chat_completion", "text_generation", "invoke_model", "invoke_model_with_response_stream", "converse",
     "converse_stream", "replicate.run", "create_chat_completion", "create_completion", "generate_content",
-    "generate_content_async", "Runner.run", "Runner.run_sync", "Runner.run_streamed",
+    "generate_content_async", "threads.runs.create", "threads.runs.create_and_poll", "threads.runs.stream",
+    "threads.create_and_run", "threads.create_and_run_poll", "Runner.run", "Runner.run_sync", "Runner.run_streamed",
 )  # fmt: skip
 """How an SDK is asked: ends of dotted names."""
 
@@ -96,7 +97,7 @@ _STORES = frozenset({
 _STORE_MAKERS = re.compile(
     r"(^|\.)(from_texts|from_documents|from_existing_index|from_embeddings|load_local|from_vector_store"
     r"|get_or_create_collection|create_collection|get_collection|load_index_from_storage|read_index|IndexFlat(L2|IP)"
-    r"|IndexHNSWFlat|IndexIVFFlat)$"
+    r"|IndexHNSWFlat|IndexIVFFlat|weaviate\.connect_to_\w+|weaviate\.Client|MilvusClient|lancedb\.connect)$"
 )
 _RETRIEVERS = re.compile(r"Retriever$|\.as_retriever$|^as_retriever$|from_retriever$")
 _AGENTS = re.compile(

@@ -22,6 +22,13 @@ _LENGTH = re.compile(
     r"^(max_?(new_|output_|completion_)?tokens(_to_sample)?|maxTokens|maxOutputTokens|num_predict|max_length"
     r"|max_gen_len|maxTokenCount|max_gen_toks|n_predict|max_response_output_tokens)$"
 )
+_SETTINGS = frozenset({
+    "config", "client", "http_client", "async_client", "http_async_client", "http_options", "request_options",
+    "client_kwargs", "generation_config", "model_settings", "settings", "options", "params", "sampling_params",
+    "model_kwargs",
+})  # fmt: skip
+"""Arguments in which limits may lie: where what they are given cannot be seen, nothing is said."""
+
 _TIME = re.compile(r"(?i)timeout|deadline|time_limit|max_time")
 _LONG_BY_DEFAULT = frozenset({
     "ChatOpenAI", "AzureChatOpenAI", "ChatOllama", "OllamaLLM", "Ollama", "ChatGroq", "ChatMistralAI", "ChatCohere",
@@ -34,7 +41,7 @@ _REMOTE = _LONG_BY_DEFAULT | {"ChatAnthropic"}
 _ANY_LENGTH_NAMES = re.compile(r"^llama_index\.(\w+\.)*(OpenAI|AzureOpenAI|Ollama|Groq|MistralAI)$")
 _SHORT_BY_DEFAULT = ("replicate.run", "create_completion", "text_generation", "invoke_model_with_response_stream")
 _MOVING = re.compile(
-    r"^(gpt-[\w.-]+|chatgpt-[\w.-]+|o\d(-[a-z]+)*|claude-[\w.-]+|gemini-[\w.-]+|(open-)?(mistral|ministral|codestral|"
+    r"^(gpt-\d[\w.-]*|chatgpt-[\w.-]+|o\d(-[a-z]+)*|claude-[\w.-]+|gemini-[\w.-]+|(open-)?(mistral|ministral|codestral|"
     r"pixtral|magistral)-[\w-]+|command(-[a-z+]+)*|(llama|mistral|mixtral|phi|qwen|gemma|deepseek|vicuna)[\w.-]*(:latest)?"
     r"|[\w-]+-latest)$"
 )
@@ -118,7 +125,7 @@ def spells(flow: Flow, call: ast.Call, pattern: re.Pattern[str]) -> bool | None:
     todo: list[ast.AST] = [*call.args, *(word.value for word in call.keywords)]
     if any(word.arg and pattern.search(word.arg) for word in call.keywords):
         return True
-    spread = {id(word.value) for word in call.keywords if word.arg is None}
+    spread = {id(word.value) for word in call.keywords if word.arg is None or word.arg in _SETTINGS}
     looked: set[str] = set()
     while todo:
         part = todo.pop()
@@ -134,8 +141,8 @@ def spells(flow: Flow, call: ast.Call, pattern: re.Pattern[str]) -> bool | None:
             values = _values(flow, name)
             todo += values
             unseen |= id(part) in spread and not values
-        elif id(part) in spread and not isinstance(part, ast.Dict):
-            unseen = True
+        elif id(part) in spread and not isinstance(part, (ast.Dict, ast.Constant)):
+            unseen = not isinstance(part, ast.Call) or not part.keywords or unseen
     return None if unseen else False
 
 

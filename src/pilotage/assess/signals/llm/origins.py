@@ -27,6 +27,7 @@ __all__ = [
     "NONE",
     "PARTS",
     "PLAIN",
+    "PUTS_IN",
     "REQUEST",
     "RETRIEVER",
     "ROUTES",
@@ -87,6 +88,11 @@ NEUTRAL = frozenset({
     "usage", "id", "model", "finish_reason", "status_code", "usage_metadata", "token_usage", "total_tokens", "headers",
     "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "created", "stop_reason", "latency",
     "response_metadata", "total_cost", "model_name", "request_id", "__class__", "__name__", "length", "created_at",
+    "channel", "channel_id", "user_id", "session_id", "thread_id", "conversation_id", "message_id", "timestamp", "ts",
+    "chat_id", "trace_id", "tenant", "tenant_id", "tokens", "count", "duration", "latency_ms",
+})  # fmt: skip
+PUTS_IN = frozenset({
+    "append", "extend", "insert", "add", "update", "setdefault", "write", "writelines", "put", "appendleft", "push",
 })  # fmt: skip
 KEEPS = frozenset({
     "bind", "bind_tools", "with_structured_output", "with_config", "with_retry", "with_fallbacks", "with_options",
@@ -103,7 +109,7 @@ WIDGETS = re.compile(
 UI_FUNCTION = frozenset({"click", "submit", "Interface", "ChatInterface", "change", "then", "upload"})
 SEARCHES = re.compile(
     r"^(a?similarity_search\w*|a?max_marginal_relevance_search\w*|query|query_points|search|a?get_relevant_documents"
-    r"|retrieve|aretrieve|invoke|ainvoke|hybrid|near_text|bm25|knn_search|similarity_search_by_vector|__call__)$"
+    r"|retrieve|aretrieve|invoke|ainvoke|hybrid|near_text|near_vector|bm25|knn_search|similarity_search_by_vector|__call__)$"
 )
 ENDS = tuple(f".{end}" for end in libraries.ASK_ENDS)
 ADDRESSES = re.compile(r"/chat/completions|/v1/completions|/api/generate|/api/chat|/v1/messages|:generateContent")

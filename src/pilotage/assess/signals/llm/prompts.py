@@ -31,7 +31,11 @@ _INSTRUCTS = re.compile(
     r"(?i)\b(you are (a|an|the|our)\b|act as (a|an|the)\b|your (task|role|job) is|never (reveal|tell|say|answer)"
     r"|you must (not|never|only))"
 )
-_SHOWS = frozenset({"write", "text", "markdown", "code", "info", "success", "warning", "json", "caption", "print"})
+_SHOWS = frozenset({
+    "write", "text", "markdown", "code", "info", "success", "warning", "json", "caption", "print", "Markdown", "HTML",
+    "Label", "Textbox", "Message", "markup",
+})  # fmt: skip
+_PAGES = ("st", "streamlit", "gradio", "chainlit", "panel", "nicegui")
 _TYPED = re.compile(r"(?i)\b(api|secret|access)[ _-]?(key|token)\b|password|\btoken\b")
 _KEEPS_A_SECRET = re.compile(
     r"(?i)\b(?:pass(?:word|code|phrase)|api[ _-]?key|secret(?: key| code| token)?|access (?:code|token)|auth token|pin"
@@ -59,9 +63,9 @@ def instructions_of(flow: Flow) -> Iterator[Instruction]:
     for node in flow.module.nodes:
         match node:
             case ast.Dict():
-                held = {literal(key): value for key, value in zip(node.keys, node.values, strict=True) if key}
-                if literal(held.get("role")) in _SYSTEM and "content" in held:
-                    yield Instruction(text=held["content"])
+                role, text = _role(node)
+                if role in _SYSTEM and text is not None:
+                    yield Instruction(text=text)
             case ast.Tuple(elts=[role, text]) if literal(role) in _SYSTEM:
                 yield Instruction(text=text, template=True)
             case ast.Call():
@@ -72,7 +76,11 @@ def _in_call(flow: Flow, node: ast.Call) -> Iterator[Instruction]:
     name = flow.module.name_of(node.func)
     last = name.rpartition(".")[2]
     first = node.args[0] if node.args else None
-    if last in ("SystemMessage", "SystemChatMessage") or name.endswith("ChatMessage.from_system"):
+    if name == "dict":
+        role, text = _role(node)
+        if role in _SYSTEM and text is not None:
+            yield Instruction(text=text)
+    elif last in ("SystemMessage", "SystemChatMessage") or name.endswith("ChatMessage.from_system"):
         text = argument(node, "content") or argument(node, "text") or first
         if text is not None:
             yield Instruction(text=text)
@@ -125,6 +133,9 @@ def _mixed(flow: Flow) -> Iterator[Finding]:
 
 
 def _role(node: ast.expr) -> tuple[object, ast.expr | None]:
+    """Role and text of a message that is written as a dictionary; None for anything else."""
+    if isinstance(node, ast.Call) and dotted(node.func) == "dict":
+        return literal(argument(node, "role")), argument(node, "content")
     if not isinstance(node, ast.Dict):
         return None, None
     held = {literal(key): value for key, value in zip(node.keys, node.values, strict=True) if key}
@@ -179,7 +190,7 @@ def _secrets(flow: Flow) -> Iterator[Finding]:
         if SECRET in flow.labels(each.text):
             yield finding(flow.module, _joined_secret(flow, each.text), "a secret is put into the system prompt")
     for node in flow.module.nodes:
-        role, text = _role(node) if isinstance(node, ast.Dict) else (None, None)
+        role, text = _role(node) if isinstance(node, ast.expr) else (None, None)
         if role == "user" and text is not None and SECRET in flow.labels(text):
             yield finding(flow.module, text, "a secret is put into a message")
     for call, name in flow.module.calls:
@@ -204,17 +215,24 @@ def _written(flow: Flow, node: ast.AST) -> Iterator[Finding]:
                 value.isalpha() and value.islower() and not found[0].lower().startswith("pass")
             ):
                 continue
-            spans = (each.end_lineno or each.lineno) > each.lineno
-            line = each.lineno + (each.value.count("\n", 0, found.start()) if spans else 0)
-            places = flow.module.places
-            at = places[line - 1] if line <= len(places) else line
+            at = _line_of(flow, each, found[1])
             yield finding(flow.module, at, "a secret stands in the text of a prompt")
+
+
+def _line_of(flow: Flow, text: ast.Constant, piece: str) -> int:
+    """The line in the file on which a piece of a text stands, which may go over many lines."""
+    last = min(text.end_lineno or text.lineno, len(flow.module.lines))
+    for line in range(text.lineno, last + 1):
+        if piece in flow.module.lines[line - 1]:
+            return flow.module.places[line - 1]
+    return flow.module.place(text)
 
 
 def _on_screen(flow: Flow, call: ast.Call, name: str) -> Iterator[Finding]:
     root, _, last = name.rpartition(".")
-    shows = last in _SHOWS and (not root or root.split(".")[0] in ("st", "streamlit"))
-    if shows and any(SECRET in flow.labels(each) for each in call.args):
+    shows = last in _SHOWS and (not root or root.split(".")[0] in _PAGES)
+    given = [*call.args, *(word.value for word in call.keywords if word.arg in ("value", "content", "body"))]
+    if shows and any(SECRET in flow.labels(each) for each in given):
         yield finding(flow.module, call, f"{name} shows a secret")
     typed = last in ("text_input", "Textbox")
     label = flow.text(argument(call, "label") or (call.args[0] if call.args else None))

@@ -154,7 +154,8 @@ def _asks_a_model(module: Module, stems: set[str]) -> bool:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and ADDRESSES.search(node.value):
             return True
     for call, name in module.calls:
-        if makes_model(name, call) or name.endswith((".invoke_model", ".converse", ".converse_stream")):
+        asked = name.endswith((".invoke_model", ".converse", ".converse_stream"))
+        if asked or makes_model(name, call) or libraries.SDK_CLIENTS.search(name):
             return True
     return False
 

@@ -29,7 +29,7 @@ _OWN = re.compile(r"(?i)(user|tenant|org|customer|account|client_id|session|team
 _SEARCH = re.compile(
     r"^(a?similarity_search\w*|a?max_marginal_relevance_search\w*|as_retriever|as_query_engine|as_chat_engine)$"
 )
-_RAW = frozenset({"query", "search", "query_points", "hybrid", "near_text", "similarity_search"})
+_RAW = frozenset({"query", "search", "query_points", "hybrid", "near_text", "near_vector", "bm25", "similarity_search"})
 _SOURCES = re.compile(
     r"(?i)^(return_source_documents|source_documents|source_nodes|citations?|sources?|references|get_formatted_sources"
     r"|with_sources|RetrievalQAWithSourcesChain|CitationQueryEngine|page_label|file_name|cite\w*|quotes?)$"
