@@ -16,6 +16,8 @@ from pilotage.assess.model import Done, MLTest, MLTestScore, Rating, Section
 __all__ = ["SECTIONS", "ml_test_score"]
 
 SECTIONS: tuple[Section, ...] = ("data", "model", "infrastructure", "monitoring")
+_SPEED = ("infrastructure.load", "infrastructure.latency")
+_RUN = "infrastructure.tests_pass"
 _POINTS: dict[Done, float] = {"automatic": 1.0, "by hand": 0.5, "no": 0.0, "unknown": 0.0}
 _BANDS = (
     (0.0, "a research project rather than a system in production"),
@@ -30,7 +32,8 @@ _BANDS = (
 class Rule(msgspec.Struct, frozen=True):
     """One test: its id and text; the criteria and the practice that show it; what lifts it to a full point.
 
-    `in_ci`: a practice that counts in full where CI runs the tests. `otherwise` says what is not known without them.
+    `in_ci`: a practice that counts in full where CI runs the tests, and for nothing where the criterion `veto` fails.
+    `otherwise` says what is not known without them.
     """
 
     id: str
@@ -39,6 +42,7 @@ class Rule(msgspec.Struct, frozen=True):
     practice: str = ""
     lifted_by: str = ""
     in_ci: bool = False
+    veto: str = ""
     otherwise: str = "nobody has shown it"
 
 
@@ -50,7 +54,7 @@ _RULES: dict[Section, tuple[Rule, ...]] = {
         Rule("D4", "Features obey rules about their use", ("governance.protected_inputs",)),
         Rule("D5", "Privacy is controlled through the whole pipeline", ("governance.personal_data",)),
         Rule("D6", "A new feature can be added fast", otherwise="a person has to say how long the last one took"),
-        Rule("D7", "The code that makes features is tested", practice="features tested", in_ci=True),
+        Rule("D7", "The code that makes features is tested", practice="features tested", in_ci=True, veto=_RUN),
     ),
     "model": (
         Rule("M1", "Changes of the model are reviewed", ("team.review",), lifted_by="governance.four_eyes"),
@@ -63,8 +67,8 @@ _RULES: dict[Section, tuple[Rule, ...]] = {
     ),
     "infrastructure": (
         Rule("I1", "Training can be reproduced", ("model.reproduced",)),
-        Rule("I2", "The code of the model is tested", practice="model code tested", in_ci=True),
-        Rule("I3", "The whole pipeline is tested", practice="pipeline tested", in_ci=True),
+        Rule("I2", "The code of the model is tested", practice="model code tested", in_ci=True, veto=_RUN),
+        Rule("I3", "The whole pipeline is tested", practice="pipeline tested", in_ci=True, veto=_RUN),
         Rule("I4", "Quality is checked before serving", practice="quality gate", in_ci=True),
         Rule("I5", "One example can be followed step by step", ("governance.recorded",), otherwise="no record yet"),
         Rule("I6", "New models begin with few requests", otherwise="no rollout was made"),
@@ -76,7 +80,7 @@ _RULES: dict[Section, tuple[Rule, ...]] = {
         Rule("Mo3", "Training and serving compute the same", ("model.preprocessing",)),
         Rule("Mo4", "The model is not too old", ("model.drift_watched",), otherwise="only a live release has an age"),
         Rule("Mo5", "Its numbers are stable", ("model.messy_input",), practice="numbers tested", in_ci=True),
-        Rule("Mo6", "Speed and memory do not get worse", ("infrastructure.load",), practice="speed measured"),
+        Rule("Mo6", "Speed and memory do not get worse", _SPEED, practice="speed measured"),
         Rule("Mo7", "Quality on served data does not get worse", otherwise="only outcomes of live decisions show it"),
     ),
 }  # fmt: skip
@@ -109,6 +113,8 @@ def _judged(
 def _shown(
     rule: Rule, ratings: Mapping[str, Rating], practices: Mapping[str, str] | None, ci: bool
 ) -> tuple[Done, str]:
+    if rule.veto in ratings and ratings[rule.veto].state == "fails":
+        return "no", f"{rule.veto}: {ratings[rule.veto].evidence[0].summary}"
     known = [ratings[name] for name in rule.criteria if name in ratings and ratings[name].state != "unknown"]
     for each in known:
         if each.state == "fails":

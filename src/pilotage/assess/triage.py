@@ -177,6 +177,8 @@ def _unknown(ratings: Mapping[str, Rating], facts: Facts, case: Judgement | None
         found.append("whether the data may be used")
     if "model.held_out" in ratings and ratings["model.held_out"].state == "unknown":
         found.append("its quality: nothing was measured")
+    if _fails(ratings, "model.evaluation_set"):
+        found.append("its quality: no question with a known answer was asked")
     asked = {
         "deadline_weeks": "the deadline",
         "engineers": "how many engineers there are",

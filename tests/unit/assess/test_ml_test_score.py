@@ -70,6 +70,8 @@ def test_tests_count_in_full_where_ci_runs_them() -> None:
     assert one(scored([], shown), "D7").points == 0.5
     assert one(scored([seen("infrastructure.ci", 1)], shown), "D7").points == 1.0
     assert one(scored([seen("infrastructure.ci", 0)], shown), "D7").points == 0.5
+    failing = [seen("infrastructure.ci", 1), seen("infrastructure.tests_pass", 0, "E3")]
+    assert one(scored(failing, shown), "D7").done == "no"
 
 
 pieces = st.tuples(

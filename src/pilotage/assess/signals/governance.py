@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.python import finding, name_in, scripts
 from pilotage.assess.signals.seen import Seen
 from pilotage.systems.model import AISystem
@@ -159,7 +160,7 @@ def model_card(folder: Folder) -> Iterator[Seen]:
     """A model card that says what it is for, what it is not for, and how it was tested."""
     cards = [path for path in folder.files if _CARD.search(path)]
     full = [path for path in cards if (text := folder.text(path)) and _is_card(" ".join(text.lines))]
-    if folder.artefact:
+    if folder.artefact or folder.once(read).flows:
         said = f"{full[0]} is there" if full else "the model card is hollow" if cards else "no model card"
         yield Seen(criterion="governance.model_card", level=1 if full else 0, summary=said)
 
