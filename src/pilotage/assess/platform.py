@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pilotage.assess.model import Grade, Observation
+from pilotage.evaluation.intervals import wilson
 from pilotage.evidence.model import Evidence
 from pilotage.gates.model import Approval, Passage
 from pilotage.gates.policy import check_words
 from pilotage.kernel.clock import day
 from pilotage.kernel.digests import short
 
-__all__ = ["SPEAKS_FOR", "Known", "Lapsed", "approved", "lapsed", "told"]
+__all__ = ["SPEAKS_FOR", "Known", "Lapsed", "approved", "evaluated", "lapsed", "told"]
 
 
 class Known(NamedTuple):
@@ -72,6 +73,8 @@ _READ: dict[str, Grade] = {"evaluation.slices": "E2"}
 
 _HALF = 0.5
 _COMPLETE = 0.9
+_ENOUGH_ROWS, _ENOUGH_RARE, _SOME_RARE = 1000, 200, 50
+_CALIBRATED = 0.05
 _TARGET_TIMES = 1.5
 
 
@@ -126,6 +129,45 @@ def approved(passage: Passage | None, persons: Iterable[str], author: str) -> It
         renew=f"pilotage approve --release {short(passage.release)}",
         evidence=passage.id,
     )
+
+
+def evaluated(document: Mapping[str, Any], release: str, created: int) -> Iterator[Observation]:
+    """What the evaluation in a release (`evaluation.json`) shows beside the checks of the gate: whether there were
+    enough rows, calibration, and whether it finds more than picking at random would; by the bounds of the probes of an
+    assessment. A release from before a figure was measured says nothing of it."""
+
+    def shown(criterion: str, level: float, words: str, **figures: float) -> Observation:
+        return Observation(
+            criterion=criterion,
+            grade="E3",
+            level=level,
+            summary=f"evaluation of the build: {words}",
+            collector="the build",
+            collected=created,
+            subject=release,
+            figures=dict(figures),
+            renew="pilotage release build",
+        )
+
+    rows = document.get("rows") or {}
+    if not {"held_out", "others", "positives_held_out"} <= rows.keys():
+        return
+    held_out = rows["held_out"]
+    every, positives = held_out + rows["others"], rows["positives_held_out"]
+    rarer = round(every * min(positives, held_out - positives) / max(held_out, 1))
+    level = 1.0 if every >= _ENOUGH_ROWS and rarer >= _ENOUGH_RARE else _HALF if rarer >= _SOME_RARE else 0.0
+    yield shown("data.volume", level, f"{every:,} rows, about {rarer:,} of the rarer outcome", rows=every)
+    calibration, counts = document.get("calibration"), document.get("confusion")
+    if calibration:
+        error = float(calibration["expected_error"])
+        words = f"expected calibration error {error:.4f}, limit {_CALIBRATED:g}"
+        yield shown("model.calibrated", float(error <= _CALIBRATED), words, error=error)
+    if counts and counts["true_positive"] + counts["false_positive"]:
+        hit = counts["true_positive"]
+        right, base = wilson(hit, hit + counts["false_positive"]), positives / max(held_out, 1)
+        level = 1.0 if right.low > base else 0.0 if right.high <= base else _HALF
+        words = f"of what it flags {right.rate:.1%} are so, {base:.1%} are in all"
+        yield shown("business.operating_point", level, words, precision=right.rate, base_rate=base)
 
 
 def _words(check: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from pilotage.access.store import all_people
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.interview import Facts
 from pilotage.assess.model import Assessment, Observation
-from pilotage.assess.platform import Known, Lapsed, approved, lapsed, told
+from pilotage.assess.platform import Known, Lapsed, approved, evaluated, lapsed, told
 from pilotage.assess.signals.governance import by_declaration
 from pilotage.assess.standing import AHEAD_DAYS, Due, Standing, newest_words, replaced, stand, still_current
 from pilotage.assess.statements import as_facts, as_observations
@@ -355,6 +355,9 @@ def _of_release(facts: _Facts, loaded: LoadedRelease) -> Iterator[Observation]:
         said = "the release holds a card filled from its evidence"
         said += "" if worded else "; nobody said what it is not for: declare `paper` in pilotage.yaml"
         yield shown("governance.model_card", said, "E3", 1.0 if worded else 0.5)
+    if "evaluation.json" in loaded.manifest.files:
+        document = msgspec.json.decode(loaded.file("evaluation.json"))
+        yield from evaluated(document, release.digest, release.created)
     serving = loaded.serving
     said = f"from {serving.threshold:g} up the answer is {serving.adverse!r}: a setting of the release"
     yield shown("business.threshold", said, "E3")
