@@ -72,6 +72,27 @@ def test_rows_of_few_columns_lie_close_by_chance_and_are_no_copies() -> None:
         assert not duplicates(Table(fields=fields, target=target, held_out=chance.random(900) < 0.25)), seed
 
 
+@pytest.mark.parametrize("left_out", ["", "c"])
+def test_copies_over_the_split_are_counted_one_by_one(left_out: str) -> None:
+    """Every one of them, also where a column differs, and by how many rows of each side that is told."""
+    r = np.random.default_rng(6)
+    train, held, copies = 6_000, 3_000, 317
+    made = {name: r.normal(size=train + held) for name in "abcd"}
+    chosen = r.permutation(train)[:copies]
+    for column in (column for name, column in made.items() if name != left_out):
+        column[train : train + copies] = column[chosen]
+    y = r.random(train + held) < 0.3
+    table = Table(
+        fields=tuple(Field(name=name, numbers=column) for name, column in made.items()),
+        target=Target(name="y", questions={"1": y}, values=y.astype(float)),
+        held_out=np.arange(train + held) >= train,
+    )
+    found = find_leaks(table)
+    [copied] = [each for each in found.findings if each.kind in ("duplicates", "near_duplicates")]
+    assert copied.figures == {"rows": copies, "of": held} and copied.columns == tuple(left_out)
+    assert found.looked_at["held-out rows for copies"] == held and found.looked_at["training rows for copies"] == train
+
+
 def test_a_strong_honest_column_is_a_question_and_no_finding() -> None:
     columns, y, r = honest(8)
     [found] = find_leaks(

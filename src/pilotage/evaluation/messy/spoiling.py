@@ -177,7 +177,8 @@ def spoilt_cases(contract: DataContract, rows: Sequence[Sequence[Value]]) -> Ite
     every = tuple(column.name for column in contract.asked)
     asked = contract.asked[:: _stride(len(every))]
     most = max(_FEWEST, min(ROWS, _VALUES // (_KINDS * max(1, len(asked)) * len(contract.features))))
-    whole = [_as_sent(contract, row) for row in rows[:_LOOKED_AT]]
+    sent = [_as_sent(contract, row) for row in rows[:_LOOKED_AT]]
+    whole = [(row, msgspec.json.encode(row)) for row in sent]
     for column in asked:
         for kind, group, change in _changes(column):
             spoilt = partial(_changed, column=column, change=change)
@@ -211,15 +212,20 @@ def _as_sent(contract: DataContract, row: Sequence[Value]) -> Row:
 
 
 def _case(
-    kind: str, group: str, columns: tuple[str, ...], rows: Sequence[Row], most: int, change: Callable[[Row], Row]
+    kind: str,
+    group: str,
+    columns: tuple[str, ...],
+    rows: Sequence[tuple[Row, bytes]],
+    most: int,
+    change: Callable[[Row], Row],
 ) -> Iterator[Spoilt]:
     bodies: list[tuple[int, bytes]] = []
-    for at, row in enumerate(rows):
+    for at, (row, before) in enumerate(rows):
         try:
-            body = _encoded(change(row))
+            body = _encoded(change(row), columns[0])
         except (_Same, OverflowError):
             continue
-        if body != _encoded(row):
+        if body != before:
             bodies.append((at, body))
         if len(bodies) == most:
             break
@@ -228,15 +234,20 @@ def _case(
 
 
 def _written(
-    kind: str, group: str, columns: tuple[str, ...], rows: Sequence[Row], write: Callable[[bytes, Row], bytes]
+    kind: str,
+    group: str,
+    columns: tuple[str, ...],
+    rows: Sequence[tuple[Row, bytes]],
+    write: Callable[[bytes, Row], bytes],
 ) -> Spoilt:
-    bodies = tuple((at, write(_encoded(row), row)) for at, row in enumerate(rows[:ROWS]))
+    bodies = tuple((at, write(raw, row)) for at, (row, raw) in enumerate(rows[:ROWS]))
     return Spoilt(kind=kind, group=group, columns=columns, bodies=bodies)
 
 
-def _encoded(row: Row) -> bytes:
-    """JSON, and NaN and Infinity as careless clients write them."""
-    if any(isinstance(value, float) and not math.isfinite(value) for value in row.values()):
+def _encoded(row: Row, spoilt: str) -> bytes:
+    """JSON, and NaN and Infinity as careless clients write them: only the value that was spoilt can be such a one."""
+    value = row.get(spoilt)
+    if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(row).encode()
     return msgspec.json.encode(row)
 
