@@ -38,7 +38,7 @@ from pilotage.storage.home import Home
 from pilotage.storage.outbox import waiting
 from pilotage.testing.governance import GovernedHome
 from pilotage.wiring.installation import Installation, open_installation
-from pilotage.wiring.releases import export, set_yank, sign, verify
+from pilotage.wiring.releases import export, set_yank, sign, taken_back, verify
 from pilotage.wiring.settings import Settings
 
 
@@ -343,7 +343,9 @@ def test_a_yanked_release_is_not_promoted_and_what_serves_it_goes_on(here: Place
             set_yank(here.installation, engineer, ref, wrong)
     with pytest.raises(Forbidden):
         set_yank(here.installation, here.person("reviewer"), ref, "no")
+    assert taken_back(here.installation, here.release) is None
     set_yank(here.installation, engineer, ref, "its ages are wrong")
+    assert taken_back(here.installation, here.release) == "its ages are wrong"
     with pytest.raises(Conflict):
         set_yank(here.installation, engineer, ref, "again")
     verdict = check(here.installation.control, "", ref, "limited")
@@ -360,4 +362,5 @@ def test_a_yanked_release_is_not_promoted_and_what_serves_it_goes_on(here: Place
     with pytest.raises(Forbidden):
         set_yank(here.installation, engineer, ref, "it was right", undo=True)
     set_yank(here.installation, here.person("risk_officer"), ref, "it was right", undo=True)
+    assert taken_back(here.installation, here.release) is None
     assert "yanked" not in " ".join(check(here.installation.control, "", ref, "limited").missing)

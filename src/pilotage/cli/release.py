@@ -38,6 +38,7 @@ from pilotage.releases.store import find_release, list_releases
 from pilotage.replay.environments import keep_environment
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system
+from pilotage.wiring.releases import taken_back
 from pilotage.wiring.remotes import look_at_remote
 
 __all__ = ["release"]
@@ -143,14 +144,20 @@ def _reasons(loaded: LoadedRelease) -> str:
 @click.pass_obj
 def list_(chosen: Chosen, system: str, json_: bool) -> None:
     """List releases, newest first."""
-    with reading(opened(chosen).control) as connection:
-        found = list_releases(connection, system)
+    installation = opened(chosen)
+    with reading(installation.control) as connection:
+        listed = list_releases(connection, system)
+    found = [(each, taken_back(installation, each)) for each in listed]
     if json_:
-        as_json([{"digest": r.digest, "system": r.system, "version": r.version, "created": r.created} for r in found])
+        names = ("digest", "system", "version", "created")
+        as_json([{**{name: getattr(each, name) for name in names}, "yanked": why} for each, why in found])
         return
     show_table(
-        ("release", "digest", "built", "served by"),
-        [(each.name, short(each.digest), rfc3339(each.created), each.runtime) for each in found],
+        ("release", "digest", "built", "served by", "state"),
+        [
+            (each.name, short(each.digest), rfc3339(each.created), each.runtime, "" if why is None else "yanked")
+            for each, why in found
+        ],
     )
 
 
@@ -216,12 +223,15 @@ def show(chosen: Chosen, ref: str, card: bool, json_: bool) -> None:
     with reading(installation.control) as connection:
         made = find_release(connection, ref)
         evidence = for_subject(connection, made.digest)
+    why = taken_back(installation, made)
     loaded = open_release(installation.releases, made.digest)
     if card:
         click.echo(loaded.file("card.md").decode())
     elif json_:
-        as_json(_document(made, loaded))
+        as_json({**_document(made, loaded), "yanked": why})
     else:
+        if why is not None:
+            click.echo(f"{click.style('yanked', fg='red', bold=True)}: {why}; it cannot be promoted")
         _show(made, loaded)
         show_table(
             ("evidence", "class", "passed", "collected"),

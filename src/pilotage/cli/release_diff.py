@@ -48,6 +48,7 @@ def diff_command(chosen: Chosen, old: str, new: str, json_: bool) -> None:
     for title, rows in (
         ("answers", made.serving),
         ("reasons", made.reasons),
+        ("built from", made.origin),
         ("packages", made.packages),
         ("environment of the build", made.environment),
         ("files", made.files),

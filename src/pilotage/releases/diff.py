@@ -1,4 +1,4 @@
-"""What differs between two releases: contract, how they answer, figures, fairness, reasons, packages, files."""
+"""What differs between two releases: contract, how they answer, figures, fairness, reasons, origin, packages, files."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class ReleaseDiff(msgspec.Struct, frozen=True, kw_only=True):
     metrics: list[Moved]
     fairness: list[Moved]
     reasons: list[Difference]
+    origin: list[Difference]
     packages: list[Difference]
     environment: list[Difference]
     files: list[Difference]
@@ -66,6 +67,7 @@ def diff_releases(old: LoadedRelease, new: LoadedRelease) -> ReleaseDiff:
         metrics=_metrics(before, after),
         fairness=_fairness(before, after),
         reasons=_differences(_reasons(old), _reasons(new)),
+        origin=_differences(_origin(old), _origin(new)),
         packages=_differences(_packages(old), _packages(new)),
         environment=_differences(old.manifest.origin.environment, new.manifest.origin.environment),
         files=_differences(_files(old), _files(new)),
@@ -139,6 +141,11 @@ def _reasons(release: LoadedRelease) -> dict[str, Any]:
         for each in explainer.groups
     }
     return {"method": explainer.method, "background": explainer.background, **groups}
+
+
+def _origin(release: LoadedRelease) -> dict[str, str]:
+    origin = release.manifest.origin
+    return {"artefact of the pilot": origin.artefact, "data": origin.data, "built by": origin.builder}
 
 
 def _packages(release: LoadedRelease) -> dict[str, str]:

@@ -33,6 +33,7 @@ __all__ = [
     "basis",
     "compared",
     "contract_facts",
+    "is_live",
     "newest_scan",
     "release_document",
     "release_documents",
@@ -84,6 +85,12 @@ def release_documents(installation: Installation, system: str, limit: int) -> li
     digests = {name: each.release if each else "" for name, each in placed.items()}
     with reading(installation.control) as connection:
         return [release_document(connection, each, digests[each.system]) for each in releases]
+
+
+def is_live(installation: Installation, release: Release) -> bool:
+    """Whether it is the one in production."""
+    placed = live(installation.control, release.system)
+    return placed is not None and placed.release == release.digest
 
 
 def basis(installation: Installation, release: Release, against: str = "") -> Release | None:

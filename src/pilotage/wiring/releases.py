@@ -20,13 +20,24 @@ from pilotage.releases.sealed_rows import rows_key
 from pilotage.releases.signature import SIGNED, SignatureFile, note_signature, release_subject, sign_folder
 from pilotage.releases.store import find_release
 from pilotage.releases.verifying import Event, Verified, verify_release
-from pilotage.releases.yanking import undo_yank, yank
+from pilotage.releases.yanking import undo_yank, yank, yanked
 from pilotage.replay.rebuilding import Progress, Rebuilt, prove_environment
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit, waiting
 from pilotage.wiring.installation import Installation
 
-__all__ = ["evidence_lines", "export", "folder_of", "found", "rebuild", "set_yank", "sign", "sign_for_hubs", "verify"]
+__all__ = [
+    "evidence_lines",
+    "export",
+    "folder_of",
+    "found",
+    "rebuild",
+    "set_yank",
+    "sign",
+    "sign_for_hubs",
+    "taken_back",
+    "verify",
+]
 
 _MANY = 1_000_000
 
@@ -35,6 +46,13 @@ def found(installation: Installation, ref: str) -> Release:
     """The release that a reference names. Raises NotFound."""
     with reading(installation.control) as connection:
         return find_release(connection, ref)
+
+
+def taken_back(installation: Installation, release: Release) -> str | None:
+    """Why a release is yanked; None when it is not."""
+    with reading(installation.control) as connection:
+        evidence = yanked(connection, release.digest)
+    return None if evidence is None else str(evidence.figures["reason"])
 
 
 def verify(installation: Installation, ref: str, keys: Sequence[str] = ()) -> Verified:

@@ -80,7 +80,7 @@ def test_the_one_in_production_is_compared_with_another_that_is_named(
 ) -> None:
     assert auditor.get("/api/v1/releases/example@1/diff").status_code == 404
     page = auditor.get("/releases/example@1/diff")
-    assert page.status_code == 200 and "is the one in production, or nothing is" in page.text
+    assert page.status_code == 200 and "example@1 is the one in production. Choose one" in page.text
     assert f'<option value="{second.digest}"' in page.text
     back = auditor.get("/api/v1/releases/example@1/diff", params={"against": "example@2"}).json()
     assert not [each for each in back["contract"] if each["breaking"] and each["path"] == "age"]

@@ -196,8 +196,9 @@ def field_of(name: str, column: Sequence[Value] | Column) -> Field:
     kinds = set(map(type, values)) - {type(None)}
     if kinds == {str}:
         return text_field(name, cast("Sequence[str | None]", values))
-    if not any(isinstance(value, str) or (type(value) is int and abs(value) > EXACT) for value in values):
-        numbers = np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
+    beyond = int in kinds and any(type(value) is int and abs(value) > EXACT for value in values)
+    if str not in kinds and not beyond:
+        numbers = np.array(values, dtype=np.float64)  # numpy makes NaN of None here
         return Field(name=name, numbers=np.where(np.isfinite(numbers), numbers, np.nan))
     return text_field(name, [None if value is None else str(value) for value in values])
 

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from pilotage.access.model import Person
-from pilotage.evidence.model import Evidence
 from pilotage.releases.diff import Moved
 from pilotage.releases.model import Release
 from pilotage.releases.store import list_releases
@@ -18,7 +17,7 @@ from pilotage.storage.database import reading
 from pilotage.web.console.contract_files import dictionary_file, dictionary_rows
 from pilotage.web.console.release_charts import two_spans
 from pilotage.web.console.render import Pages, download
-from pilotage.web.release_facts import basis, compared, contract_facts
+from pilotage.web.release_facts import basis, compared, contract_facts, is_live
 from pilotage.wiring.releases import found
 
 __all__ = ["routes"]
@@ -46,15 +45,12 @@ class _ComparisonPages:
         release = found(self.installation, request.path_params["ref"])
         return person, release, request.query_params.get("against", "")
 
-    def _others(self, release: Release) -> list[Release]:
-        """The releases that it may be compared with, the newest of its system."""
+    def _around(self, release: Release) -> dict[str, Any]:
+        """What both pages say of a release: where it stands, and the others of its system to compare it with."""
         with reading(self.installation.control) as connection:
-            known = list_releases(connection, release.system)
-        return [each for each in known if each.digest != release.digest][:_MOST_NAMED]
-
-    def _yanked(self, release: Release) -> Evidence | None:
-        with reading(self.installation.control) as connection:
-            return yanked(connection, release.digest)
+            known = [each for each in list_releases(connection, release.system) if each.digest != release.digest]
+            others = [(each, yanked(connection, each.digest) is not None) for each in known[:_MOST_NAMED]]
+            return {"release": release, "yanked": yanked(connection, release.digest), "others": others}
 
     def diff(self, request: Request) -> Response:
         person, release, against = self._asked(request)
@@ -64,10 +60,9 @@ class _ComparisonPages:
             "diff.html",
             section="systems",
             person=person,
-            release=release,
+            **self._around(release),
+            is_live=is_live(self.installation, release),
             old=old,
-            others=self._others(release),
-            yanked=self._yanked(release),
             diff=made.diff if made else None,
             metrics=_drawn(made.diff.metrics) if made else [],
             fairness=_drawn(made.diff.fairness) if made else [],
@@ -80,12 +75,11 @@ class _ComparisonPages:
             "contract.html",
             section="systems",
             person=person,
-            release=release,
+            **self._around(release),
+            is_live=is_live(self.installation, release),
             facts=facts,
             contract=facts.contract,
             columns=dictionary_rows(facts.contract),
-            others=self._others(release),
-            yanked=self._yanked(release),
         )
 
     def dictionary(self, request: Request) -> Response:

@@ -20,14 +20,13 @@ from pilotage.releases.refitting import CHECK as STABILITY
 from pilotage.releases.store import find_release
 from pilotage.releases.verifying import signature_state
 from pilotage.releases.yanking import yanked
-from pilotage.rollout.service import live
 from pilotage.storage.database import reading
 from pilotage.web.console.data_fault_charts import spoilt_bars
 from pilotage.web.console.evaluation_view import evaluation_view
 from pilotage.web.console.release_charts import group_bars
 from pilotage.web.console.render import Pages, download
 from pilotage.web.paper_files import paper_file
-from pilotage.web.release_facts import newest_scan
+from pilotage.web.release_facts import is_live, newest_scan
 
 __all__ = ["routes"]
 
@@ -64,7 +63,7 @@ class _ReleasePages:
         newest = {each.check: each for each in reversed(evidence)}
         found, now = json.loads(loaded.file("evaluation.json")), now_us()
         found = found | _refits(newest.get(STABILITY)) if "metrics" in found else None
-        scan, placed = newest_scan(self.installation, release), live(self.installation.control, release.system)
+        scan = newest_scan(self.installation, release)
         fairness = found.get("fairness", []) if found else []
         return self.view.render(
             "release.html",
@@ -75,7 +74,7 @@ class _ReleasePages:
             signature=loaded.signature,
             signed=signature_state(loaded, self.installation.keyring.vkeys),
             yanked=taken_back,
-            is_live=placed is not None and placed.release == release.digest,
+            is_live=is_live(self.installation, release),
             scan=scan,
             scan_state=state(scan[0], now) if scan else "",
             evidence=[(each, state(each, now)) for each in newest.values()],
