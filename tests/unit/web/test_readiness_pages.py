@@ -156,6 +156,8 @@ class TestStanding:
         page = client.get(f"/systems/{SYSTEM}/readiness").text
         assert "kept on 3 days" in page and page.count('class="course"') == 6
         assert "2 pieces of evidence expire soon" in page and "<code>pilotage release scan</code>" in page
+        report = client.get(f"/systems/{SYSTEM}/readiness/report?day={days[2].day}").text
+        assert report.count('class="chart course"') == 6, "how it moved until then is in the report too"
         past = client.get(f"/systems/{SYSTEM}/readiness?day={days[2].day}").text
         assert f"This is how it stood on <strong>{days[2].day}</strong>" in past and "fading" in past
         assert client.get(f"{API}/readiness?day={days[0].day}").json()["assessment"]["at"] == now
