@@ -50,8 +50,10 @@ def test_the_page_says_who_signed_it_and_that_it_was_taken_back(tmp_path: Path) 
     sign(world.installation, people["ml_engineer"], other)
     text = auditor.get(f"/releases/{other}").text
     assert world.installation.keyring.vkeys[0] in unescape(text)
-    assert "yanked" not in text
+    assert "yanked" not in text + auditor.get("/systems").text + auditor.get("/systems/example").text
     set_yank(world.installation, people["ml_engineer"], other, "ages <in> months")
     text = auditor.get(f"/releases/{other}").text
     assert "ages &lt;in&gt; months" in text and "what serves it goes on" in text
+    assert "The live release is yanked:</strong> ages &lt;in&gt; months" in auditor.get("/systems/example").text
+    assert ">yanked<" in auditor.get("/systems").text
     world.close()

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from pilotage.errors import PilotageError
+from pilotage.evidence.model import Evidence
 from pilotage.gates.model import GateVerdict
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import check
@@ -74,6 +75,7 @@ class _SystemPages:
         with reading(self.control) as connection:
             found = list_systems(connection)
         placed = {each.system: each for each in live_systems(self.control)}
+        taken_back = self._yanked([each.release for each in placed.values()])
         now = now_us()
         rows = []
         for each in found:
@@ -82,6 +84,7 @@ class _SystemPages:
                 {
                     "system": each,
                     "live": placed.get(each.id),
+                    "yanked": each.id in placed and placed[each.id].release in taken_back,
                     "assessed": latest_assessment(self.installation, each.id),
                     "window": window,
                     "decisions": stats.decisions,
@@ -96,8 +99,8 @@ class _SystemPages:
         with reading(self.control) as connection:
             system = find_system(connection, request.path_params["system"])
             releases = list_releases(connection, system.id)
-            taken_back = {each.digest: yanked(connection, each.digest) for each in releases[:_MOST_RELEASES]}
         placed = live(self.control, system.id)
+        shown = releases[:_MOST_RELEASES]
         assessed = latest_assessment(self.installation, system.id)
         drift, why = self._drift(system.id, placed)
         gate, gate_why = self._gate(system.id, placed, releases)
@@ -109,8 +112,8 @@ class _SystemPages:
             system=system,
             placed=placed,
             stage=placed.stage if placed else "pilot",
-            releases=releases[:_MOST_RELEASES],
-            yanked={digest: each for digest, each in taken_back.items() if each is not None},
+            releases=shown,
+            yanked=self._yanked([*(each.digest for each in shown), *([placed.release] if placed else [])]),
             more_releases=max(0, len(releases) - _MOST_RELEASES),
             assessment=assessed,
             chart=radar(assessed["spokes"]) if assessed else None,
@@ -125,6 +128,12 @@ class _SystemPages:
             followed=_FOLLOWED.get(request.query_params.get("done", ""), ""),
             events=self.ledger().events(system=system.id, limit=_MOST_EVENTS),
         )
+
+    def _yanked(self, digests: list[str]) -> dict[str, Evidence]:
+        """Those of some releases that were taken back, with the evidence of it."""
+        with reading(self.control) as connection:
+            found = {each: yanked(connection, each) for each in digests}
+        return {each: evidence for each, evidence in found.items() if evidence is not None}
 
     def _drift(self, system: str, placed: Live | None) -> tuple[MonitorStatus | None, str]:
         if placed is None:
