@@ -29,6 +29,7 @@ _LIMIT_MS = 500.0
 _MODEL = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, output_mb=16, file_mb=64)
 _TESTS = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
 _SERVICE = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
+_LABELS = ("y", "target", "label", "labels", "outcome")
 _NEEDED = ("sklearn", "pandas", "joblib")
 _LEAST_S, _INSTALL_S, _BOOT_S, _LOAD_S, _FASTEST = 5.0, 240.0, 40.0, 4.0, 200.0
 
@@ -207,14 +208,23 @@ def guess_target(folder: Folder) -> str:
 def _targets(folder: Folder) -> Iterator[str]:
     for module in folder.modules:
         for node in ast.walk(module.tree):
-            if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
+            if not (isinstance(node, ast.Assign) and len(node.targets) == 1):
                 continue
-            if node.targets[0].id.lower() in ("y", "target", "label", "labels", "outcome"):
-                for part in ast.walk(node.value):
-                    if isinstance(part, ast.Attribute):
-                        yield part.attr
-                    elif isinstance(part, ast.Constant) and isinstance(part.value, str):
-                        yield part.value
+            for target, value in _assigned(node.targets[0], node.value):
+                if isinstance(target, ast.Name) and target.id.lower() in _LABELS:
+                    for part in ast.walk(value):
+                        if isinstance(part, ast.Attribute):
+                            yield part.attr
+                        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                            yield part.value
+
+
+def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Each target with its own value, also of `X, y = frame[names], frame["label"]`."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        yield from zip(target.elts, value.elts, strict=True)
+    else:
+        yield target, value
 
 
 # ---- its tests

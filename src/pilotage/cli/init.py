@@ -13,7 +13,7 @@ from pilotage.storage.objects import write_durably
 from pilotage.systems.parse import parse_system
 from pilotage.workflows.ci import PLACES, ci_file
 
-__all__ = ["init"]
+__all__ = ["init", "owners_of"]
 
 _ROLES = ("business", "model", "operations", "risk")
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check-data": ("check_data", "Look for leaks in a table: what gives the target away."),
     "contract": ("contract", "Infer, import, check, compare and print data contracts."),
     "system": ("system", "Declare, list and show AI systems."),
+    "adopt": ("adopt", "Turn a pilot that was found into a production-first system."),
     "init": ("init", "Start a new system production-first, or write a CI workflow."),
     "pipeline": ("pipeline", "Run a system's steps from data to a release; resume, show."),
     "release": ("release", "Build, list and show immutable releases."),

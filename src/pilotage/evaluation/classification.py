@@ -25,6 +25,7 @@ KS_ROWS = 5_000
 """On fewer rows a KS distance has no interval: it is a maximum, and its bootstrap holds the truth too rarely."""
 GAINS = 10
 """Steps of the table of gains: tenths."""
+_ROUNDING = 1e-5
 _RATES = ("accuracy", "precision", "recall", "false_positive_rate", "flagged")
 
 
@@ -63,12 +64,13 @@ def classification(
     intervals = {name: span for name, span in zip(NAMES, spans, strict=False) if span is not None}
     if len(labels) < KS_ROWS:
         intervals.pop("ks", None)
-    probable = scores.min() >= 0 and scores.max() <= 1
+    # The probability of a forest, summed in float32, may lie a rounding over one.
+    probable = scores.min() >= -_ROUNDING and scores.max() <= 1 + _ROUNDING
     return {
         "metrics": {name: value for name, value in known.items() if value is not None} | shares,
         "intervals_95": intervals | _share_intervals(found),
         "confusion": found,
-        "calibration": calibration_facts(labels, scores, seed=seed) if probable else None,
+        "calibration": calibration_facts(labels, scores.clip(0, 1), seed=seed) if probable else None,
         "gains": gains(labels, scores),
         "costs": None if costs is None else cost_facts(labels, scores, threshold, costs, seed=seed),
         "against": {

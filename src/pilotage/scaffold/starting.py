@@ -118,7 +118,14 @@ def production_first(system: NewSystem, *, ci: str, example: bool = False, data:
         **{path: rendered(path) for path in _STEPS},
         **({"rules.yaml": rendered("rules.yaml", system=system)} if has_rules else {}),
         **({"data/raw.csv": rows} if rows else {}),
-        **shared_files(system, ci=ci, raw="data/raw.csv", check="data/raw.csv", example=example),
+        **shared_files(
+            system,
+            ci=ci,
+            raw="data/raw.csv",
+            contract="contract.odcs.yaml",
+            made=("model.joblib", "evaluation.json", "data/clean.csv"),
+            hidden=not example,
+        ),
     }
     files["README.md"] = rendered(
         "README.md",

@@ -20,7 +20,7 @@ from pilotage.scaffold.model import Files, NewSystem
 from pilotage.systems.placeholders import UNNAMED, UNSTATED
 from pilotage.workflows.ci import PLACES, ci_file
 
-__all__ = ["RUNBOOKS", "WHAT", "gates", "pinned", "python_version", "rendered", "shared_files", "workflow"]
+__all__ = ["RUNBOOKS", "WHAT", "gates", "pinned", "python_version", "rendered", "shared_files"]
 
 RUNBOOKS = tuple(f"runbooks/{name}.md" for name in ("incident", "rollback", "retrain", "on-call", "erasure"))
 WHAT = {
@@ -34,6 +34,8 @@ WHAT = {
     "runbooks/": "incident, rollback, retrain, on call, erasure",
     "governance/": "what each gate asks for",
     ".github/": "the same commands at each change",
+    "before/": "what the new system does not use, as text",
+    "MIGRATION.md": "what became of each file and finding, and what is left",
     "Dockerfile": "gateway, steward and console in one container",
     "requirements.txt": "exact versions; the pipeline holds them",
 }
@@ -97,21 +99,22 @@ def gates(system: NewSystem) -> bytes:
     return rendered("governance/gates.md", system=system, rules=rules, days=rules[0].approval_days)
 
 
-def workflow(service: str, data: str, contract: str) -> Files:
-    """The workflow file of a CI service, where the service looks for it: tests, contract, pipeline, gate."""
-    return {PLACES[service]: ci_file(service, Path(), data, contract, tests="tests").encode()}
+def shared_files(system: NewSystem, *, ci: str, raw: str, contract: str, made: Sequence[str], hidden: bool) -> Files:
+    """What every system has, however it began.
 
-
-def shared_files(system: NewSystem, *, ci: str, raw: str, check: str, example: bool = False) -> Files:
-    """What every system has, however it began. `raw` are its rows, `check` those that CI holds to the contract."""
-    files = {path: rendered(path, system=system) for path in RUNBOOKS}
+    `raw` are its rows, held to the `contract` (empty: there is none yet), `made` the files that its steps make by hand;
+    with `hidden` the rows stay out of version control.
+    """
+    files = {path: rendered(path, system=system, raw=raw, contract=contract or "CONTRACT") for path in RUNBOOKS}
     files |= {
         "governance/gates.md": gates(system),
         "serving/ask.py": rendered("serving/ask.py", system=system),
-        "tests/test_contract.py": rendered("tests/test_contract.py", raw=raw),
         "tests/conftest.py": rendered("tests/conftest.py"),
         "Dockerfile": rendered("Dockerfile", python=python_version()),
         ".python-version": f"{python_version()}\n".encode(),
-        ".gitignore": rendered("gitignore", example=example, raw=raw),
+        ".gitignore": rendered("gitignore", made=made, hidden=raw if hidden else ""),
+        PLACES[ci]: ci_file(ci, Path(), raw if contract else "", contract, tests="tests").encode(),
     }
-    return files | workflow(ci, check, "contract.odcs.yaml")
+    if contract:
+        files["tests/test_contract.py"] = rendered("tests/test_contract.py", raw=raw, contract=contract)
+    return files

@@ -16,7 +16,7 @@ from pilotage.systems.evaluating import evaluation_faults
 from pilotage.systems.model import AISystem
 from pilotage.systems.papers import paper_faults
 from pilotage.systems.pipeline import pipeline_faults
-from pilotage.systems.placeholders import is_placeholder
+from pilotage.systems.placeholders import UNNAMED, is_placeholder
 from pilotage.systems.serving import serving_faults
 
 __all__ = ["MOST_BACKGROUND", "load_system", "parse_system"]
@@ -117,8 +117,10 @@ def _meaning(system: AISystem) -> list[Fault]:
 
 
 def _open(system: AISystem) -> list[Fault]:
-    """A placeholder is nobody, and no purpose."""
-    return [
+    """A placeholder is nobody, no purpose, and no column."""
+    target = system.pilot.target
+    column = [fault("pilot.target", "is not filled in yet", got=target, mend="name it")] if target == UNNAMED else []
+    return column + [
         fault(path, "is not filled in yet", got=text, mend="name who is accountable" if "." in path else "state it")
         for path in _TEXTS
         if path != "id" and (text := str(_at(system, path))).strip() and is_placeholder(text)

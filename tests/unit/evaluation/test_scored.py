@@ -246,3 +246,12 @@ def test_queries_without_anything_relevant_are_counted_and_left_out() -> None:
     found = ranking(queries, relevance, relevance, against={"none": np.zeros(300)}, rounds=100)
     assert found["queries"] == 60 and found["queries_without_relevant"] == 20
     assert found["metrics"]["ndcg_at_10"] == 1.0 and found["against"]["none"]["beaten"]
+
+
+def test_a_probability_that_is_a_rounding_over_one_is_still_one() -> None:
+    labels = np.arange(400) % 2 == 0
+    scores = np.where(labels, 1.0, np.linspace(0, 0.9, 400))
+    exact = classification(labels, scores, 0.5, rounds=20)
+    rounded = classification(labels, scores + 1.2e-7 * labels, 0.5, rounds=20)
+    assert rounded["calibration"] == exact["calibration"]
+    assert classification(labels, scores * 3, 0.5, rounds=20)["calibration"] is None

@@ -13,7 +13,7 @@ from pilotage.assess.signals.pickles import PickleFacts, read_pickle, suspicious
 from pilotage.assess.signals.seen import Seen
 from pilotage.kernel.digests import digest
 
-__all__ = ["artefact"]
+__all__ = ["artefact", "made_with"]
 
 _PICKLES = (".joblib", ".pkl", ".pickle", ".sav")
 _PACKAGES = {"_sklearn_version": "scikit-learn"}
@@ -30,6 +30,15 @@ def artefact(folder: Folder) -> Iterator[Seen]:
     for key, made_with in facts.versions.items():
         if package := _PACKAGES.get(key):
             yield _environment(folder, path, package, made_with, proof)
+
+
+def made_with(folder: Folder) -> dict[str, str]:
+    """The versions of packages that the model file was made with, as its bytes say."""
+    path = folder.artefact
+    if not path.lower().endswith(_PICKLES):
+        return {}
+    facts = read_pickle(unpacked(folder.content(path)))
+    return {_PACKAGES[key]: version for key, version in facts.versions.items() if key in _PACKAGES}
 
 
 def _safe(path: str, facts: PickleFacts, proof: str) -> Iterator[Seen]:

@@ -295,7 +295,7 @@ def handover(folder: Folder) -> Iterator[Seen]:
     used = [
         (number, name)
         for number, line in commands
-        for name in re.findall(r"[\w./-]+\.(?:py|txt|ipynb|sh|json|csv|yaml)\b", line)
+        for name in re.findall(r"[\w./-]+\.(?:py|txt|ipynb|sh|json|csv|yaml)(?:\.gz)?\b", line)
     ]
     missing = [
         Finding(

@@ -18,7 +18,7 @@ from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import Module
 from pilotage.contracts.personal import looks_personal
 
-__all__ = ["personal_data"]
+__all__ = ["columns_of", "personal_data"]
 
 _ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[A-Za-z]{2,10})+")
 _MEND = "take it out, or list it in pilot.personal"
@@ -31,7 +31,7 @@ def personal_data(folder: Folder) -> Iterator[Seen]:
     said = set(folder.declared.pilot.personal) if folder.declared else set()
     looked, looks, findings = 0, 0, []
     for path in [path for path in folder.files if path.lower().endswith(_TABLES)][:_MAX_FILES]:
-        columns = list(_columns(folder, path))
+        columns = list(columns_of(folder, path))
         looked += bool(columns)
         for name, sample, line in columns:
             if why := looks_personal(name, sample):
@@ -51,7 +51,7 @@ def personal_data(folder: Folder) -> Iterator[Seen]:
         yield Seen(criterion="governance.personal_data", level=level, summary=summary, findings=findings + logged)
 
 
-def _columns(folder: Folder, path: str) -> Iterator[tuple[str, list[str], int]]:
+def columns_of(folder: Folder, path: str) -> Iterator[tuple[str, list[str], int]]:
     """(name, some values, line) of the columns of a table or of the first record of a JSON list."""
     lower = path.lower()
     if lower.endswith((".csv", ".csv.gz", ".tsv")):

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from pilotage.assess.folder import TABLES, Folder
 from pilotage.assess.model import Finding
-from pilotage.assess.reading import insides
+from pilotage.assess.reading import decoded, insides, lines_of
 from pilotage.assess.signals.python import folded
 from pilotage.assess.signals.seen import Seen
-from pilotage.assess.source import Module
+from pilotage.assess.source import Module, Text, script
 from pilotage.kernel.digests import digest
 
-__all__ = ["secrets"]
+__all__ = ["secrets", "without_secrets"]
 
 _MEND = "revoke it and read it from the environment"
 _TOKENS: dict[str, tuple[tuple[bytes, ...], re.Pattern[bytes]]] = {
@@ -64,6 +64,7 @@ _PLACEHOLDER = re.compile(
     rb"(?i)(your|example|change_?me|dummy|fake|placeholder|sample|insert|secret|password|passwort|xxx|\*\*\*|\.\.\.|<|test"
     rb"|^/|^https?:|^postgres$)"
 )
+_TAKEN_OUT = b"your-secret-was-taken-out"
 _BEFORE, _AFTER = 120, 320
 _MAX_PLACES, _MAX_HITS = 50, 20_000
 
@@ -83,13 +84,31 @@ def secrets(folder: Folder) -> Iterator[Seen]:
         yield Seen(criterion="governance.secrets", level=0 if findings else 1, summary=summary, findings=findings)
 
 
+def without_secrets(path: str, content: bytes) -> bytes | None:
+    """A script with a placeholder for every known secret; None where one may be left, as after a private key's head."""
+    found = list(_hits(path, content, False))
+    made = content
+    for _, kind, _, value in found:
+        if kind == "a private key":
+            return None
+        made = made.replace(value, _TAKEN_OUT)
+    text = decoded(made, python=True)
+    if text is None or any(True for _ in _hits(path, made, False)):
+        return None
+    try:
+        joined = list(_joined(script(Text(path=path, lines=lines_of(text)))))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return None if joined else made
+
+
 def _in_file(path: str, content: bytes) -> list[Finding]:
     """One finding for each line and kind; what lies inside an archive has no line."""
     places: dict[tuple[int, str], Finding] = {}
     table = path.lower().endswith(tuple(TABLES))
     for inside in insides(content):
         line, upto = 1, 0
-        for start, kind, secret in sorted(_hits(path, inside, table)):
+        for start, kind, secret, _ in sorted(_hits(path, inside, table)):
             line, upto = line + inside.count(b"\n", upto, start), start
             at = line if inside is content else 0
             places.setdefault((at, kind), Finding(file=path, line=at, message=kind, mend=_MEND, digest=digest(secret)))
@@ -98,13 +117,14 @@ def _in_file(path: str, content: bytes) -> list[Finding]:
     return list(places.values())
 
 
-def _hits(path: str, content: bytes, table: bool) -> Iterator[tuple[int, str, bytes]]:
+def _hits(path: str, content: bytes, table: bool) -> Iterator[tuple[int, str, bytes, bytes]]:
+    """(where, kind, the match, the secret in it) of each."""
     for kind, (pieces, pattern) in _TOKENS.items():
         if table and kind not in _RARE:
             continue  # they fit ordinary rows
         for found in _around(content, content, pieces, pattern):
             if _real(found[found.lastindex or 0], kind):
-                yield found.start(), kind, found[0]
+                yield found.start(), kind, found[0], found[0]
     if table:
         return
     lower = content.lower()
@@ -112,7 +132,7 @@ def _hits(path: str, content: bytes, table: bool) -> Iterator[tuple[int, str, by
     for pattern in (_QUOTED, _PLAIN) if _SETTINGS.search(path) else (_QUOTED,):
         for found in _around(content, lower, _KEYS, pattern):
             if not tested and _random_looking(found[1]):
-                yield found.start(1), "a secret in an assignment", found[0]
+                yield found.start(1), "a secret in an assignment", found[0], found[1]
 
 
 def _around(
