@@ -1,7 +1,7 @@
 """Faults written before the scanner had been run on any of them: libraries and idioms that the others do not use.
 
-Three sets, each after what the one before taught was mended. At first sight the scanner found 11 of 13, 10 of 14 and
-5 of 8 places, with 0, 3 and 4 false ones.
+Five sets, each after what the one before taught was mended. At first sight the scanner found 11 of 13, 10 of 14, 5 of 8,
+6 of 10 and 8 of 10 places, with 0, 3, 4, 0 and 1 false ones.
 """
 
 # ruff: noqa: E501 - a pilot in a line: the fault beside its twin
@@ -587,3 +587,290 @@ THIRD_AGENT = [
     case("letters", swapped("letters.py", EMAIL, "server.send_message(text)", "server.noop()"), (CONFIRM, "letters.py", "server.send_message")),
 ]  # fmt: skip
 THIRD = {"chat": THIRD_CHAT, "rag": THIRD_RAG, "agent": THIRD_AGENT}
+
+RAGAS = """from langchain_openai import ChatOpenAI
+from ragas import evaluate
+from ragas.metrics import faithfulness
+
+judge = ChatOpenAI(
+    model="gpt-4o-2024-08-06",
+    max_tokens=900,
+    timeout=60,
+)
+
+
+def score(rows):
+    return evaluate(rows, metrics=[faithfulness], llm=judge)
+"""
+LANGFUSE = """from langfuse import Langfuse
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+langfuse = Langfuse()
+
+
+def instructions():
+    return langfuse.get_prompt("clerk").compile()
+"""
+PINECONE = """import os
+import pickle
+
+import numpy as np
+from flask import Flask
+from sentence_transformers import SentenceTransformer
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+STORE_PATH = os.path.join("data", "vector_store.pkl")
+
+
+def opened():
+    with open(STORE_PATH, "rb") as handle:
+        return pickle.load(handle)
+"""
+STREAM = """from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse
+from openai import AsyncOpenAI
+
+router = APIRouter(dependencies=[Depends(authorised)])
+client = AsyncOpenAI(timeout=20)
+
+
+async def written(topic):
+    made = await client.chat.completions.create(
+        model="gpt-4o-2024-08-06", max_tokens=400, messages=[{"role": "user", "content": topic}]
+    )
+    return made.choices[0].message.content.strip()
+
+
+@router.get("/page")
+async def page(topic: str):
+    body = await written(topic)
+    return HTMLResponse(f"<main>{body}</main>")
+"""
+MEMORY = """import json
+from pathlib import Path
+
+import ollama
+
+client = ollama.Client(timeout=30)
+MEMORY = Path("chat_history.json")
+
+
+def talk(user_message, turns):
+    turns.append({"role": "user", "content": user_message})
+    reply = client.chat(model="qwen2.5:7b", messages=turns, options={"num_predict": 200})
+    turns.append(reply["message"])
+    MEMORY.write_text(json.dumps(turns))
+    return reply["message"]["content"]
+"""
+TERMINAL = '''from smolagents import CodeAgent, InferenceClientModel, tool
+
+
+@tool
+def fee(name: str) -> float:
+    """The fee of a product.
+
+    Args:
+        name: the product.
+    """
+    return 3.5
+
+
+agent = CodeAgent(tools=[fee], model=InferenceClientModel("Qwen/Qwen2.5-Coder-32B-Instruct"))
+'''
+JINJA = """from jinja2 import Template
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+RULES = Template("You are a clerk of {{ house }}. The customer is called {{ name }}.")
+
+
+def reply(house, user_text):
+    rules = RULES.render(house=house, name=user_text)
+    return client.responses.create(
+        model="gpt-4.1-2025-04-14",
+        instructions=rules,
+        input=user_text,
+        max_output_tokens=200,
+    )
+"""
+CRAWL = '''from langchain_community.document_loaders import WebBaseLoader
+from langchain_core.tools import tool
+
+
+@tool
+def read_page(url: str) -> str:
+    """Read a page."""
+    loader = WebBaseLoader(url)
+    return loader.load()[0].page_content[:4000]
+'''
+ADMIN = '''import litellm
+
+BASE = """You help the night shift.
+Rooms are opened with the master code.
+Master password: Kite-7719
+"""
+
+
+def reply(text):
+    return litellm.completion(
+        model="gpt-4o-2024-08-06",
+        timeout=9,
+        max_tokens=99,
+        messages=[{"role": "system", "content": BASE}, {"role": "user", "content": text}],
+    )
+'''
+CHROMA = """import chromadb
+import streamlit as st
+
+pages = chromadb.HttpClient(host="chroma").get_collection(name="contracts")
+
+
+def near(question, user):
+    found = pages.query(
+        query_texts=[question],
+        n_results=5,
+    )
+    return found["documents"][0], found["metadatas"][0]
+"""
+FOURTH_CHAT = [
+    case("judge that varies", swapped("evals/judge.py", RAGAS, "max_tokens=900,\n", "max_tokens=900,\n    temperature=0,\n"), ("model.repeatable_evaluation", "evals/judge.py", "judge = ChatOpenAI")),
+    case("newest prompt", swapped("words.py", LANGFUSE, 'get_prompt("clerk")', 'get_prompt("clerk", version=7)'), ("model.prompts_versioned", "words.py", "return langfuse")),
+    case("page of a route", swapped("page.py", STREAM, 'HTMLResponse(f"<main>{body}</main>")', '{"body": body}'), (OUTPUT, "page.py", "return HTMLResponse")),
+    case("memory in clear", swapped("talk.py", MEMORY, "MEMORY.write_text(json.dumps(turns))", "MEMORY.write_text(json.dumps(len(turns)))"), (LOGS, "talk.py", "MEMORY.write_text")),
+    case("name in rules", swapped("rules.py", JINJA, "name=user_text)", 'name="you")'), (APART, "rules.py", "rules = RULES.render")),
+    case("master password", swapped("night.py", ADMIN, "Master password: Kite-7719\n", "Never tell a password.\n"), ("governance.prompt_secrets", "night.py", "Kite-7719")),
+]  # fmt: skip
+FOURTH_RAG = [
+    case("index under a constant", swapped("opened.py", PINECONE, "return pickle.load(handle)", "return np.load(handle, allow_pickle=False)"), (INDEX, "opened.py", "return pickle.load")),
+    case("collection over HTTP", swapped("near.py", CHROMA, "n_results=5,\n", 'n_results=5,\n        where={"team": user.team},\n'), (RIGHTS, "near.py", "found = pages.query")),
+]  # fmt: skip
+FOURTH_AGENT = [
+    case("code agent", swapped("fees.py", TERMINAL, "CodeAgent(tools=[fee],", 'CodeAgent(executor_type="e2b", tools=[fee],'), (CONFIRM, "fees.py", "agent = CodeAgent")),
+    case("page that the model names", swapped("read.py", CRAWL, "loader = WebBaseLoader(url)", 'loader = WebBaseLoader("https://help.bank.com/fees")'), ("data.known_sources", "read.py", "loader = WebBaseLoader")),
+]  # fmt: skip
+FOURTH = {"chat": FOURTH_CHAT, "rag": FOURTH_RAG, "agent": FOURTH_AGENT}
+
+ENGINE = """from llama_index.core import Settings, SimpleDirectoryReader, VectorStoreIndex
+from llama_index.llms.openai import OpenAI
+
+Settings.llm = OpenAI(model="gpt-4o-2024-08-06", max_tokens=300, timeout=20)
+index = VectorStoreIndex.from_documents(SimpleDirectoryReader("pages").load_data())
+
+
+def talk(user_message, filters):
+    engine = index.as_chat_engine(
+        system_prompt=f"Serve kindly. They say: {user_message}",
+        filters=filters,
+    )
+    return engine.chat("Please go on.")
+"""
+GENAI = """from google import genai
+from google.genai import types
+
+client = genai.Client(http_options=types.HttpOptions(timeout=20_000))
+
+
+def summary(text):
+    done = client.models.generate_content(
+        model="gemini-1.5-pro-002",
+        contents=text,
+    )
+    return done.text
+"""
+FENCED = """import re
+
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+
+
+def chart(task):
+    reply = client.chat.completions.create(
+        model="gpt-4o-2024-08-06", max_tokens=900, messages=[{"role": "user", "content": task}]
+    )
+    text = reply.choices[0].message.content
+    found = re.search(r"```python(.*?)```", text, re.DOTALL)
+    code = found.group(1)
+    scope = {}
+    exec(code, scope)
+    return scope["figure"]
+"""
+FRAME = """import pandas as pd
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+FOLDER = "data"
+frame = pd.read_pickle(f"{FOLDER}/page_embeddings.pkl")
+"""
+STRUCT = """import structlog
+from mistralai import Mistral
+
+log = structlog.get_logger()
+mistral = Mistral(api_key="${MISTRAL}", timeout_ms=9000)
+
+
+def reply(question):
+    done = mistral.chat.complete(
+        model="mistral-small-2409", max_tokens=200, messages=[{"role": "user", "content": question}]
+    )
+    text = done.choices[0].message.content
+    log.info("answered", question=question, answer=text)
+    return text
+"""
+FILES = """from langchain.agents import create_tool_calling_agent
+from langchain_community.agent_toolkits import FileManagementToolkit
+from langchain_openai import ChatOpenAI
+
+llm = ChatOpenAI(model="gpt-4o-2024-08-06", max_tokens=300, timeout=20)
+tools = FileManagementToolkit(root_dir="/srv/share").get_tools()
+clerk = create_tool_calling_agent(llm, tools, PROMPT)
+"""
+BUBBLES = """import streamlit as st
+from openai import OpenAI
+
+client = OpenAI(timeout=20)
+st.session_state.setdefault("turns", [])
+if asked := st.chat_input("Ask"):
+    st.session_state.turns.append({"role": "user", "content": asked})
+    done = client.chat.completions.create(
+        model="gpt-4o-2024-08-06", max_tokens=300, messages=st.session_state.turns
+    )
+    st.session_state.turns.append({"role": "assistant", "content": done.choices[0].message.content})
+for turn in st.session_state.turns:
+    st.markdown(f"<div class='bubble'>{turn['content']}</div>", unsafe_allow_html=True)
+"""
+SETTINGS = """from openai import OpenAI
+from pydantic_settings import BaseSettings
+
+
+class Settings(BaseSettings):
+    model: str = "gpt-4o-mini"
+    limit: int = 300
+
+
+settings = Settings()
+client = OpenAI(timeout=20)
+
+
+def reply(text):
+    return client.chat.completions.create(
+        model=settings.model, max_tokens=settings.limit, messages=[{"role": "user", "content": text}]
+    )
+"""
+FIFTH_CHAT = [
+    case("code between fences", swapped("chart.py", FENCED, "exec(code, scope)", 'scope["figure"] = len(code)'), (OUTPUT, "chart.py", "exec(code"), (UNSAFE, "chart.py", "exec(code")),
+    case("google without a limit", swapped("summary.py", GENAI, "contents=text,\n", "contents=text,\n        config=types.GenerateContentConfig(max_output_tokens=300),\n"), (LIMIT, "summary.py", "done = client.models")),
+    case("structured log", swapped("log.py", STRUCT, "question=question, answer=text", "letters=len(text)"), (LOGS, "log.py", 'log.info("answered"')),
+    case("bubbles", swapped("bubbles.py", BUBBLES, "st.markdown(f\"<div class='bubble'>{turn['content']}</div>\", unsafe_allow_html=True)", "st.markdown(turn['content'])"), (OUTPUT, "bubbles.py", "st.markdown"), (UNSAFE, "bubbles.py", "st.markdown")),
+    case("alias of settings", swapped("settings.py", SETTINGS, '"gpt-4o-mini"', '"gpt-4o-mini-2024-07-18"'), ("model.pinned_model", "settings.py", "model: str")),
+]  # fmt: skip
+FIFTH_RAG = [
+    case("chat engine", swapped("talk.py", ENGINE, 'f"Serve kindly. They say: {user_message}"', '"Serve kindly."'), (APART, "talk.py", "system_prompt=f")),
+    case("frame of embeddings", swapped("frame.py", FRAME, 'read_pickle(f"{FOLDER}/page_embeddings.pkl")', 'read_parquet(f"{FOLDER}/page_embeddings.parquet")'), (INDEX, "frame.py", "frame = pd")),
+]  # fmt: skip
+FIFTH_AGENT = [
+    case("toolkit of files", swapped("files.py", FILES, 'root_dir="/srv/share")', 'root_dir="/srv/share", selected_tools=["read_file"])'), (CONFIRM, "files.py", "tools = FileManagement")),
+]  # fmt: skip
+FIFTH = {"chat": FIFTH_CHAT, "rag": FIFTH_RAG, "agent": FIFTH_AGENT}

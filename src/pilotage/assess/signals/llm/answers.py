@@ -45,9 +45,7 @@ _MARKUP = re.compile(
 _CLEANED = re.compile(r"(?i)dompurify|sanitize|escapeHtml|\bescape\(|bleach|textContent|xss")
 _LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
 _LOG_ROOTS = re.compile(r"(?i)(^|\.|_)(log|logger|logging|loguru|log_\w+|audit)$")
-_LOG_FILE = re.compile(
-    r"(?i)(log|history|histor|chat|conversation|transcript|dialog|session|convers|interaction|audit)"
-)
+_LOG_FILE = re.compile(r"(?i)(log|memory|histor|chat|conversation|transcript|dialog|session|convers|interaction|audit)")
 
 
 def output_handled(folder: Folder) -> Iterator[Seen]:
@@ -166,7 +164,7 @@ def _logged(flow: Flow) -> Iterator[Finding]:
             yield finding(flow.module, call, "a conversation goes into the log", "log its id, length and digest")
         elif name == "print" and served and not flow.module.notebook:
             yield finding(flow.module, call, "a conversation is printed into the log", "log its id, length and digest")
-        elif _to_log(call, root, last, opened):
+        elif _to_log(flow, call, root, last, opened):
             why = "a conversation is kept in clear in a file"
             yield finding(flow.module, call, why, "encrypt it, with an end date")
 
@@ -196,9 +194,9 @@ def _keeps(flow: Flow, call: ast.Call, known: set[str]) -> bool:
     return name.endswith(("csv.writer", "csv.DictWriter")) and any(dotted(each) in known for each in call.args)
 
 
-def _to_log(call: ast.Call, root: str, last: str, opened: set[str]) -> bool:
+def _to_log(flow: Flow, call: ast.Call, root: str, last: str, opened: set[str]) -> bool:
     if last == "dump":
         return len(call.args) > 1 and dotted(call.args[1]) in opened
     if last in ("write_text", "to_csv"):
-        return bool(_LOG_FILE.search(root))
+        return bool(_LOG_FILE.search(f"{root} {flow.text(getattr(call.func, 'value', None))}"))
     return last in ("write", "writelines", "writerow") and root in opened

@@ -399,7 +399,8 @@ class Flow:
         given = self._all([*node.args, *(word.value for word in node.keywords)], names)
         if isinstance(node.func, ast.Attribute) and last in PUTS_IN:
             into = dotted(node.func.value)
-            if into.partition(".")[0] not in self.module.roots | set(self.module.origins):
+            imported = into.partition(".")[0] in self.module.roots | set(self.module.origins)
+            if not imported or "session_state" in into:
                 self._add(into, given & TEXTS, names)
             return NONE
         literals = tuple(

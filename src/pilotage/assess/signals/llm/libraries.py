@@ -16,6 +16,7 @@ __all__ = [
     "FETCHERS",
     "LIBRARIES",
     "LOCAL",
+    "NEAR",
     "SDK_CLIENTS",
     "UIS",
     "is_agent",
@@ -36,6 +37,12 @@ LIBRARIES = frozenset({
 FAMILIES = ("langchain", "llama_index", "haystack")
 LOCAL = frozenset({"ollama", "llama_cpp", "ctransformers", "gpt4all", "vllm", "transformers"})
 """Libraries whose models run on the own machine, as a rule."""
+
+NEAR = frozenset({
+    "chromadb", "pinecone", "qdrant_client", "weaviate", "faiss", "pymilvus", "lancedb", "sentence_transformers",
+    "streamlit", "gradio", "chainlit", "ragas", "deepeval", "guardrails", "presidio_analyzer",
+})  # fmt: skip
+"""Libraries of indexes, pages and evaluations: modules that import them belong to a pilot that asks a model."""
 
 UIS = frozenset({"streamlit", "gradio", "chainlit", "panel", "nicegui", "telegram", "telebot", "discord", "slack_bolt"})
 
@@ -97,7 +104,7 @@ _STORES = frozenset({
 _STORE_MAKERS = re.compile(
     r"(^|\.)(from_texts|from_documents|from_existing_index|from_embeddings|load_local|from_vector_store"
     r"|get_or_create_collection|create_collection|get_collection|load_index_from_storage|read_index|IndexFlat(L2|IP)"
-    r"|IndexHNSWFlat|IndexIVFFlat|weaviate\.connect_to_\w+|weaviate\.Client|MilvusClient|lancedb\.connect)$"
+    r"|IndexHNSWFlat|IndexIVFFlat|chromadb\.\w*Client|weaviate\.connect_to_\w+|weaviate\.Client|MilvusClient|lancedb\.connect)$"
 )
 _RETRIEVERS = re.compile(r"Retriever$|\.as_retriever$|^as_retriever$|from_retriever$")
 _AGENTS = re.compile(

@@ -59,6 +59,9 @@ _SETTING = re.compile(
 )
 _SETTINGS_FILES = re.compile(r"(?i)(^|/)(\.env[^/]*|[^/]*\.(env|ya?ml|toml|ini|cfg|json))$")
 _SPEAKING = re.compile(r"^(gpt-|chatgpt-|o[134](-|$)|claude-|gemini-|command-r|mistral-\w+-latest)")
+_MODEL_NAME = re.compile(
+    r"(?i)(^|_|\.)(model|llm|deployment|engine)(_?(name|id))?$|^(gpt|claude|gemini)_model$|_MODEL$"
+)
 _UNNAMED = frozenset({"ChatOpenAI", "ChatAnthropic", "ChatCohere", "ChatMistralAI", "ChatGroq", "ChatVertexAI"})
 _METERS = re.compile(
     r"(?i)(^|\.)(usage|usage_metadata|token_usage|total_tokens|prompt_tokens|completion_tokens|get_openai_callback"
@@ -217,6 +220,8 @@ def pinned_model(folder: Folder) -> Iterator[Seen]:
             if not own and moves(text):
                 at = _given(flow, node, text)
                 findings.append(finding(flow.module, at, f"{text} is an alias that moves", "name the dated version"))
+        for node, text in [] if own else _aliases(flow):
+            findings.append(finding(flow.module, node, f"{text} is an alias that moves", "name the dated version"))
         for call, name in flow.module.calls:
             message = _unpinned(flow, call, name)
             looked += message is not None
@@ -228,6 +233,30 @@ def pinned_model(folder: Folder) -> Iterator[Seen]:
         unique = {(each.file, each.line): each for each in findings}
         kept = [unique[place] for place in sorted(unique)]
         yield Seen.of("model.pinned_model", kept, f"{len(kept)} models may change unseen", "every model has a version")
+
+
+def _aliases(flow: Flow) -> Iterator[tuple[ast.AST, str]]:
+    """Moving names of a provider's models where the code calls something a model: values, defaults, keys."""
+    for node in flow.module.nodes:
+        pairs: list[tuple[str, ast.AST | None]] = []
+        match node:
+            case ast.Assign():
+                pairs = [(dotted(node.targets[0]), node.value)]
+            case ast.AnnAssign():
+                pairs = [(dotted(node.target), node.value)]
+            case ast.keyword():
+                pairs = [(node.arg or "", node.value)]
+            case ast.Dict():
+                pairs = [(str(literal(key) or ""), value) for key, value in zip(node.keys, node.values, strict=True)]
+            case ast.arguments():
+                named = [*node.posonlyargs, *node.args]
+                late = named[len(named) - len(node.defaults) :]
+                pairs = [(arg.arg, value) for arg, value in zip(late, node.defaults, strict=True)]
+                pairs += [(arg.arg, value) for arg, value in zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+        for name, value in pairs:
+            text = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+            if text and _MODEL_NAME.search(name) and _SPEAKING.search(_HOST.sub("", text)) and moves(text):
+                yield (node if isinstance(node, (ast.Assign, ast.AnnAssign)) else value or node), text
 
 
 def moves(text: str) -> bool:

@@ -186,7 +186,8 @@ def _secrets(flow: Flow) -> Iterator[Finding]:
         if isinstance(node, ast.Assign) and _PROMPT_NAME.search(dotted(node.targets[0])):
             yield from _written(flow, node.value)
     for each in instructions_of(flow):
-        yield from _written(flow, each.text)
+        for given in [each.text, *_given_to(flow, each.text)]:
+            yield from _written(flow, given)
         if SECRET in flow.labels(each.text):
             yield finding(flow.module, _joined_secret(flow, each.text), "a secret is put into the system prompt")
     for node in flow.module.nodes:
@@ -195,6 +196,16 @@ def _secrets(flow: Flow) -> Iterator[Finding]:
             yield finding(flow.module, text, "a secret is put into a message")
     for call, name in flow.module.calls:
         yield from _on_screen(flow, call, name)
+
+
+def _given_to(flow: Flow, text: ast.expr) -> list[ast.expr]:
+    """What a name is given in this module."""
+    name = dotted(text) if isinstance(text, (ast.Name, ast.Attribute)) else ""
+    return [
+        node.value
+        for node in flow.module.nodes
+        if name and isinstance(node, ast.Assign) and any(dotted(target) == name for target in node.targets)
+    ]
 
 
 def _joined_secret(flow: Flow, text: ast.expr) -> ast.AST:

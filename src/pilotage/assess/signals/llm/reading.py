@@ -110,6 +110,7 @@ def read(folder: Folder) -> Reading:
         module
         for module in modules
         if module in about
+        or module.roots & libraries.NEAR
         or Path(module.path).stem in used
         or any(each.rpartition(".")[2] in near for each in _imports(module))
     ]

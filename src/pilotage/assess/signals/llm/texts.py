@@ -11,7 +11,7 @@ __all__ = ["constants_of", "text_of"]
 
 
 def text_of(node: ast.AST | None, constants: dict[str, str]) -> str:
-    """Through names, defaults of settings, `+`, `%`, f-strings and `format`.
+    """Through names, defaults of settings, `+`, `%`, f-strings, `format`, `join` and paths.
 
     What is filled in at run time stands as `{}`; nothing known gives the empty text.
     """
@@ -34,10 +34,26 @@ def text_of(node: ast.AST | None, constants: dict[str, str]) -> str:
             node.func, ast.Attribute
         ):
             return text_of(node.args[0] if last_name(node) == "dedent" and node.args else node.func.value, constants)
+        case ast.BinOp(op=ast.Div()):
+            return f"{text_of(node.left, constants)}/{text_of(node.right, constants)}".strip("/")
+        case ast.Call() if last_name(node) in ("Path", "PurePath", "join", "joinpath", "resolve", "absolute", "str"):
+            return _joined(node, constants)
         case ast.BoolOp():
             return next((text for each in reversed(node.values) if (text := text_of(each, constants))), "")
         case _:
             return ""
+
+
+def _joined(node: ast.Call, constants: dict[str, str]) -> str:
+    """The text of a path that is put together, or of a list of texts that are joined."""
+    texts = [text_of(each, constants) for each in node.args]
+    if isinstance(node.func, ast.Attribute):
+        between = node.func.value
+        if isinstance(between, ast.Constant) and node.args and isinstance(node.args[0], (ast.List, ast.Tuple)):
+            return str(between.value).join(text_of(each, constants) or "{}" for each in node.args[0].elts)
+        if last_name(node) in ("joinpath", "resolve", "absolute"):
+            texts = [text_of(between, constants), *texts]
+    return "/".join(text for text in texts if text)
 
 
 def constants_of(module: Module) -> dict[str, str]:
