@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +22,17 @@ from tests.unit.assess.planted import BASE, Files
 from tests.unit.assess.planted_llm import AGENT, CHAT, RAG
 
 CRITERIA = load_criteria()
+_TOLD = """
+import sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+from pilotage.assess.service import assess
+from pilotage.kernel.canonical import canonical_json
+found = assess(Path(sys.argv[1]), probes=False, clock=lambda: 1)
+sys.stdout.buffer.write(canonical_json(found.as_dict() | {"seconds": 0}))
+"""
 
 
 def written(root: Path, files: Files) -> Path:
@@ -120,6 +134,20 @@ def test_the_same_files_give_the_same_report(tmp_path: Path) -> None:
         document = found.as_dict() | {"path": "", "seconds": 0}
         told.append(canonical_json(document))
     assert told[0] == told[1]
+
+
+def test_the_order_of_sets_shows_nowhere(tmp_path: Path) -> None:
+    written(tmp_path, {**RAG, **AGENT, "rag.py": RAG["rag.py"]})
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", _TOLD, str(tmp_path)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1 and told != {b""}
 
 
 def test_the_report_shows_each_risk_and_what_was_not_measured(tmp_path: Path) -> None:

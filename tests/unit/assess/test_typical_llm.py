@@ -157,6 +157,19 @@ FOUND: dict[str, tuple[str, set[str], set[tuple[str, str]]]] = {
 }  # fmt: skip
 
 
+def test_a_module_that_is_nested_too_deep_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(QUERIES)
+    long = " + ".join(["question"] * 1200)
+    (tmp_path / "long.py").write_text(
+        f"from app import client\n\n\ndef ask(question):\n    return client.chat({long})\n"
+    )
+    folder = Folder(tmp_path)
+    found = {(each.criterion, item.file) for each in scan(folder, CRITERIA, at=0) for item in each.findings}
+    assert ("infrastructure.output_handled", "app.py") in found
+    assert [each for each in folder.skipped if "could not read" in each] == []
+    assert any(each.startswith("long.py") for each in folder.skipped)
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_every_place_and_no_other(tmp_path: Path, name: str) -> None:
     text, kinds, expected = FOUND[name]

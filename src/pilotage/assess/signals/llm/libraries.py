@@ -24,6 +24,7 @@ __all__ = [
     "is_retriever",
     "is_store",
     "library_of",
+    "store_of",
 ]
 
 LIBRARIES = frozenset({
@@ -188,6 +189,11 @@ def is_store(name: str) -> bool:
     """Whether it makes, or opens, an index of texts."""
     parts = name.split(".")
     return bool({parts[-1], parts[-2] if len(parts) > 1 else ""} & _STORES) or bool(_STORE_MAKERS.search(name))
+
+
+def store_of(name: str) -> str:
+    """The index that a call names, such as Chroma; empty for none."""
+    return next((part for part in reversed(name.split(".")[-2:]) if part in _STORES), "")
 
 
 def is_retriever(name: str) -> bool:

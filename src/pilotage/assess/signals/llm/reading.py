@@ -65,13 +65,12 @@ class Reading:
         """What the pilot is, in words of its code."""
         imports = {root for flow in self.flows for root in _imports(flow.module)}
         names = [name for flow in self.flows for _, name in flow.module.calls]
-        stores = {name.split(".")[-2] if name.rpartition(".")[2][:1].islower() else name.rpartition(".")[2]
-                  for name in names if "." in name and libraries.is_store(name)}  # fmt: skip
+        stores = {store for name in names if (store := libraries.store_of(name))}
         return Makeup(
             kinds=sorted(self.facts),
             libraries=sorted({library for each in imports if (library := libraries.library_of(each))}),
             models=sorted({text for flow in self.flows for _, text in models(flow)}),
-            stores=sorted(each for each in stores if each[:1].isupper()),
+            stores=sorted(stores),
             interfaces=sorted({each.split(".")[0] for each in imports} & libraries.UIS),
         )
 
