@@ -259,7 +259,8 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """A pilot's readiness. `verdict` is the lowest dimension level, `required` what the stage after `stage` asks.
 
     `isolation` is what the probes' boxes had in force, `environment` whose packages they ran with; `skipped` names what
-    could not be looked at, and why. `model` is the digest of the artefact that lay in the folder.
+    could not be looked at, and why. `draft_contract` is the contract that its data suggests, as a file. `model` is the
+    digest of the artefact that lay in the folder.
     `owasp` is None for a pilot that asks no language model, `ml_test_score` for one without a model of its own.
     """
 
@@ -283,6 +284,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     owasp: Coverage | None = None
     ml_test_score: MLTestScore | None = None
     environment: str = ""
+    draft_contract: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; `dimensions` has six entries."""

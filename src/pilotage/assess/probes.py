@@ -30,6 +30,7 @@ _MODEL = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, output_mb=16, file_mb=64
 _TESTS = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
 _SERVICE = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
 _LABELS = ("y", "target", "label", "labels", "outcome")
+_DRAFT = Limits(cpu_s=60, wall_s=60.0, memory_mb=4096, output_mb=4, file_mb=64)
 _NEEDED = ("sklearn", "pandas", "joblib")
 _LEAST_S, _INSTALL_S, _BOOT_S, _LOAD_S, _FASTEST = 5.0, 240.0, 40.0, 4.0, 200.0
 
@@ -48,13 +49,15 @@ _OF_SERVICE = {
 class Probed:
     """`steps` are results by criterion; `skipped` says what stayed unknown, and why.
 
-    `isolation` is what the boxes had in force, `environment` a sentence about whose packages they ran with.
+    `isolation` is what the boxes had in force, `environment` a sentence about whose packages they ran with. `draft` is
+    the contract that the data suggests, as a file's text.
     """
 
     steps: list[Step] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     isolation: dict[str, Any] = field(default_factory=dict)
     environment: str = ""
+    draft: str = ""
 
 
 def probe(
@@ -76,6 +79,8 @@ def probe(
     isolation: dict[str, Any] = {}
     if folder.artefact or folder.table:
         parts.append(("running the model", lambda own, left: _model(folder, own, _within(limits, left), isolation)))
+    if folder.table:
+        parts.append(("drafting its contract", lambda _own, left: _contract(folder, _within(_DRAFT, left), isolation)))
     if has_tests(folder):
         parts.append(("running its tests", lambda own, left: _tests(folder, own, _within(_TESTS, left), isolation)))
     if serves(folder):
@@ -92,6 +97,7 @@ def probe(
         tell=lambda what: progress(what, 0.05),
     )
     steps, skipped = list(_installed(environment)), list(_told_of(environment))
+    draft = ""
     for number, (what, part) in enumerate(parts):
         left = until - time.monotonic()
         if left < _LEAST_S and number:
@@ -101,7 +107,8 @@ def probe(
         told = part(environment, left)
         steps += told.steps
         skipped += told.skipped
-    return Probed(steps=steps, skipped=skipped, isolation=isolation, environment=environment.said)
+        draft = draft or told.draft
+    return Probed(steps=steps, skipped=skipped, isolation=isolation, environment=environment.said, draft=draft)
 
 
 def _within(limits: Limits, left: float) -> Limits:
@@ -225,6 +232,30 @@ def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast
         yield from zip(target.elts, value.elts, strict=True)
     else:
         yield target, value
+
+
+# ---- its contract
+
+
+def _contract(folder: Folder, limits: Limits, isolation: dict[str, Any]) -> Told:
+    """In this installation's own environment: the data is read, nothing of the pilot runs."""
+    pilot = folder.declared.pilot if folder.declared else None
+    request: dict[str, Any] = {"root": str(folder.root), "data": str(folder.root / folder.table)}
+    request |= {"name": folder.declared.id if folder.declared else "pilot", "contract": _own_contract(folder)}
+    request |= {"target": guess_target(folder), "subject": "", "ignore": [], "protected": [], "categorical": []}
+    if pilot is not None:
+        names = ("target", "subject", "ignore", "protected", "categorical")
+        request |= {name: getattr(pilot, name) for name in names}
+    module = "pilotage.assess.probing.boxed_contract"
+    result = _run(Environment(), module, folder, request, limits, isolation)
+    return read_told(result, folder, {"data.schema"}, "the draft of its contract")
+
+
+def _own_contract(folder: Folder) -> str:
+    """The data contract that the pilot has: the declared one, else one that is named so; empty without."""
+    declared = folder.declared.contract if folder.declared else ""
+    named = [path for path in folder.files if path.endswith((".odcs.yaml", ".odcs.yml", "datacontract.yaml"))]
+    return next((path for path in (declared, *named) if path in folder.files), "")
 
 
 # ---- its tests

@@ -95,6 +95,7 @@ def assess(
         owasp=coverage(ratings, makeup.kinds),
         ml_test_score=ml_test_score(ratings, practices(folder), makeup.kinds),
         environment=probed.environment,
+        draft_contract=probed.draft,
     )
     tell("done", 1.0)
     return made

@@ -50,6 +50,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--evidence", is_flag=True, help="Show every finding under every point.")
 @click.option("--interview", "ask", is_flag=True, help="First ask what cannot be measured; kept in readiness.yaml.")
 @click.option("--compare", "before", type=_FILE, help="Say what moved since this report, kept from --json.")
+@click.option("--contract", type=click.Path(path_type=Path), help="Write the contract that its data suggests (ODCS).")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page that loads nothing.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
 @json_option
@@ -63,6 +64,7 @@ def assess(
     evidence: bool,
     ask: bool,
     before: Path | None,
+    contract: Path | None,
     html: Path | None,
     markdown: Path | None,
     json_: bool,
@@ -77,6 +79,8 @@ def assess(
         )
     plan = make_plan(path, found)
     _keep(chosen, path, found)
+    if contract is not None:
+        _write_contract(found, contract)
     if html is not None:
         from pilotage.web.console.readiness_report import report_file
 
@@ -94,6 +98,17 @@ def assess(
     _show_triage(plan)
     if moved is not None:
         _show_moved(moved)
+
+
+def _write_contract(found: Assessment, path: Path) -> None:
+    if not found.draft_contract:
+        raise NotFound(
+            "no contract could be drafted",
+            got=next((each for each in found.skipped if "contract" in each), "no data file, or no probes"),
+            expected="a CSV, Parquet or JSON lines file beside the pilot",
+            mend="pilotage contract infer DATA",
+        )
+    path.write_text(found.draft_contract, encoding="utf-8")
 
 
 def _keep(chosen: Chosen, path: Path, found: Assessment) -> None:

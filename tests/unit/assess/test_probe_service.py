@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pilotage.assess import probes
@@ -11,7 +13,9 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.probes import probe
 from pilotage.assess.probing.boxed_garbage import spoilt
 from pilotage.assess.probing.calling import calls, commands, exposed, health_paths, places, serves
+from pilotage.assess.probing.environment import environment_for
 from pilotage.assess.probing.told import Step
+from pilotage.assess.service import assess
 from pilotage.sandbox.box import run_boxed
 from tests.unit.assess.pilots import FASTAPI, FASTAPI_LOOSE, README, trained, write
 
@@ -243,3 +247,176 @@ def test_a_service_that_never_listens_is_unknown_within_its_time(
     )
     steps, skipped = found(tmp_path)
     assert not steps and "nothing listened within 1 s" in skipped[-1]
+
+
+# ---- hostile services, and pilots whole
+
+
+HOSTILE = """
+import os, socket, sys, threading, time
+if False:
+    import fastapi
+for pid in (1, os.getppid()):
+    try: os.kill(pid, 9)
+    except OSError: pass
+try: socket.create_connection(("192.0.2.1", 80), 1); reached = "net"
+except OSError: reached = "nothing"
+read = [p for p in ("/etc/passwd", PLACE) if os.path.exists(p)]
+if reached != "nothing" or read: sys.exit(f"out of the box: {reached} {read}")
+
+@app.post("/predict")
+def predict(data): ...
+"""
+
+
+@needs_loopback
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("b'HTTP/1.1 200 OK\\r\\nContent-Length: 99999999999\\r\\n\\r\\n' + b'x' * (64 << 20)", ""),
+        ("b'HTTP/1.1 200 OK\\r\\n' + b'A: b\\r\\n' * 500000", "no example that it takes could be made"),
+        ("b'\\x1b]0;owned\\x07\\x1b[2J' * 1000", "no example that it takes could be made"),
+    ],
+    ids=["endless body", "endless headers", "no HTTP"],
+)
+def test_a_hostile_service_is_called_in_time_and_nothing_of_it_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: str, said: str
+) -> None:
+    monkeypatch.setattr(probes, "_LOAD_S", 0.3)
+    serve = f"""
+class App:
+    def post(self, path): return lambda function: function
+
+app = App()
+{HOSTILE.replace("PLACE", repr(__file__))}
+server = socket.create_server(("127.0.0.1", 7000))
+
+def answer(connection):
+    try:
+        connection.recv(65536)
+        connection.sendall({reply})
+        connection.close()
+    except OSError: pass
+
+def run():
+    sys.stdout.write("\\x1b[2J" * 1000000)
+    while True:
+        threading.Thread(target=answer, args=(server.accept()[0],)).start()
+
+app.run = run
+app.run()
+"""
+    write(tmp_path, {"serve.py": serve})
+    started = time.monotonic()
+    probed = probe(Folder(tmp_path), seconds=60)
+    assert time.monotonic() - started < 70
+    assert {step.criterion for step in probed.steps} >= {"infrastructure.starts"}, probed.skipped
+    assert not set(str(probed)) & set("\x1b\x07")
+    if said:
+        assert any(said in line for line in probed.skipped)
+
+
+@needs_loopback
+def test_the_time_for_probes_is_kept_and_what_it_left_out_is_named(tmp_path: Path) -> None:
+    trained(tmp_path)
+    write(tmp_path, {"serve.py": FASTAPI, "test_it.py": "def test_a():\n    assert 1\n"})
+    heard: list[str] = []
+    started = time.monotonic()
+    probed = probe(Folder(tmp_path), seconds=1.0, progress=lambda what, _share: heard.append(what))
+    assert time.monotonic() - started < 15
+    assert "not probed: starting its service: the time for probes (1 s) was used up" in probed.skipped
+    assert heard[1] == "running the model"
+
+
+def test_a_pilot_that_is_only_a_script_has_nothing_to_start(tmp_path: Path) -> None:
+    write(tmp_path, {"batch.py": "import csv\n\nprint(sum(float(r['a']) for r in csv.DictReader(open('d.csv'))))\n"})
+    probed = probe(Folder(tmp_path))
+    assert probed.skipped == ["not probed: neither a model, data, tests nor a service in the folder"]
+    states = {r.criterion.id for d in assess(tmp_path).dimensions for r in d.ratings}
+    assert not states & {"infrastructure.starts", "infrastructure.answers", "infrastructure.latency"}
+
+
+FLASK_APP = """
+import pickle
+
+from flask import Flask, jsonify, request
+
+app = Flask(__name__)
+with open("model.pkl", "rb") as file:
+    model = pickle.load(file)
+
+
+@app.route("/score", methods=["POST"])
+def score():
+    data = request.get_json()
+    values = [[data["age"], data["duration"], data["credit_amount"]]]
+    return jsonify({"bad": float(model.predict_proba(values)[0][1])})
+
+
+if __name__ == "__main__":
+    app.run(port=5055, debug=True)
+"""
+
+
+TRAIN = """
+import pickle
+
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+
+df = pd.read_csv("credits.csv")
+y = df["bad"]
+X_train, X_test, y_train, y_test = train_test_split(df.drop(columns="bad").values, y, random_state=1)
+pickle.dump(LogisticRegression(max_iter=500).fit(X_train, y_train), open("model.pkl", "wb"))
+"""
+
+
+@pytest.mark.slow
+@needs_loopback
+def test_a_flask_pilot_on_real_credits_is_run_whole_with_its_own_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(__file__).parents[4] / "shared" / "data" / "tabular" / "german_credit.csv"
+    if not source.is_file():
+        pytest.skip(f"the data is not here: {source}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "pilot"
+    tests = """
+from app import app
+
+def test_scores():
+    sent = {"age": 30, "duration": 12, "credit_amount": 1000}
+    assert 0 < app.test_client().post("/score", json=sent).json["bad"] < 1
+
+def test_refuses():
+    assert app.test_client().post("/score", json={"age": 30}).status_code == 422
+"""
+    asked = "flask==3.0.3\nscikit-learn==1.5.2\npandas==2.2.3\nnumpy==1.26.4\n"
+    recipe = 'FROM python:3.11-slim\nCOPY . .\nEXPOSE 5000\nCMD ["python", "app.py"]\n'
+    write(root, {"app.py": FLASK_APP, "train.py": TRAIN, "tests/test_app.py": tests, "requirements.txt": asked})
+    write(root, {"Dockerfile": recipe})
+    credits = pd.read_csv(source, header=None)[[12, 1, 4, 20]]
+    credits.columns = pd.Index(["age", "duration", "credit_amount", "bad"])
+    credits.assign(bad=credits["bad"] - 1).to_csv(root / "credits.csv", index=False)
+    made = environment_for(Folder(root), install=True)
+    if not made.own:
+        pytest.skip(f"packages cannot be fetched here: {made.why}")
+    fit = run_boxed([made.python, "train.py"], work=root, readable=made.readable, env=made.env)
+    assert fit.ok, fit.stderr
+    probed = probe(Folder(root))
+    steps = {step.criterion: step for step in probed.steps}
+    assert probed.skipped == []
+    assert steps["model.loads"].level == steps["model.predicts"].level == 1
+    held = steps["model.held_out"].figures
+    assert 0.55 < held["auc_low"] < held["auc"] < 0.75  # age, duration and amount tell little of 1,000 credits
+    assert steps["model.beats_baseline"].level == 1
+    assert steps["infrastructure.tests_pass"].figures == {"passed": 1, "failed": 1, "skipped": 0, "apart": 0}
+    [failed] = steps["infrastructure.tests_pass"].findings
+    assert (failed.file, failed.line) == ("tests/test_app.py", 8)
+    assert steps["infrastructure.starts"].figures["port"] == 5055
+    assert steps["infrastructure.container"].findings[0].message == "it opens port 5000, the service listens on 5055"
+    assert "an example made of its code and data" in steps["infrastructure.answers"].summary
+    assert steps["infrastructure.server"].summary == "debug mode is on: a caller is given a debugger"
+    assert steps["data.validated"].level < 1 and steps["data.validated"].findings[0].line == 12
+    assert steps["infrastructure.latency"].level == 1

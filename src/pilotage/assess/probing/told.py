@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -46,16 +46,20 @@ class _Raw(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """`done` names the steps that were finished, in order; `skipped` what stayed unknown, and why."""
+    """`done` names the steps that were finished, in order; `skipped` what stayed unknown, and why.
+
+    `draft` is the contract that the data suggests, as a file's text; empty where none was made.
+    """
 
     steps: list[Step] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
+    draft: str = ""
 
 
 def read_told(result: BoxResult, folder: Folder, allowed: Collection[str], what: str) -> Told:
     """The results of one box. One for a criterion that this probe does not feed is not taken: the pilot wrote it."""
-    told = Told()
+    told, draft = Told(), ""
     for line in result.stdout.splitlines()[:_MAX_LINES]:
         if len(line) > _MAX_LINE:
             continue
@@ -67,6 +71,8 @@ def read_told(result: BoxResult, folder: Folder, allowed: Collection[str], what:
                 _take(told, msgspec.convert(entry, _Raw), folder, allowed)
             elif "unknown" in entry:
                 told.skipped.append(f"not probed: {_short(entry['unknown'])}: {_short(entry.get('why', ''))}")
+            elif isinstance(entry.get("draft"), str):
+                draft = "".join(f"{shown(row)}\n" for row in entry["draft"].splitlines())
             elif "done" in entry:
                 told.done.append(_short(entry["done"]))
         except (ValueError, RecursionError):  # msgspec's ValidationError is a ValueError
@@ -76,7 +82,7 @@ def read_told(result: BoxResult, folder: Folder, allowed: Collection[str], what:
         last = result.stderr.decode(errors="replace").strip().splitlines()[-1:]
         after = told.done[-1] if told.done else "its start"
         told.skipped.append(f"{what} ended early after {after} ({why}) {_short(' '.join(last))}".strip())
-    return told
+    return replace(told, draft=draft)
 
 
 def _take(told: Told, raw: _Raw, folder: Folder, allowed: Collection[str]) -> None:
