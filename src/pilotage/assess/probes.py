@@ -26,9 +26,9 @@ DEFAULT_RATE = 10.0
 """Requests a second that a service is loaded with where nobody stated a target (a default of ours)."""
 
 _LIMIT_MS = 500.0
-_MODEL = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, output_mb=16, file_mb=64)
-_TESTS = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
-_SERVICE = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, output_mb=16, file_mb=128, files=512)
+_MODEL = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, total_mb=6144, output_mb=16, file_mb=64)
+_TESTS = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, total_mb=6144, output_mb=16, file_mb=128, files=512)
+_SERVICE = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, total_mb=6144, output_mb=16, file_mb=128, files=512)
 _LABELS = ("y", "target", "label", "labels", "outcome")
 _DRAFT = Limits(cpu_s=60, wall_s=60.0, memory_mb=4096, output_mb=4, file_mb=64)
 _NEEDED = ("sklearn", "pandas", "joblib")

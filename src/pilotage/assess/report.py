@@ -63,6 +63,10 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
     yield from ["", "## Evidence", ""]
     for dimension in found.dimensions:
         yield from _dimension(dimension)
+    if found.environment:
+        box = found.isolation
+        shut = f"files {box.get('filesystem', 'open')}, network {box.get('network', 'open')}"
+        yield from [f"Probed with {in_markdown(found.environment)}, in a box ({in_markdown(shut)}).", ""]
     if found.skipped:
         yield from ["## Not looked at", "", *(f"- {in_markdown(each)}" for each in found.skipped), ""]
 

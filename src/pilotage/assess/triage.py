@@ -28,6 +28,7 @@ REBUILD_DAYS = 90.0
 
 _DAYS_A_WEEK = 5.0
 _WEAK_TEAM = 2
+_FAR = 10.0
 
 
 class Triage(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +101,8 @@ def _structural(ratings: Mapping[str, Rating], facts: Facts, fix_days: float) ->
     for name, why in (("model.held_out", "its quality is unknown"), ("data.leakage", "its quality is not real")):
         if _fails(ratings, name):
             found.append(f"{why}: {_said(ratings, name)}")
+    if late := _far_too_slow(ratings):
+        found.append(late)
     if facts.mode and facts.needed_mode and facts.mode != facts.needed_mode:
         found.append(f"it was made to answer in {facts.mode}, and {facts.needed_mode} is needed")
     if facts.licence_bars_use:
@@ -109,6 +112,19 @@ def _structural(ratings: Mapping[str, Rating], facts: Facts, fix_days: float) ->
         guess = "" if facts.rebuild_days else ", a guess of ours"
         found.append(f"mending it takes {fix_days:.0f} engineer-days, more than 60 % of a new start ({new:.0f}{guess})")
     return found
+
+
+def _far_too_slow(ratings: Mapping[str, Rating]) -> str:
+    """Over ten times the limit at the rate that people stated, with no known fault of the server that explains it."""
+    if not _fails(ratings, "infrastructure.latency") or _fails(ratings, "infrastructure.server"):
+        return ""
+    figures = ratings["infrastructure.latency"].evidence[0].figures
+    p95, limit = figures.get("p95_ms"), figures.get("limit_ms")
+    if not (figures.get("rate_stated") and isinstance(p95, (int, float)) and isinstance(limit, (int, float))):
+        return ""
+    if p95 <= _FAR * limit:
+        return ""
+    return f"it is far too slow: p95 {p95:.0f} ms at {figures['rate']:g} requests a second, limit {limit:.0f} ms"
 
 
 def _who(dimensions: Sequence[DimensionScore], facts: Facts, p80: float) -> tuple[list[str], list[str]]:

@@ -222,7 +222,7 @@ class Box:
             stdout=stdout,
             stderr=stderr,
             timed_out=self._killed == "wall",
-            killed_reason=self._killed or _reason(code, cpu, stderr, self.limits),
+            killed_reason=self._killed or self._ended.get("reason") or _reason(code, cpu, stderr, self.limits),
             wall_s=time.monotonic() - self._started,
             cpu_s=cpu,
             peak_mb=float(self._ended.get("peak_mb", 0.0)),

@@ -29,6 +29,7 @@ _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x800
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _DETACH, _PDEATHSIG, _MOUNT_SETATTR, _PIVOT_ROOT = 2, 1, 442, {"x86_64": 155, "aarch64": 41}
 _NOBODY = 65534
+_LOOK_MS = 250
 _SET_FLAGS, _UP_RUNNING = 0x8914, 0x1 | 0x40
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -188,16 +189,38 @@ def _target(spec: dict[str, Any], notes: list[str], status: int, *, inside: bool
     os._exit(127)
 
 
-def _watch(child: int, life: int) -> int:
-    """Wait for the child; end it when the caller's end of `life` closes. Returns its wait status."""
+def _private_kb() -> int:
+    """The anonymous memory of all in the box, in KiB: the supervisor has moved into its root and sees its /proc.
+
+    0 where that is still, or for good, the machine's own, in which this process finds itself.
+    """
+    if Path("/proc/self").exists():
+        return 0
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            lines = (process / "status").read_text().splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+    return total
+
+
+def _watch(child: int, life: int, total_mb: int) -> tuple[int, str]:
+    """Wait for the child; end it when the caller's end of `life` closes, or when all in the box hold too much memory.
+
+    Returns its wait status, and `memory` for an end by the latter.
+    """
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(life, select.POLLIN | select.POLLHUP)
-    gone = {fd for fd, _event in poll.poll()}
+    reason = ""
+    while not (gone := {fd for fd, _event in poll.poll(_LOOK_MS if total_mb else None)}):
+        if _private_kb() > total_mb << 10:
+            reason = "memory"
+            break
     if handle not in gone:
         os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
+    return os.waitpid(child, 0)[1], reason
 
 
 def main() -> None:
@@ -216,9 +239,10 @@ def main() -> None:
         _target(spec, notes, status, inside=inside, loopback=loopback)
     for descriptor in (0, 1):
         os.close(descriptor)
-    code = os.waitstatus_to_exitcode(_watch(child, life))
+    ended_as, reason = _watch(child, life, spec["limits"]["total_mb"] if inside else 0)
+    code = os.waitstatus_to_exitcode(ended_as)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ended = {"code": code, "cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
+    ended = {"code": code, "reason": reason, "cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
     os.write(status, json.dumps(ended).encode() + b"\n")
     os.killpg(0, signal.SIGKILL)  # what the target left behind in this group, and this process
 

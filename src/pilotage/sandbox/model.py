@@ -14,6 +14,8 @@ class Limits:
 
     `cpu_s` and `wall_s` in seconds, sizes in MiB: `memory_mb` is private memory of each process, `output_mb` what it
     may write to standard output, `file_mb` the largest file. `files` are open files, `processes` includes threads.
+    `total_mb` is the private memory of all its processes together, looked at four times a second: pages that a fork
+    shares count for each.
     """
 
     cpu_s: int = 60
@@ -23,6 +25,7 @@ class Limits:
     file_mb: int = 1024
     files: int = 256
     processes: int = 128
+    total_mb: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

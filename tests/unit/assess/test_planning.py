@@ -201,6 +201,29 @@ class TestTriage:
         assert made.what == "rebuild" and word in made.because[0]
         assert "the data" in made.keep and any(each.startswith("to fix") for each in made.flips)
 
+    @pytest.mark.parametrize(
+        ("figures", "server", "what"),
+        [
+            ({"p95_ms": 5_100.0, "limit_ms": 500.0, "rate": 40.0, "rate_stated": True}, 1.0, "rebuild"),
+            ({"p95_ms": 4_900.0, "limit_ms": 500.0, "rate": 40.0, "rate_stated": True}, 1.0, "fix"),
+            ({"p95_ms": 5_100.0, "limit_ms": 500.0, "rate": 10.0, "rate_stated": False}, 1.0, "fix"),
+            ({"p95_ms": 5_100.0, "limit_ms": 500.0, "rate": 40.0, "rate_stated": True}, 0.0, "fix"),
+            ({}, 1.0, "fix"),
+        ],
+        ids=["far too slow", "nearly", "nobody stated the rate", "first mend the server", "no figures"],
+    )
+    def test_far_too_slow_at_the_stated_rate_is_structural(
+        self, figures: dict[str, Any], server: float, what: str
+    ) -> None:
+        pilot = found(infrastructure__latency=0, infrastructure__server=server)
+        for dimension in pilot.dimensions:
+            for rating in dimension.ratings:
+                if rating.criterion.id == "infrastructure.latency":
+                    rating.evidence[0].figures.update(figures)
+        made = self.decided(pilot)
+        assert made.what == what
+        assert (what == "rebuild") == any("5100 ms at 40 requests a second" in each for each in made.because)
+
     def test_what_is_not_structural_is_none(self) -> None:
         for pilot, facts, more in (
             (found(model__simpler=0), Facts(simpler_in_place=False), {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -123,6 +124,55 @@ try:
 except OSError as e: print(e.errno)
 """
     assert boxed(code, limits=Limits(file_mb=1, files=50)).stdout.split() == [b"27", b"24"]
+
+
+@needs_namespaces
+def test_many_processes_together_hold_no_more_than_their_total() -> None:
+    code = (
+        "import os, time\nfor n in range(12):\n    if not os.fork(): b = bytearray(b'x') * (32 << 20); time.sleep(60)\n"
+    )
+    code += "time.sleep(60)"
+    started = time.monotonic()
+    result = boxed(code, limits=Limits(memory_mb=64, total_mb=128))
+    assert (result.killed_reason, result.timed_out) == ("memory", False)
+    assert time.monotonic() - started < 30
+    assert boxed("b = bytearray(b'x') * (32 << 20)", limits=Limits(memory_mb=64, total_mb=128)).ok
+
+
+@needs_namespaces
+def test_a_folder_of_its_own_is_in_memory_and_bounded() -> None:
+    code = """
+import os
+n = 0
+try:
+    while n < 100:
+        open(f"f{n}", "wb").write(bytes(16 << 20))
+        n += 1
+except OSError as error: print(error.errno, n)
+"""
+    assert boxed(code).stdout.split()[0] == b"28"
+    assert int(boxed(code).stdout.split()[1]) < 33
+
+
+@needs_namespaces
+def test_a_loopback_of_its_own_reaches_nobody_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code = f"""
+import socket
+for address in (("127.0.0.1", {port}), ("192.0.2.1", 80)):
+    try: socket.create_connection(address, 2); print("reached", address)
+    except OSError: pass
+for family in (socket.AF_NETLINK, socket.AF_PACKET, socket.AF_VSOCK):
+    try: socket.socket(family, socket.SOCK_RAW); print("made", family)
+    except OSError: pass
+own = socket.create_server(("127.0.0.1", {port}))
+socket.create_connection(own.getsockname()).send(b"x")
+print(own.accept()[0].recv(1))
+"""
+        result = boxed(code, loopback=True)
+        assert result.stdout == b"b'x'\n", result
+        assert result.isolation.network == "loopback" and result.isolation.seccomp
 
 
 @needs_namespaces
