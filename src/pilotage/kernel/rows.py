@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "as_column",
     "columns_of",
     "counts_of",
+    "evenly_spaced",
     "filled",
     "is_numeric",
     "looked_up",
@@ -31,6 +32,7 @@ Column = NDArray[Any]
 """The values of one column: float64 with NaN for None where all are numbers, else objects."""
 
 _CHUNK = 4_096
+_Item = TypeVar("_Item")
 
 
 class Rows(Sequence[tuple[Value, ...]]):
@@ -74,6 +76,17 @@ class Rows(Sequence[tuple[Value, ...]]):
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
         for start in range(0, self._count, _CHUNK):
             yield from zip(*(values_of(column[start : start + _CHUNK]) for column in self.columns), strict=True)
+
+
+def evenly_spaced(rows: Sequence[_Item], most: int) -> list[_Item]:
+    """All of them, or so many at even distances, the first among them."""
+    if len(rows) <= most:
+        return list(rows)
+    places = [at * len(rows) // most for at in range(most)]
+    if isinstance(rows, Rows):
+        # Together: one by one, each would take a look into every column.
+        return cast("list[_Item]", list(rows[np.array(places, dtype=np.intp)]))
+    return [rows[at] for at in places]
 
 
 def as_column(values: Sequence[Value]) -> Column:

@@ -17,7 +17,7 @@ from pilotage import __version__
 from pilotage.evidence.model import Evidence
 from pilotage.kernel.digests import digest
 from pilotage.kernel.ids import uuid7
-from pilotage.kernel.rows import Value
+from pilotage.kernel.rows import Value, evenly_spaced
 from pilotage.runtimes.environment import environment_digest
 
 __all__ = ["CHECK", "answers_bytes", "answers_evidence", "chosen_rows", "read_answers", "set_digest"]
@@ -33,10 +33,7 @@ _MOST = {"onnx": 10_000, "process": 200, "remote": 0}
 
 def chosen_rows(rows: Rows, runtime: str) -> list[Sequence[Value]]:
     """The evaluation set: all held-out rows, or so many of them, evenly spaced."""
-    most = _MOST[runtime]
-    if len(rows) <= most:
-        return list(rows)
-    return [rows[at * len(rows) // most] for at in range(most)]
+    return evenly_spaced(rows, _MOST[runtime])
 
 
 def set_digest(rows: Rows) -> str:

@@ -26,7 +26,7 @@ from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest, file_digest
-from pilotage.kernel.rows import Value
+from pilotage.kernel.rows import Value, evenly_spaced
 from pilotage.ledger.keyring import Keyring
 from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import ReferenceProfile
@@ -45,7 +45,7 @@ from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
 from pilotage.releases.refitting import measure_refits, stability_evidence
-from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, declared_remote, not_converted, spread
+from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, declared_remote, not_converted
 from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.signature import note_signature, sign_folder
 from pilotage.releases.store import is_registered, register
@@ -346,7 +346,7 @@ def _try_remote(
     repeated = pilot.repeated(held_out, own)
     tell("asking about messy rows", 0.5)
     # A third of what is left, so that most of it goes to judging reasons.
-    messy = spread(messy_rows(declared.contract.features, held_out), pilot.left // 3)
+    messy = evenly_spaced(messy_rows(declared.contract.features, held_out), pilot.left // 3)
     messy_own = _score_messy(pilot, [row.values for row in messy])
     proof = ProofRows(
         kinds={"held_out": held_out, "messy": [row.values for row in messy]},

@@ -22,7 +22,7 @@ from pilotage.runtimes.ports import CannotAnswer
 from pilotage.runtimes.remote import RemoteRuntime
 from pilotage.systems.model import RemoteModel
 
-__all__ = ["BACKGROUND", "LOOKED_AT", "RemotePilot", "declared_remote", "not_converted", "spread"]
+__all__ = ["BACKGROUND", "LOOKED_AT", "RemotePilot", "declared_remote", "not_converted"]
 
 Floats = NDArray[np.float64]
 
@@ -137,11 +137,6 @@ def _silent(error: Unavailable) -> InputError:
         mend="see that it runs, and that this machine may ask it; then build again",
         code="remote_silent",
     )
-
-
-def spread(rows: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of the rows, evenly spaced."""
-    return list(rows) if len(rows) <= most else [rows[at * len(rows) // most] for at in range(max(0, most))]
 
 
 def not_converted(proof: ProofRows, tolerance: float) -> Conversion:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pilotage.errors import Unavailable
 from pilotage.evidence.model import Evidence
-from pilotage.kernel.rows import Value
+from pilotage.kernel.rows import Value, evenly_spaced
 from pilotage.releases.conversion import ProofRows
 from pilotage.runtimes.environment import environment_digest
 from pilotage.runtimes.model import ServingSpec
@@ -104,9 +104,8 @@ def _chosen(proof: ProofRows, most: int) -> dict[str, Sequence[Sequence[Value]]]
     kinds = sorted(proof.kinds, key=lambda kind: len(proof.kinds[kind]))
     for at, kind in enumerate(kinds):
         share = (most - sum(map(len, chosen.values()))) // (len(kinds) - at)
-        rows = proof.kinds[kind]
         # Evenly spaced: rows of one sort lie side by side.
-        chosen[kind] = [rows[at * len(rows) // share] for at in range(share)] if len(rows) > share else rows
+        chosen[kind] = evenly_spaced(proof.kinds[kind], share)
     return chosen
 
 

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from pilotage.evaluation.baseline import single_feature_baseline
 from pilotage.evaluation.metrics import auc
-from pilotage.kernel.rows import Rows, Value, as_column, counts_of, filled, is_numeric, looked_up, values_of
+from pilotage.kernel.rows import (
+    Rows,
+    Value,
+    as_column,
+    counts_of,
+    evenly_spaced,
+    filled,
+    is_numeric,
+    looked_up,
+    values_of,
+)
 from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import Kind
 
@@ -79,3 +89,12 @@ def test_the_baseline_is_the_rate_of_the_rows_own_cell(drawn: list[tuple[Value, 
     assert scores.tolist() == pytest.approx([of(place, row[place]) for row in asked])
     areas = [auc(labels, np.array([of(at, row[at]) for row in fitted])) or 0.0 for at in (0, 1)]
     assert areas[place] == pytest.approx(max(areas))
+
+
+@pytest.mark.parametrize(("count", "most"), [(0, 3), (3, 3), (10, 3), (10, 0), (10, -1), (7, 5)])
+def test_evenly_spaced_rows_are_the_same_by_column_and_by_row(count: int, most: int) -> None:
+    plain: list[tuple[Value, ...]] = [(float(at), f"r{at}", None) for at in range(count)]
+    found = evenly_spaced(plain, most)
+    assert evenly_spaced(Rows.of(plain, 3), most) == found
+    assert len(found) == max(0, min(count, most)) and found == [row for row in plain if row in found]
+    assert found[:1] == plain[:1] or most <= 0
