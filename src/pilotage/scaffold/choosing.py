@@ -68,10 +68,6 @@ class Chosen:
     fates: list[Fate] = field(default_factory=list)
     files: Files = field(default_factory=dict)
 
-    def of(self, path: str) -> Fate | None:
-        """The fate of a file."""
-        return next((each for each in self.fates if each.file == path), None)
-
 
 def choose(
     folder: Folder, found: Mapping[str, Sequence[Finding]], entry: Training | None, ours: Sequence[str]
@@ -108,7 +104,7 @@ class _Choosing:
             if path == fate.to == "pilotage.yaml":
                 self.chosen.fates.append(fate)
                 continue
-            if fate.to and fate.to in {*self.ours, *self.chosen.files} and fate.fate != "moved":
+            if fate.fate != "moved" and (fate.to in self.ours or fate.to in self.chosen.files):
                 fate = self._aside(path, "the new system has its own file there")
             if fate.to:
                 self.room -= len(content)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
+from pilotage.assess.model import Finding
 from pilotage.assess.service import assess
 from pilotage.assess.signals.secrets import secrets
 from pilotage.assess.source import Text, notebook
@@ -258,6 +259,16 @@ def test_a_notebook_becomes_a_script_that_says_where_to_look(tmp_path: Path) -> 
         for each in work.found:
             if each.file == "nb/fit.ipynb":
                 assert "marked LOOK in nb/fit.py" in each.done
+
+
+def test_a_mark_changes_nothing_of_the_code_it_is_on() -> None:
+    code = "a = '''\none\ntwo\n'''\nb = 1 + \\\n  2\nif b:\n    c = [\n        a,\n    ]\n"
+    lines = page((1, code)).splitlines()
+    module = notebook(Text(path="a.ipynb", lines=lines))
+    marks = [Finding(file="a.ipynb", line=line, message=f"see {line}") for line in range(1, len(lines) + 1)]
+    text = as_script(module, marks, {})
+    assert ast.dump(ast.Module(ast.parse(text).body[1:], [])) == ast.dump(module.tree)
+    assert text.count("# LOOK: see") == len(lines)
 
 
 @settings(max_examples=60, deadline=None)
