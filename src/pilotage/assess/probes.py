@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pilotage.assess.folder import Folder
-from pilotage.assess.probing.calling import calls, commands, exposed, health_paths, places, serves
+from pilotage.assess.probing.calling import calls, commands, debug_place, exposed, health_paths, places, serves
 from pilotage.assess.probing.environment import Environment, environment_for, ours
 from pilotage.assess.probing.told import Step, Told, read_told
 from pilotage.sandbox.box import run_boxed
@@ -298,6 +298,7 @@ def _service(
         "commands": [each.as_dict() for each in commands(folder)],
         "calls": [each.as_dict() for each in calls(folder, row, features)],
         "places": places(folder),
+        "debug_at": debug_place(folder),
         "health": health_paths(folder),
         "exposed": exposed(folder),
         "row": row,

@@ -209,6 +209,8 @@ def test_a_loose_service_is_found_out_at_its_line(tmp_path: Path) -> None:
     assert steps["infrastructure.container"].findings[0].line == 2
     assert "port 80" in steps["infrastructure.container"].summary
     assert steps["infrastructure.server"].level == 0 and "tracebacks" in steps["infrastructure.server"].summary
+    debug = FASTAPI_LOOSE.splitlines().index("app = FastAPI(debug=True)") + 1
+    assert [each.line for each in steps["infrastructure.server"].findings] == [debug]
     answers = steps["infrastructure.answers"]
     assert answers.level == 0.5 and [(each.file, each.line) for each in answers.findings] == [("README.md", 4)]
     assert "a default of ours" in steps["infrastructure.latency"].summary

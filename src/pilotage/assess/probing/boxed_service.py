@@ -271,7 +271,7 @@ class _Service:
         self._call("POST", self.example.get("path", "/"), "json", None, b"{")
         shown = [answer for answer in self.answers if _DEBUGGER.search(answer.body)]
         traced = [answer for answer in self.answers if _TRACEBACK.search(answer.body)]
-        file, line = next(iter(self.request["places"].values()), ["", 0])
+        file, line = self.request["debug_at"]
         if shown or traced:
             message = "debug mode is on: a caller is given a debugger" if shown else "callers are shown tracebacks"
             found = {"message": message, "file": file, "line": line, "mend": "run it without debug mode"}
@@ -285,12 +285,16 @@ class _Service:
         if not self._call(**self.example).good:
             return
         rate, seconds, limit = self.request["rate"], self.request["load_s"], self.request["limit_ms"]
-        got = sustained(self.port, self.example, rate, seconds)
+        got, again = sustained(self.port, self.example, rate, seconds), False
+        if got.p95 > limit or got.failed:  # once more: this machine may have been busy with something else
+            second, again = sustained(self.port, self.example, rate, seconds), True
+            got = min(got, second, key=lambda each: (each.failed, each.p95))
         kept = got.p95 <= limit and not got.failed
         stated = "stated" if self.request["rate_stated"] else "a default of ours"
         said = f"p50 {got.p50:.0f} ms, p95 {got.p95:.0f} ms at {rate:g} requests a second ({stated}), "
         said += f"limit {limit:.0f} ms"
         said += f"; {got.failed} of {got.calls} failed" if got.failed else ""
+        said += "; the better of two runs" if again else ""
         figures = {"rate": rate, "p50_ms": round(got.p50, 1), "p95_ms": round(got.p95, 1), "limit_ms": limit}
         figures |= {"calls": got.calls, "failed": got.failed, "reached": round(got.reached, 1)}
         figures |= {"rate_stated": self.request["rate_stated"]}

@@ -16,10 +16,10 @@ from typing import Any
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.signals.container import steps_of
-from pilotage.assess.signals.python import handlers, is_server, literal, name_in, scripts
+from pilotage.assess.signals.python import argument, handlers, is_server, literal, name_in, scripts
 from pilotage.assess.source import Module, dotted
 
-__all__ = ["Call", "Command", "calls", "commands", "exposed", "health_paths", "places", "serves"]
+__all__ = ["Call", "Command", "calls", "commands", "debug_place", "exposed", "health_paths", "places", "serves"]
 
 _PAGES = {"streamlit", "gradio", "dash"}
 _STARTERS = {"python", "python3", "uvicorn", "gunicorn", "flask", "fastapi", "streamlit", "hypercorn", "waitress-serve"}
@@ -207,6 +207,15 @@ def exposed(folder: Folder) -> list[tuple[str, int, int]]:
 def places(folder: Folder) -> dict[str, tuple[str, int]]:
     """Where each route is answered: path to (file, line)."""
     return {path: (module.path, module.place(handler)) for module, handler, path, _ in _routes(folder)}
+
+
+def debug_place(folder: Folder) -> tuple[str, int]:
+    """(file, line) of the call that switches debug mode on, else of the first route; ("", 0) without."""
+    for module in _servers(folder):
+        for call, _ in module.calls:
+            if literal(argument(call, "debug")) is True:
+                return module.path, module.place(call)
+    return next(iter(places(folder).values()), ("", 0))
 
 
 def _routes(folder: Folder) -> Iterator[tuple[Module, ast.FunctionDef | ast.AsyncFunctionDef, str, list[str]]]:
