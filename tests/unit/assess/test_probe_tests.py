@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -182,15 +181,13 @@ def test_what_takes_all_it_can_is_ended_in_time_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(probes, "_TESTS", Limits(cpu_s=20, wall_s=12.0, memory_mb=1024, output_mb=16, file_mb=64))
     write(tmp_path, {"test_it.py": f"import os\ndef test_it():\n    {code}\n    assert 1\n"})
-    free = os.statvfs(tmp_path)
     started = time.monotonic()
     step, skipped = found(tmp_path)
     assert time.monotonic() - started < 40
     assert step is not None or skipped
     if said:
         assert step is None or step.level == 0
-    after = os.statvfs(tmp_path)
-    assert (free.f_bavail - after.f_bavail) * free.f_frsize < 200 << 20
+    assert [each.name for each in tmp_path.iterdir()] == ["test_it.py"]
     time.sleep(0.5)
     left = [each for each in Path("/proc").iterdir() if each.name.isdigit() and _command(each) == b"sleep\x00600\x00"]
     assert not left

@@ -159,7 +159,7 @@ def _pilot(journey: Journey, rows: int) -> None:
 
 
 def _assess(journey: Journey) -> None:
-    found = journey.shell.run("assess", str(journey.pilot))
+    found = journey.shell.run("assess", str(journey.pilot), "--no-install")
     journey.assessment = {name: found[name] for name in ("level", "weakest", "blockers", "dimensions")}
     levels = ", ".join(f"{each['dimension']} {each['level']}" for each in found["dimensions"])
     journey.shell.tell(f"levels of 5: {levels}; verdict [bold]level {found['level']}[/], held by {found['weakest']}")
