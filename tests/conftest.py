@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import fresh_postgres, postgres_server, postgres_url
@@ -16,3 +17,13 @@ __all__ = ["fresh_postgres", "postgres_server", "postgres_url"]
 # How fast inputs are made is the machine's matter: other work beside it must not fail what is tested.
 settings.register_profile("pilotage", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("pilotage")
+
+_LEDGER = Path(__file__).parent / "unit" / "ledger"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rules of the ledger run on SQLite by default; the same tests on PostgreSQL run with the slow ones."""
+    for item in items:
+        if _LEDGER in item.path.parents and item.get_closest_marker("postgres"):
+            item.add_marker(pytest.mark.slow)

@@ -105,6 +105,7 @@ def test_no_answer_that_left_is_lost(stand, folder):
     assert cut_while_answering(stand, folder, syncs=True) == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_does_not_sync_loses_answers(stand, folder):
     """The control: the test above can fail."""
     stand.publish()

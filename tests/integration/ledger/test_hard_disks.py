@@ -20,7 +20,9 @@ from tests.integration.nodes.node_world import NodeHome, make_node
 from tests.ledger_world import START, World, decision, in_killed_process, make_world
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize(
+    "error", [errno.ENOSPC, *(pytest.param(other, marks=pytest.mark.slow) for other in (errno.EIO, errno.EROFS))]
+)
 def test_a_sync_that_fails_anywhere_stops_the_batch_and_the_next_goes_on(
     tmp_path: Path, error: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_large_decision_is_sealed_read_proven_and_verified(tmp_path: Path) -> 
     assert report.readable == len(frames)
 
 
+@pytest.mark.slow
 def test_large_decisions_are_sealed_and_verified_in_memory_for_a_few_of_them(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     ids = []

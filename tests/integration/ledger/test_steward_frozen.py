@@ -92,7 +92,12 @@ def take_over_from_frozen(world: World, at: str) -> str:
     return {FENCED: "fenced", -signal.SIGKILL: "killed"}[status]
 
 
-@pytest.mark.parametrize("at", STEPS)
+QUICK = ("segments", "committed", "outbox")
+
+
+@pytest.mark.parametrize(
+    "at", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in STEPS]
+)
 def test_frozen_on_sqlite(tmp_path: Path, at: str) -> None:
     # What holds a lock that nobody else can take away must be killed; what holds none is let live, and fenced.
     became = take_over_from_frozen(make_world(tmp_path), at)
@@ -100,6 +105,7 @@ def test_frozen_on_sqlite(tmp_path: Path, at: str) -> None:
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("at", ("segments", "written", pytest.param("published", marks=pytest.mark.slow)))
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ("segments", "written", "published"))
 def test_frozen_on_postgresql(tmp_path: Path, postgres_url: str, at: str) -> None:
     assert take_over_from_frozen(make_world(tmp_path, postgres_url), at) in ("fenced", "killed")

@@ -157,6 +157,7 @@ def test_killed_at_write_points(tmp_path: Path, stride: int) -> None:
     killed_at_write_points(tmp_path, stride, seal_until)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [pytest.param(53, id="sampled"), pytest.param(7, id="more", marks=pytest.mark.slow)])
 def test_killed_at_write_points_of_batches_that_were_made_ready(tmp_path: Path, stride: int) -> None:
     killed_at_write_points(tmp_path, stride, seal_what_was_made_ready)
@@ -190,6 +191,7 @@ def killed_at_write_points(tmp_path: Path, stride: int, seal: Callable[[World, C
     assert len(seen) >= 4, "kills came before, between and after the batches"
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.parametrize("stride", STRIDES)
 def test_killed_at_steps_on_postgresql(tmp_path: Path, fresh_postgres: Callable[[], str], stride: int) -> None:

@@ -262,6 +262,7 @@ def test_a_cut_under_the_steward_loses_and_doubles_nothing(tmp_path: Path, least
     print(f"cuts {len(judged)}, in the middle {sum(judged)}, lost 0, twice 0, all verify")
 
 
+@pytest.mark.slow
 def test_without_syncs_something_is_lost_or_broken(tmp_path: Path) -> None:
     def broken(found: Found, frames: list[Frame], events: list[str]) -> bool:
         try:

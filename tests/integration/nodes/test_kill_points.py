@@ -28,7 +28,7 @@ COPYING = ["copies_begun", "copy_written", "copy_begun", "copy_grown", "copy_end
 SEALING = ["intent", "segments", "written", "committed", "published", "pending_dropped", "journal_deleted"]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     made = make_world(tmp_path / "steward", url)

@@ -68,6 +68,7 @@ def slowed(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_twice_ends_with_the_same_digest(tmp_path: Path) -> None:
     path = slowed(tmp_path / "pilot")
     expected = Desk(tmp_path / "calm").json("pipeline", "run", str(path))

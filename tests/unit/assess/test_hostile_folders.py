@@ -82,6 +82,7 @@ def test_links_pipes_and_devices_are_named_and_never_opened(
     bounded(10, 300)
 
 
+@pytest.mark.slow
 def test_a_ten_gigabyte_file_costs_nothing(pilot: Path, bounded: Callable[[float, int], None]) -> None:
     for name in ("huge.csv", "huge.pkl", "huge.ipynb", "huge.py", "huge.json", "huge.db", "pilotage.yaml"):
         with (pilot / name).open("wb") as file:

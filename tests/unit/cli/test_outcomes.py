@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from pilotage.storage.home import Home
 from pilotage.wiring.installation import open_installation
 from pilotage.wiring.settings import Settings
 from tests.unit.cli.conftest import Call, Installed
+
+
+@pytest.fixture
+def installed(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A copy for each test: what one tells of a decision, another would meet."""
+    root = tmp_path_factory.mktemp("outcomes") / "home"
+    return replace(installed, root=Path(shutil.copytree(installed.root, root)))
 
 
 def seal(installed: Installed) -> None:
@@ -137,7 +147,8 @@ def test_older_outcomes_are_counted_and_shown(call: Call, installed: Installed, 
 def test_outcomes_are_exported_and_no_cell_is_a_formula(call: Call, installed: Installed, tmp_path: Path) -> None:
     one, two = some(call, 2)
     truth = tmp_path / "truth.csv"
-    truth.write_text(f'decision,value\n{one},"=HYPERLINK(""x"")"\n{two},-1.5\n')
+    unknown = "01890000-0000-7000-8000-000000000000"
+    truth.write_text(f'decision,value\n{one},"=HYPERLINK(""x"")"\n{two},-1.5\n{unknown},later\n')
     told(call, truth)
     seal(installed)
     out = tmp_path / "out.csv"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.conftest import Call, Installed
 
 
@@ -27,6 +29,7 @@ def test_one_paper_is_printed(call: Call, installed: Installed, tmp_path: Path) 
     assert code != 0 and "no such release" in err
 
 
+@pytest.mark.slow
 def test_a_scan_without_a_database_knows_nothing_and_does_not_pass(call: Call, installed: Installed) -> None:
     code, out, _ = call("release", "scan", installed.release.name, role="ml_engineer")
     assert code == 3 and "0 clean, 0 vulnerable" in out and "no database was given" in out and "next: " in out

@@ -190,6 +190,7 @@ def test_strange_rows_are_answered_surely_or_turned_away() -> None:
     assert again == list(found.values())
 
 
+@pytest.mark.slow
 def test_the_widest_ranges_and_very_many_columns_are_judged() -> None:
     edge = float(np.finfo(np.float64).max)
     columns = [Column(name=f"x{at}", type="number", minimum=-edge, maximum=edge) for at in range(240)]

@@ -452,7 +452,7 @@ def check_random_changes(world: World, restorer: Restorer, seed: int, count: int
     assert world.verify().ok
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in range(1, 5))])
 def test_random_changes_are_found_and_named(world: World, restorer: Restorer, seed: int) -> None:
     check_random_changes(world, restorer, seed, 30)
 

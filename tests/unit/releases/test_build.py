@@ -215,6 +215,7 @@ def test_a_model_that_cannot_be_converted_is_served_from_its_box(tmp_path: Path,
     assert all(attempt["failure"] for attempt in attempts)
 
 
+@pytest.mark.slow
 def test_a_conversion_that_flips_decisions_at_the_boundary_is_not_served(
     tmp_path: Path, home: Home, engine: Engine
 ) -> None:
@@ -229,6 +230,7 @@ def test_a_conversion_that_flips_decisions_at_the_boundary_is_not_served(
     assert loaded.serving.runtime == "process"
 
 
+@pytest.mark.slow
 def test_a_forest_is_converted_and_never_decides_otherwise(tmp_path: Path, home: Home, engine: Engine) -> None:
     table = _table()
     model = RandomForestClassifier(12, max_depth=5, random_state=1).fit(table[FEATURES], table["bad"])
@@ -342,6 +344,7 @@ def test_what_is_protected_or_prohibited_is_refused_as_an_input(tmp_path: Path, 
         assert "background.json" not in loaded.manifest.files
 
 
+@pytest.mark.slow
 def test_limits_of_fairness_are_judged_for_every_protected_column(tmp_path: Path, home: Home, engine: Engine) -> None:
     table = _table(900)
     table["group"] = np.where(table["late"] > 4, "x", "y")
@@ -396,6 +399,7 @@ def test_a_protected_column_without_a_limit_does_not_pass(tmp_path: Path, home: 
     assert found.figures["without_limits"] == ["age"]
 
 
+@pytest.mark.slow
 def test_without_a_code_map_one_is_made_and_the_gate_says_that_nobody_wrote_it(
     tmp_path: Path, home: Home, engine: Engine
 ) -> None:
