@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pilotage.evaluation.intervals import wilson
 from pilotage.evaluation.scored import NAMES, ScoredRows
+from pilotage.evaluation.words import label
 
 __all__ = ["FEWEST", "KINDS", "MOST", "rows_of_stability", "spread_of_refits"]
 
@@ -84,7 +85,6 @@ def rows_of_stability(measured: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for at, (name, each) in enumerate(found["metrics"].items()):
             low, high = each["next_95"]
-            figures = (name, f"{each['mean']:.4f}", f"{each['deviation']:.4f}", f"{low:.4f} to {high:.4f}")
-            head = (KINDS[kind], str(found["refits"])) if not at else ("", "")
-            told.append((*head, *figures, *(flips if not at else ("", ""))))
+            figures = (label(name), f"{each['mean']:.4f}", f"{each['deviation']:.4f}", f"{low:.4f} to {high:.4f}")
+            told.append((KINDS[kind], str(found["refits"]), *figures, *(flips if not at else ("", ""))))
     return told

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from pilotage import __version__
-from pilotage.contracts.infer import infer_contract
-from pilotage.contracts.model import DataContract
-from pilotage.contracts.odcs import from_odcs, to_odcs
-from pilotage.contracts.purposes import require_purpose
-from pilotage.enrichment.checking import require_sources
+from pilotage.contracts.odcs import to_odcs
 from pilotage.errors import InputError
 from pilotage.evaluation.explainer import Explainer
 from pilotage.evidence.store import record
@@ -32,11 +26,10 @@ from pilotage.profiles.build import build_profile
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.releases.answers import answers_bytes, answers_evidence, chosen_rows
 from pilotage.releases.card import model_card
-from pilotage.releases.code_map import check_code_map, check_inputs
 from pilotage.releases.conversion import Conversion, ProofRows, choose_conversion
-from pilotage.releases.data import PilotRows, read_rows
 from pilotage.releases.data_faults import data_faults
-from pilotage.releases.evaluating import evaluate, messy_block, read_slices, thresholds_of
+from pilotage.releases.declared import Declared, contract_of, opening, read_declared, rules_of, serving_of
+from pilotage.releases.evaluating import evaluate, messy_block, thresholds_of
 from pilotage.releases.explaining import Followed
 from pilotage.releases.findings import findings
 from pilotage.releases.folder import describe_files, write_folder
@@ -45,18 +38,17 @@ from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.reasoning import Reasons, follow, make_reasons
 from pilotage.releases.refitting import measure_refits, stability_evidence
-from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, declared_remote, not_converted
+from pilotage.releases.remote_pilot import BACKGROUND, RemotePilot, not_converted
 from pilotage.releases.sealed_rows import ROWS, rows_key
 from pilotage.releases.signature import note_signature, sign_folder
 from pilotage.releases.store import is_registered, register
 from pilotage.releases.together import judge_together
 from pilotage.runtimes.environment import locked_distributions, serving_environment
 from pilotage.runtimes.model import ServingSpec
-from pilotage.runtimes.rules import RULES, read_rules
+from pilotage.runtimes.rules import RULES
 from pilotage.storage.database import writing
 from pilotage.storage.home import Home
 from pilotage.storage.objects import Objects
-from pilotage.systems.model import AISystem, Pilot
 from pilotage.systems.parse import load_system
 from pilotage.systems.store import declare_system
 
@@ -65,18 +57,6 @@ __all__ = ["Progress", "build_release"]
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 """Told of each step as it begins, with the share of the build that is done, 0 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Declared:
-    """What the build is given: the declaration, its files, the contract, the rows that fit it, the rules file."""
-
-    system: AISystem
-    artefact: Path
-    data: Path
-    contract: DataContract
-    rows: PilotRows
-    rules: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +86,13 @@ def build_release(
     tell("reading the declaration", 0.0)
     system = load_system(yaml_path)
     tell("reading the data contract", 0.02)
-    contract = _contract(yaml_path.parent, system)
-    serving = _serving(system, contract)
-    rules = _rules(yaml_path.parent, system, contract)
+    contract = contract_of(yaml_path.parent, system)
+    serving = serving_of(system, contract)
+    rules = rules_of(yaml_path.parent, system, contract)
     artefact = yaml_path.parent / system.pilot.artefact
     tell("reading the data, and opening the artefact in a box", 0.06)
-    with _opening(artefact, serving, system.pilot) as opened:
-        declared = _declared(yaml_path.parent, system, contract, rules)
+    with opening(artefact, serving, system.pilot) as opened:
+        declared = read_declared(yaml_path.parent, system, contract, rules)
         pilot = opened()
         if isinstance(pilot, RemotePilot):
             serving = pilot.serving
@@ -162,30 +142,6 @@ def build_release(
     return release
 
 
-def _contract(folder: Path, system: AISystem) -> DataContract:
-    """The contract that is given, or else inferred from the data; fit for a release. Raises InputError."""
-    pilot = system.pilot
-    if system.contract:
-        contract = from_odcs((folder / system.contract).read_text(encoding="utf-8"))
-    else:
-        contract = infer_contract(
-            folder / pilot.data,
-            name=system.id,
-            target=pilot.target,
-            subject=pilot.subject,
-            ignore=list(dict.fromkeys([*pilot.ignore, *pilot.prohibited])),
-            personal=pilot.personal,
-            protected=list(dict.fromkeys([*pilot.protected, *pilot.prohibited])),
-            categorical=pilot.categorical,
-        )
-    check_code_map(system, contract)
-    check_inputs(system, contract, ())
-    _check_subject(contract)
-    require_purpose(contract, system.data_use)
-    require_sources(contract)
-    return contract
-
-
 def _served(serving: ServingSpec, conversion: Conversion) -> ServingSpec:
     """How the release answers: by the conversion, the pilot's own model, or the remote one that it was built with."""
     if serving.runtime == "remote":
@@ -199,106 +155,14 @@ def _served(serving: ServingSpec, conversion: Conversion) -> ServingSpec:
     )
 
 
-def _origin(declared: _Declared, serving: ServingSpec) -> str:
+def _origin(declared: Declared, serving: ServingSpec) -> str:
     """The digest of the artefact; of a remote model that of where it answers and what it says of itself."""
     if serving.runtime == "remote":
         return digest(canonical_json(msgspec.to_builtins(serving.remote)))
     return file_digest(declared.artefact)
 
 
-@contextmanager
-def _opening(artefact: Path, serving: ServingSpec, declared: Pilot) -> Iterator[Callable[[], PilotModel | RemotePilot]]:
-    """Open the artefact in its box meanwhile: what is yielded waits for it. The box ends with the context.
-
-    A remote model is not opened but asked.
-    """
-    if declared.remote.url:
-        remote = RemotePilot(declared_remote(serving, declared.remote), declared.remote.calls)
-        try:
-            yield lambda: remote
-        finally:
-            remote.close()
-        return
-    with ThreadPoolExecutor(1) as pool:
-        model = pool.submit(
-            PilotModel,
-            artefact,
-            names=serving.names,
-            kinds=serving.kinds,
-            positive=serving.positive,
-            prohibited=declared.prohibited,
-        )
-        try:
-            yield model.result
-        finally:
-            if model.exception() is None:
-                model.result().close()
-
-
-def _rules(folder: Path, system: AISystem, contract: DataContract) -> bytes:
-    """The rules file, read and checked against the contract; nothing when none is declared. Raises InputError."""
-    if not system.serving.rules:
-        return b""
-    content = (folder / system.serving.rules).read_bytes()
-    read_rules(content, contract, (system.answer.adverse, system.answer.favourable), system.serving.rules)
-    return content
-
-
-def _declared(folder: Path, system: AISystem, contract: DataContract, rules: bytes) -> _Declared:
-    pilot = system.pilot
-    rows = read_rows(
-        folder / pilot.data,
-        contract,
-        target=pilot.target,
-        positive=pilot.positive,
-        slices=read_slices(system),
-        share=pilot.holdout,
-        seed=pilot.seed,
-    )
-    return _Declared(
-        system=system,
-        artefact=folder / pilot.artefact,
-        data=folder / pilot.data,
-        contract=contract,
-        rows=rows,
-        rules=rules,
-    )
-
-
-def _check_subject(contract: DataContract) -> None:
-    """A person's data without a name for the person could never be erased. Raises InputError."""
-    personal = [column.name for column in contract.features if column.personal]
-    if personal and not contract.subject:
-        raise InputError(
-            "the data contract has personal data and names no subject",
-            got="personal: " + ", ".join(personal),
-            expected="a column that identifies the person",
-            mend="name it as `pilot.subject` in pilotage.yaml",
-            code="no_subject",
-        )
-
-
-def _serving(system: AISystem, contract: DataContract) -> ServingSpec:
-    """How the release answers, as far as it is declared; what serves is chosen later."""
-    return ServingSpec(
-        runtime="onnx",
-        artefact="model.onnx",
-        names=[column.name for column in contract.features],
-        kinds=[column.type for column in contract.features],
-        texts={
-            column.name: [str(value) for value in column.categories or ()]
-            for column in contract.features
-            if column.type == "string"
-        },
-        positive=system.pilot.positive,
-        threshold=system.answer.threshold,
-        adverse=system.answer.adverse,
-        favourable=system.answer.favourable,
-        tolerance=system.answer.tolerance,
-    )
-
-
-def _try(pilot: PilotModel | RemotePilot, declared: _Declared, serving: ServingSpec, tell: Progress) -> _Tried:
+def _try(pilot: PilotModel | RemotePilot, declared: Declared, serving: ServingSpec, tell: Progress) -> _Tried:
     """Score, follow and convert the pilot's model, and prove what is served."""
     tell("scoring the held-out rows", 0.4)
     columns = declared.contract.features
@@ -337,7 +201,7 @@ def _try(pilot: PilotModel | RemotePilot, declared: _Declared, serving: ServingS
 
 
 def _try_remote(
-    pilot: RemotePilot, declared: _Declared, serving: ServingSpec, held_out: Sequence[Sequence[Value]], tell: Progress
+    pilot: RemotePilot, declared: Declared, serving: ServingSpec, held_out: Sequence[Sequence[Value]], tell: Progress
 ) -> _Tried:
     """The same of a remote model, within its calls: nothing is converted or followed, and no boundary is searched."""
     rules = declared.system.explanation
@@ -403,7 +267,7 @@ def _score_messy(pilot: PilotModel | RemotePilot, rows: Sequence[Sequence[Value]
     return scores
 
 
-def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried, profile: ReferenceProfile) -> dict[str, Any]:
+def _evaluation(declared: Declared, serving: ServingSpec, tried: _Tried, profile: ReferenceProfile) -> dict[str, Any]:
     evaluation = evaluate(declared.system, declared.contract, serving, declared.rows, tried.scores)
     labels = declared.rows.part(held_out=True)[1]
     evaluation["degradation"] = thresholds_of(declared.system, evaluation, profile, labels, tried.scores)
@@ -417,13 +281,13 @@ def _evaluation(declared: _Declared, serving: ServingSpec, tried: _Tried, profil
     return evaluation
 
 
-def _profile(declared: _Declared, tried: _Tried) -> ReferenceProfile:
+def _profile(declared: Declared, tried: _Tried) -> ReferenceProfile:
     """Features of all rows; scores of the held-out ones, because a model scores what it was fitted on otherwise."""
     return build_profile(declared.contract.kinds, declared.rows.rows, tried.scores.tolist())
 
 
 def _files(
-    declared: _Declared,
+    declared: Declared,
     serving: ServingSpec,
     tried: _Tried,
     explainer: Explainer,

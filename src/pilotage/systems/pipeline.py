@@ -34,7 +34,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     name: str
-    do: Literal["", "validate", "build"] = ""
+    do: Literal["", "validate", "evaluate", "build"] = ""
     run: list[str] = []
     inputs: list[str] = []
     outputs: list[str] = []
@@ -87,7 +87,7 @@ def _step_faults(step: Step, names: list[str]) -> Iterator[Fault]:
             "run",
             "is needed" if not step.do else "is not for a step of ours",
             step.run or None,
-            ("write either `run:`, a list of words, or `do: validate` or `do: build`"),
+            "write either `run:`, a list of words, or `do: validate`, `do: evaluate` or `do: build`",
         )
     if step.do:
         extra = [field for field in ("outputs", "env", "secrets", "network") if getattr(step, field)]

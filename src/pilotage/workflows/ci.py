@@ -18,7 +18,9 @@ _HEAD = "# Runs the pipeline, each command twice, checks the gate, keeps the pap
 def ci_commands(folder: Path, data: str = "", contract: str = "", tests: str = "") -> list[tuple[str, str]]:
     """(name, line for sh) of each step after the installation; papers go to `papers/`.
 
-    `data` is held to `contract`, both relative to the folder, where the system declares one; `tests` is the folder of
+    `data` is held to `contract`, both relative to the folder, where the system declares one, and that to the one of the
+    branch that the change goes to (else the main one): a change that breaks callers fails the job, unless its
+    variable CONTRACT_MAY_BREAK is `yes`. `tests` is the folder of
     its own tests, with requirements-dev.txt beside it.
 
     Two people are made in the fresh home of the job: an admin, because somebody must be first, and the engineer who
@@ -31,7 +33,18 @@ def ci_commands(folder: Path, data: str = "", contract: str = "", tests: str = "
         "pilotage people add ci --role ml_engineer --token > .pilotage-token && mkdir -p papers"
     )
     release = "$(python -c \"import json; print(json.load(open('papers/run.json'))['release'])\")"
-    check = ""
+    check = change = ""
+    if contract:
+        place_of = shlex.quote(str(folder / contract))
+        before = "papers/contract-before.yaml"
+        branch = '"${BASE_BRANCH:-${CI_MERGE_REQUEST_TARGET_BRANCH_NAME:-${CI_DEFAULT_BRANCH:-main}}}"'
+        change = (
+            f"git fetch --quiet --depth 1 origin {branch} && "
+            f"if git show FETCH_HEAD:{place_of} > {before} 2> papers/git.txt; "
+            f"then pilotage contract diff {before} {place_of} --json > papers/contract-diff.json "
+            '|| { test $? -eq 3 && test "${CONTRACT_MAY_BREAK:-}" = yes; }; '
+            f"else echo 'no contract there yet'; fi"
+        )
     if data and contract:
         files = " ".join(shlex.quote(str(folder / each)) for each in (contract, data))
         check = f"pilotage contract check {files} --json > papers/contract.json"
@@ -40,6 +53,7 @@ def ci_commands(folder: Path, data: str = "", contract: str = "", tests: str = "
     return [
         *([("packages", packages), ("tests", own)] if tests else []),
         ("people", people),
+        *([("contract change", change)] if change else []),
         *([("contract", check)] if check else []),
         ("pipeline", f"{known} && pilotage pipeline run {place} --twice --json > papers/run.json"),
         ("lineage", f"{known} && pilotage pipeline lineage last --out papers/lineage.jsonl"),
@@ -68,6 +82,9 @@ permissions:
 jobs:
   pilotage:
     runs-on: ubuntu-latest
+    env:
+      BASE_BRANCH: ${{{{ github.base_ref || github.event.repository.default_branch }}}}
+      CONTRACT_MAY_BREAK: ${{{{ vars.CONTRACT_MAY_BREAK }}}}
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5

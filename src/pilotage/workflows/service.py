@@ -24,6 +24,7 @@ from pilotage.kernel.digests import digest
 from pilotage.kernel.ids import uuid7
 from pilotage.ledger.keyring import Keyring
 from pilotage.releases.build import build_release
+from pilotage.releases.evaluated import evaluate_pilot
 from pilotage.releases.load import open_release
 from pilotage.releases.store import find_release
 from pilotage.replay.environments import keep_environment
@@ -371,6 +372,9 @@ class _Execution:
         if declared.do == "validate":
             report, wrong = validate(folder, self.system, declared.faulty, self.pipelines.clock())
             return {f"{declared.name}.json": self.pipelines.objects.put(report)}, wrong
+        if declared.do == "evaluate":
+            report = canonical_json(evaluate_pilot(folder / DECLARATION))
+            return {f"{declared.name}.json": self.pipelines.objects.put(report)}, ""
         made = build_release(
             folder / DECLARATION,
             home=self.pipelines.home,

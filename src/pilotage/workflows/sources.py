@@ -34,7 +34,7 @@ _SKIPPED = {"__pycache__", ".git", ".venv", ".pilotage", ".ipynb_checkpoints"}
 
 
 def outputs_of(step: Step) -> list[str]:
-    """What a step makes, by path: its declared files; of `validate` a report, of `build` a release."""
+    """What a step makes, by path: its declared files; of `validate` and `evaluate` a report, of `build` a release."""
     if step.do == "build":
         return [RELEASE]
     return [f"{step.name}.json"] if step.do else list(step.outputs)
@@ -46,6 +46,7 @@ def wanted_by(system: AISystem, step: Step) -> list[str]:
     ours = {
         "": [],
         "validate": [DECLARATION, pilot.data, system.contract],
+        "evaluate": [DECLARATION, pilot.data, system.contract, pilot.artefact, system.serving.rules],
         "build": [DECLARATION, pilot.data, system.contract, pilot.artefact, system.serving.rules],
     }[step.do]
     return list(dict.fromkeys(path for path in [*ours, *step.inputs] if path))

@@ -17,9 +17,11 @@ from sqlalchemy import Engine
 from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.evaluation.refits import rows_of_stability
 from pilotage.evidence.store import for_subject, latest
+from pilotage.kernel.canonical import canonical_json
 from pilotage.releases import again
 from pilotage.releases.again import evaluate_again, labelled_rows, measure_load, prove_together
 from pilotage.releases.bearing import bear_load
+from pilotage.releases.evaluated import evaluate_pilot
 from pilotage.releases.load import LoadedRelease, open_release
 from pilotage.releases.together import CHECK as TOGETHER
 from pilotage.releases.together import proven_again
@@ -27,6 +29,7 @@ from pilotage.runtimes.environment import environment_digest
 from pilotage.storage.database import control, open_engine, reading
 from pilotage.storage.home import Home
 from pilotage.systems.evaluating import Load
+from pilotage.web.evaluation_report import evaluation_report
 from tests.unit.releases.test_build import FEATURES, _build, _pilot, _table
 
 RULES = {
@@ -120,6 +123,7 @@ def test_a_new_file_is_judged_whole_by_the_releases_own_answers(
     labelled = labelled_rows(loaded, tmp_path / "new.csv")
     found = evaluate_again(engine, loaded, "scoring@1", labelled, rounds=100, clock=lambda: 10**18)
     assert found["metrics"]["auc"] < 0.4 and found["reproduced"] is None and found["baselines"] == {}
+    assert "Fitted again" in evaluation_report(found), "the page of it, with what the build measured"
     assert found["rows"]["held_out"] == 390 and sum(found["rows"]["refused_by_contract"].values()) == 10
     with reading(engine) as connection:
         limits = latest(connection, loaded.digest, "evaluation.limits")
@@ -215,10 +219,22 @@ def test_a_model_is_fitted_again_on_record_where_its_files_still_are(
         newest = latest(connection, loaded.digest, "evaluation.stability")
     assert newest is not None and newest.figures == found
     told = rows_of_stability(found)
-    assert told[0][:3] == ("other seeds", "4", "auc") and len(told) == 8
+    assert told[0][:3] == ("other seeds", "4", "AUC") and len(told) == 8
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotFound, match="model"):
         again.fit_again(engine, loaded, labelled, seeds=4, seconds=60)
     (tmp_path / "new.csv").write_text((path.parent / "data.csv").read_text() + "\n")
     with pytest.raises(InputError, match="no rows to fit on"):
         again.fit_again(engine, loaded, labelled_rows(loaded, tmp_path / "new.csv"), seeds=4, seconds=60)
+
+
+def test_a_pilot_is_judged_before_there_is_a_release_as_its_build_judges_it(
+    built: tuple[Path, Home, Engine, LoadedRelease],
+) -> None:
+    path, _, _, loaded = built
+    found, at_build = evaluate_pilot(path), evaluation(loaded)
+    assert canonical_json(found) == canonical_json(evaluate_pilot(path)), "the same files, the same digest"
+    assert found["rows"] == at_build["rows"] and found["source"]["digest"] == loaded.manifest.origin.data
+    for name, value in at_build["metrics"].items():
+        assert found["metrics"][name] == pytest.approx(value, abs=1e-5), name
+    assert [each["slice"] for each in found["slices"]] == [each["slice"] for each in at_build["slices"]]
