@@ -151,7 +151,7 @@ def test_answers_go_on_without_the_database(live: LiveHome, up: Up, tmp_path: Pa
     seconds_until(lambda: receipts <= live.recorded().keys(), 15)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_drains(tmp_path: Path, number: int) -> None:
     live = LiveHome(root=tmp_path / "home")
     with running(live) as up:
@@ -190,6 +190,7 @@ def test_a_taken_port_is_named(live: LiveHome, tmp_path: Path) -> None:
             assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_its_supervisor_everything_ends_by_itself(tmp_path: Path) -> None:
     live = LiveHome(root=tmp_path / "home")
     with running(live) as up:

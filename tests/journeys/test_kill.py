@@ -80,6 +80,7 @@ async def victim(up: Up, name: str) -> int:
     raise AssertionError(f"{name} was not started again")
 
 
+@pytest.mark.slow
 def test_what_waits_is_sealed_although_the_steward_is_down(tmp_path: Path) -> None:
     live = LiveHome(root=tmp_path / "home")
     with running(live) as up:

@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.integration.nodes.node_world import free_port
 from tests.journeys.live import ROW, SYSTEM, LiveHome, post, running
 
 
+@pytest.mark.slow
 def test_a_node_answers_and_its_decisions_are_sealed_at_the_steward(tmp_path: Path) -> None:
     live = LiveHome(root=tmp_path / "home")
     port = free_port()

@@ -196,6 +196,7 @@ def test_no_answer_that_left_is_lost(
     print(f"cuts {len(made)}, torn {torn}, answers that had left {told_in_all}, lost 0")
 
 
+@pytest.mark.slow
 def test_without_syncs_answers_are_lost(live: LiveHome, serving: Serving, tmp_path: Path) -> None:
     checkpointed(live)
     cuts = Cuts(tmp_path / "cut", random.Random(5), 0.2)

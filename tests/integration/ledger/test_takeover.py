@@ -200,6 +200,7 @@ def take_turns(root: Path, url: str | None, deeds: list[signal.Signals], *, else
 STOP, KILL = signal.SIGSTOP, signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_takeover_on_sqlite(tmp_path: Path) -> None:
     took = take_turns(tmp_path / "home", None, [KILL, STOP], elsewhere=False)
     assert max(took) < IN_TIME_S

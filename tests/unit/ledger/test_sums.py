@@ -57,7 +57,7 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.mark.parametrize("system", ["", "credit", "other", "none"])
-@pytest.mark.parametrize("minutes", [None, 0, 1, 59, 61, 24 * 60 - 1, 2 * 24 * 60 + 7, 9_999])
+@pytest.mark.parametrize("minutes", [None, 59, 61, 2 * 24 * 60 + 7])
 def test_any_window_adds_up_to_its_decisions(world: World, system: str, minutes: int | None) -> None:
     since = None if minutes is None else (START // MINUTE + minutes) * MINUTE
     found = world.queries.stats(system, since, seconds=10_000)

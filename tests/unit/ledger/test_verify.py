@@ -457,6 +457,7 @@ def test_random_changes_are_found_and_named(world: World, restorer: Restorer, se
     check_random_changes(world, restorer, seed, 30)
 
 
+@pytest.mark.slow
 def test_an_edit_of_any_column_is_found_and_named(world: World, restorer: Restorer) -> None:
     mutator = Mutator(world, 99)
     columns = [

@@ -181,6 +181,7 @@ def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, 
     assert second.digest == release.digest
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_converted_is_served_from_its_box(tmp_path: Path, home: Home, engine: Engine) -> None:
     table = _table()
     model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression())
@@ -321,6 +322,7 @@ def test_a_column_used_against_its_purpose_fails_the_build(tmp_path: Path, home:
         _build(path, home, engine)
 
 
+@pytest.mark.slow
 def test_what_is_protected_or_prohibited_is_refused_as_an_input(tmp_path: Path, home: Home, engine: Engine) -> None:
     table = _table(400)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])

@@ -117,6 +117,7 @@ def _call(world: ConsoleWorld, monkeypatch: Any, capsys: Any, *words: str) -> tu
     return (code if isinstance(code, int) else 0), out, err
 
 
+@pytest.mark.slow
 def test_the_command_says_what_differs_and_exits_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_command_says_what_differs_and_exits_with_1(
     world.close()
 
 
+@pytest.mark.slow
 def test_one_damaged_record_is_named_and_the_others_are_replayed(tmp_path: Path) -> None:
     world = make_console_world(tmp_path)
     ids = world.seal(world.answered(3))
