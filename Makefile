@@ -14,7 +14,7 @@ test: $(READY)
 
 # Tests that take minutes: kills, mutations, soaks.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow -n 1 --timeout 1800 $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 2 --timeout 1800 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests bench

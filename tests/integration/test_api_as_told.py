@@ -26,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from pilotage.access.issuers import Grant, Issuer
 from pilotage.access.model import PERMISSIONS, ROLES
 from pilotage.web.console.app import create_app
 from tests.console.world import SYSTEM, ConsoleWorld, make_console_world
@@ -73,6 +74,9 @@ class Served:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     url = create_database(request.getfixturevalue("postgres_server")) if request.param == "postgresql" else None
     world = make_console_world(tmp_path_factory.mktemp("told"), url)
+    facts = {"audiences": ("pilotage",), "grants": (Grant(claim="groups", value="desk", right="role:auditor"),)}
+    issuer = Issuer(name="corp", issuer="https://issuer.example", keys='{"keys": []}', **facts)
+    world.installation.rollout.add_issuer(world.governed.admin, issuer)
     ids = world.seal([*world.answered(5), *world.rejected(1), world.fallen_back()])
     server = uvicorn.Server(
         uvicorn.Config(create_app(world.installation), port=0, log_level="critical", lifespan="off")
@@ -100,6 +104,7 @@ def known(world: ConsoleWorld, ids: list[str]) -> dict[str, list[str]]:
         "id": ids,
         "ref": [world.release.digest, f"{SYSTEM}@1"],
         "file": ["model-card.md", "bom.json", "notes.html"],
+        "issuer": ["corp"],
     }
 
 
