@@ -324,13 +324,9 @@ def usage_metered(folder: Folder) -> Iterator[Seen]:
     """What an answer costs is taken down: tokens or money."""
     if not folder.once(read).flows:
         return
-    for module in folder.modules:
-        for node in module.nodes:
-            named = isinstance(node, (ast.Attribute, ast.Name)) and _METERS.search(module.name_of(node))
-            if named and not module.is_test:
-                said = f"{module.path}:{module.place(node)} reads what was used"
-                yield Seen(criterion="business.usage_metered", level=1, summary=said)
-                return
+    if place := _first_named(folder, _METERS):
+        yield Seen(criterion="business.usage_metered", level=1, summary=f"{place} reads what was used")
+        return
     yield Seen(criterion="business.usage_metered", level=0, summary="nothing takes down what an answer costs")
 
 
@@ -339,11 +335,16 @@ def callers_limited(folder: Folder) -> Iterator[Seen]:
     reading = folder.once(read)
     if not reading.flows or not reading.serves:
         return
-    for module in folder.modules:
-        for node in module.nodes:
-            named = isinstance(node, (ast.Attribute, ast.Name)) and _LIMITERS.search(module.name_of(node))
-            if named and not module.is_test:
-                said = f"{module.path}:{module.place(node)} limits callers"
-                yield Seen(criterion="infrastructure.callers_limited", level=1, summary=said)
-                return
+    if place := _first_named(folder, _LIMITERS):
+        yield Seen(criterion="infrastructure.callers_limited", level=1, summary=f"{place} limits callers")
+        return
     yield Seen(criterion="infrastructure.callers_limited", level=0, summary="any caller may ask as often as they like")
+
+
+def _first_named(folder: Folder, names: re.Pattern[str]) -> str:
+    """The first place outside tests that uses such a name; empty where none does."""
+    for module in folder.modules:
+        for node in () if module.is_test else module.nodes:
+            if isinstance(node, (ast.Attribute, ast.Name)) and names.search(module.name_of(node)):
+                return f"{module.path}:{module.place(node)}"
+    return ""
