@@ -262,37 +262,42 @@ def _keep(connection: Connection, person: Person, system: str, question: str, gi
     ttl = load_criteria()[question].ttl_days
     figures: dict[str, Any] = {"answer": answer, "date": date, "document": document, "note": note}
     figures |= {"by": person.id, "made": at}
-    made = Evidence(
-        id=uuid7(),
-        check=_CHECK + question,
-        subject=subject_of(system),
-        grade="E0",
-        method="INTERVIEW",
-        producer=person.id,
-        collected=said,
-        expires=said + ttl * _DAY_US if ttl else 0,
-        passed=answer != "no",
-        figures=figures,
-    )
+    expires = said + ttl * _DAY_US if ttl else 0
+    made = _said(_CHECK + question, person, system, figures, said, expires=expires, passed=answer != "no")
     _record(connection, made, "readiness.stated", person, system, question, at)
     return _statement(made)
 
 
 def _keep_fact(connection: Connection, person: Person, system: str, name: str, value: str, at: int) -> Statement:
-    made = Evidence(
+    figures = {"answer": value, "by": person.id, "made": at}
+    made = _said(_FACT + name, person, system, figures, at)
+    _record(connection, made, "readiness.stated", person, system, name, at)
+    return _statement(made)
+
+
+def _said(
+    check: str,
+    person: Person,
+    system: str,
+    figures: dict[str, Any],
+    collected: int,
+    *,
+    expires: int = 0,
+    passed: bool = True,
+) -> Evidence:
+    """What one person says and no other has confirmed."""
+    return Evidence(
         id=uuid7(),
-        check=_FACT + name,
+        check=check,
         subject=subject_of(system),
         grade="E0",
         method="INTERVIEW",
         producer=person.id,
-        collected=at,
-        expires=0,
-        passed=True,
-        figures={"answer": value, "by": person.id, "made": at},
+        collected=collected,
+        expires=expires,
+        passed=passed,
+        figures=figures,
     )
-    _record(connection, made, "readiness.stated", person, system, name, at)
-    return _statement(made)
 
 
 def _confirm(connection: Connection, person: Person, system: str, id_: str, at: int) -> Statement:

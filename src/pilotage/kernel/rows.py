@@ -20,6 +20,7 @@ __all__ = [
     "as_column",
     "columns_of",
     "counts_of",
+    "even_places",
     "evenly_spaced",
     "filled",
     "is_numeric",
@@ -82,11 +83,16 @@ def evenly_spaced(rows: Sequence[_Item], most: int) -> list[_Item]:
     """All of them, or so many at even distances, the first among them."""
     if len(rows) <= most:
         return list(rows)
-    places = [at * len(rows) // most for at in range(most)]
+    places = even_places(len(rows), most)
     if isinstance(rows, Rows):
         # Together: one by one, each would take a look into every column.
-        return cast("list[_Item]", list(rows[np.array(places, dtype=np.intp)]))
-    return [rows[at] for at in places]
+        return cast("list[_Item]", list(rows[places]))
+    return [rows[at] for at in places.tolist()]
+
+
+def even_places(count: int, most: int) -> NDArray[np.intp]:
+    """The places of so many rows, or of `most` of them at even distances, the first among them."""
+    return np.arange(min(count, most), dtype=np.intp) * count // max(1, min(count, most))
 
 
 def as_column(values: Sequence[Value]) -> Column:

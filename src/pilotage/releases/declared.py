@@ -23,7 +23,7 @@ from pilotage.runtimes.model import ServingSpec
 from pilotage.runtimes.rules import read_rules
 from pilotage.systems.model import AISystem, Pilot
 
-__all__ = ["Declared", "contract_of", "opening", "read_declared", "rules_of", "serving_of"]
+__all__ = ["Declared", "contract_of", "given_contract", "opening", "read_declared", "rules_of", "serving_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +38,26 @@ class Declared:
     rules: bytes
 
 
-def contract_of(folder: Path, system: AISystem) -> DataContract:
-    """The contract that is given, or else inferred from the data; fit for a release. Raises InputError."""
+def given_contract(folder: Path, system: AISystem) -> DataContract:
+    """The contract that is declared, or else inferred from the data. Raises InputError."""
     pilot = system.pilot
     if system.contract:
-        contract = from_odcs((folder / system.contract).read_text(encoding="utf-8"))
-    else:
-        contract = infer_contract(
-            folder / pilot.data,
-            name=system.id,
-            target=pilot.target,
-            subject=pilot.subject,
-            ignore=list(dict.fromkeys([*pilot.ignore, *pilot.prohibited])),
-            personal=pilot.personal,
-            protected=list(dict.fromkeys([*pilot.protected, *pilot.prohibited])),
-            categorical=pilot.categorical,
-        )
+        return from_odcs((folder / system.contract).read_text(encoding="utf-8"))
+    return infer_contract(
+        folder / pilot.data,
+        name=system.id,
+        target=pilot.target,
+        subject=pilot.subject,
+        ignore=list(dict.fromkeys([*pilot.ignore, *pilot.prohibited])),
+        personal=pilot.personal,
+        protected=list(dict.fromkeys([*pilot.protected, *pilot.prohibited])),
+        categorical=pilot.categorical,
+    )
+
+
+def contract_of(folder: Path, system: AISystem) -> DataContract:
+    """The contract that is given, or else inferred from the data; fit for a release. Raises InputError."""
+    contract = given_contract(folder, system)
     check_code_map(system, contract)
     check_inputs(system, contract, ())
     _check_subject(contract)

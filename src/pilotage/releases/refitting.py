@@ -17,6 +17,7 @@ from pilotage.errors import InputError
 from pilotage.evaluation.refits import FEWEST, spread_of_refits
 from pilotage.evidence.model import Evidence
 from pilotage.kernel.ids import uuid7
+from pilotage.kernel.rows import even_places
 from pilotage.releases.data import PilotRows
 from pilotage.releases.pilot_model import PilotModel
 from pilotage.releases.remote_pilot import RemotePilot
@@ -57,7 +58,7 @@ def measure_refits(
     held_out, truth = rows.part(held_out=True)
     if not len(fitted):
         return _not("every row is held out: there is none to fit on")
-    chosen, judged = _even(len(fitted)), _even(len(held_out))
+    chosen, judged = (even_places(len(each), _MOST_ROWS) for each in (fitted, held_out))
     tell, until = progress or (lambda _done, _all: None), time.monotonic() + seconds
     found: dict[str, list[Floats]] = {kind: [] for kind in _KINDS}
     why = ""
@@ -89,11 +90,6 @@ def _told(
 
 def _not(why: str) -> dict[str, Any]:
     return {"measured": False, "why": why, "by": {}}
-
-
-def _even(count: int) -> NDArray[np.intp]:
-    """Places of all rows, or of so many as are asked at most, evenly spaced."""
-    return np.arange(min(count, _MOST_ROWS)) * count // min(count, _MOST_ROWS)
 
 
 def stability_evidence(release: str, figures: dict[str, Any], at: int) -> Evidence:

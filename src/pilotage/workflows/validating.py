@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilotage.contracts.infer import infer_contract
-from pilotage.contracts.odcs import from_odcs
 from pilotage.contracts.table import TableCheck, check_table
 from pilotage.kernel.canonical import canonical_json
 from pilotage.kernel.clock import rfc3339
+from pilotage.releases.declared import given_contract
 from pilotage.systems.model import AISystem
 
 __all__ = ["validate"]
@@ -21,22 +20,8 @@ def validate(folder: Path, system: AISystem, faulty: float, at: int) -> tuple[by
     the newest moment may be is judged at a time (Unix microseconds), and no part of the report: the same data gives
     the same one. Raises InputError when the data cannot be read.
     """
-    pilot = system.pilot
-    hidden = list(dict.fromkeys([*pilot.protected, *pilot.prohibited]))
-    if system.contract:
-        contract = from_odcs((folder / system.contract).read_text(encoding="utf-8"))
-    else:
-        contract = infer_contract(
-            folder / pilot.data,
-            name=system.id,
-            target=pilot.target,
-            subject=pilot.subject,
-            ignore=list(dict.fromkeys([*pilot.ignore, *pilot.prohibited])),
-            personal=pilot.personal,
-            protected=hidden,
-            categorical=pilot.categorical,
-        )
-    found = check_table(folder / pilot.data, contract, at=at)
+    contract = given_contract(folder, system)
+    found = check_table(folder / system.pilot.data, contract, at=at)
     report = {
         "contract": contract.digest(),
         "declared": bool(system.contract),
