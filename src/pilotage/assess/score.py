@@ -69,13 +69,14 @@ def rate(criterion: Criterion, observations: Sequence[Observation], at: int) -> 
     """The rating of one criterion: the best piece of evidence, none above what a trustier or equal one found.
 
     Evidence that says less outranks evidence of the same or a lower class that says more, also once it has expired:
-    that a bad finding grows old mends nothing, so that no score rises with time. Otherwise evidence whose freshness is
-    0 says nothing.
+    that a bad finding grows old mends nothing, so that no score or level rises with time, and a failure stands until
+    something else is found. Otherwise evidence whose freshness is 0 says nothing.
     """
     valid = [item for item in observations if freshness(item, criterion.ttl_days, at) > 0]
-    if not valid:
-        return Rating(criterion=criterion, score=0.0, state="unknown")
     said = [item for item in observations if item.current]
+    if not valid:
+        failed = [item for item in said if item.level <= 0]
+        return Rating(criterion=criterion, score=0.0, state="fails" if failed else "unknown", evidence=failed)
     levels = [min(other.level for other in said if other.grade >= item.grade) for item in valid]
     reached = max(range(len(valid)), key=lambda i: _capped(valid[i], criterion, levels[i], at))
     points = _capped(valid[reached], criterion, levels[reached], at)
