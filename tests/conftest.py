@@ -15,7 +15,11 @@ from tests.postgres import fresh_postgres, postgres_server, postgres_url
 __all__ = ["fresh_postgres", "postgres_server", "postgres_url"]
 
 # How fast inputs are made is the machine's matter: other work beside it must not fail what is tested.
-settings.register_profile("pilotage", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+_USUAL = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+# The same examples in every run, so that a change is judged by what it changed. New ones are looked for on purpose:
+# `make test ARGS="-m hypothesis --hypothesis-profile search"`.
+settings.register_profile("pilotage", _USUAL, derandomize=True, database=None)
+settings.register_profile("search", _USUAL, max_examples=1000, database=None)
 settings.load_profile("pilotage")
 
 _LEDGER = Path(__file__).parent / "unit" / "ledger"

@@ -172,6 +172,7 @@ def test_nobody_there_is_told_within_the_time_of_the_call():
     assert time.monotonic() - started < 4
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_killed_and_started_again_loses_no_call(stand):
     stand.publish()
     worker = stand.start()

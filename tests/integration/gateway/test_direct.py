@@ -188,6 +188,7 @@ def test_a_stopped_system_an_expired_key_and_a_busy_worker_are_left(stand, tmp_p
     assert asyncio.run(taken("usual")) is not None
 
 
+@pytest.mark.slow
 def test_no_direct_answer_that_left_is_lost_in_a_power_cut(stand, tmp_path):
     stand.publish()
     folder, chance = tmp_path / "disk", random.Random(5)

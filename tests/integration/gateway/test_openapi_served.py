@@ -105,6 +105,7 @@ def asked_of(operation, mode, examples, calls, session):
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_some_of_what_schemathesis_makes_of_it_is_answered_as_the_document_says(worker):
     assert answered_as_told(worker, 2) >= 10

@@ -93,6 +93,7 @@ def start(stand, tls):
     return worker
 
 
+@pytest.mark.slow
 def test_a_renewed_certificate_is_for_new_connections_and_the_open_ones_go_on(stand, tmp_path, connect):
     certificate, key = write_certificate(tmp_path / "tls", "first")
     worker = start(stand, {"certificate": certificate, "key": key})

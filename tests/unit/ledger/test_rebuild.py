@@ -127,6 +127,7 @@ def test_after_an_erasure_nothing_of_the_person_comes_back(world: World) -> None
     same(world, before)
 
 
+@pytest.mark.slow
 def test_after_retention_what_it_left_stays(world: World) -> None:
     policies = {"credit": Policy(payloads=Floor(days=30))}
     steward = world.steward()
@@ -143,6 +144,7 @@ def test_after_retention_what_it_left_stays(world: World) -> None:
         rebuilt(world)
 
 
+@pytest.mark.slow
 def test_only_heads_and_keys_survived(world: World) -> None:
     before = everything(world)
     kept = {"heads", "subject_keys", "day_keys", "erased_keys", "held_frames", "lease"}
@@ -163,6 +165,7 @@ def test_only_heads_and_keys_survived(world: World) -> None:
     assert verify_ledger(world.home, world.ledger, world.keyring).faults == ()
 
 
+@pytest.mark.slow
 def test_changed_rows_are_mended(world: World) -> None:
     before = everything(world)
     with writing(world.ledger) as connection:
@@ -190,6 +193,7 @@ def _key(world: World) -> None:
         connection.execute(delete(tables.subject_keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_segment, _bundle, _key])
 def test_what_the_tree_does_not_say_changes_nothing(world: World, harm: Callable[[World], None]) -> None:
     harm(world)
@@ -200,6 +204,7 @@ def test_what_the_tree_does_not_say_changes_nothing(world: World, harm: Callable
     assert not list(world.home.run.glob("rebuild*"))
 
 
+@pytest.mark.slow
 def test_a_subject_erased_while_rows_were_made_stays_erased(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     other = world.steward("other")
     steward = world.steward("rebuilder")
@@ -215,6 +220,7 @@ def test_a_subject_erased_while_rows_were_made_stays_erased(world: World, monkey
     assert world.queries.decisions() and verify_ledger(world.home, world.ledger, world.keyring).faults == ()
 
 
+@pytest.mark.slow
 def test_an_empty_ledger_has_nothing_to_rebuild(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         rebuilt(make_world(tmp_path))

@@ -135,6 +135,7 @@ def test_a_bundle_goes_once_all_in_it_may_and_everything_else_holds(either: Worl
     assert [each.past is not None for each in world.queries.recorded(listed)] == [r.outcome == PAST for r in listed]
 
 
+@pytest.mark.slow
 def test_a_workers_last_journal_may_outlive_the_entries(world: World) -> None:
     world.write([decision(f"p{n}") for n in range(300)])
     world.steward(clock=lambda: START).seal_all()
@@ -145,6 +146,7 @@ def test_a_workers_last_journal_may_outlive_the_entries(world: World) -> None:
     assert report.ok, report.faults[:3]
 
 
+@pytest.mark.slow
 def test_receipts_of_what_went_still_hold(world: World) -> None:
     frames = deleted(world)
     leaf = leaf_hash(frames[7][1]).hex()
@@ -167,6 +169,7 @@ def test_a_rebuilt_index_says_the_same_of_it(either: World) -> None:
     verified(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold", [{"system": "credit"}, {}])
 def test_a_hold_wins_also_one_placed_meanwhile(world: World, hold: dict[str, str]) -> None:
     filled(world)
@@ -179,6 +182,7 @@ def test_a_hold_wins_also_one_placed_meanwhile(world: World, hold: dict[str, str
     assert retire_entries(world.steward(clock=lambda: LATER), due(world), "officer", RULES).bundles == 1
 
 
+@pytest.mark.slow
 def test_a_floor_wins_and_without_a_wish_for_payloads_entries_stay(world: World) -> None:
     filled(world)
     without_payloads(world)
@@ -188,6 +192,7 @@ def test_a_floor_wins_and_without_a_wish_for_payloads_entries_stay(world: World)
     assert due(world, {"credit": Policy(payloads=Floor(days=30))}) == [] and due(world, {}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", ["before", "written", "committed", "unlinked"])
 def test_a_killed_deletion_goes_on(either: World, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = either
@@ -222,6 +227,7 @@ def test_a_killed_deletion_goes_on(either: World, at: str, monkeypatch: pytest.M
     verified(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", ["kept", "kept lost", "row", "id", "outcome row", "sum", "event", "bundle of another"])
 def test_nothing_else_may_be_missing_or_changed(world: World, edit: str) -> None:
     deleted(world)
@@ -250,6 +256,7 @@ def test_nothing_else_may_be_missing_or_changed(world: World, edit: str) -> None
         assert not verify_since(world.home, world.ledger, world.keyring, 0).ok or edit == "sum"
 
 
+@pytest.mark.slow
 def test_a_changed_entry_is_not_swept_away_with_its_bundle(world: World) -> None:
     filled(world)
     without_payloads(world)
@@ -260,6 +267,7 @@ def test_a_changed_entry_is_not_swept_away_with_its_bundle(world: World) -> None
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_who_approved_is_kept_when_the_systems_payloads_go(world: World) -> None:
     world.write([decision("ann")])
     with writing(world.control) as connection:
@@ -272,6 +280,7 @@ def test_who_approved_is_kept_when_the_systems_payloads_go(world: World) -> None
     assert verify_ledger(world.home, world.ledger, world.keyring).ok
 
 
+@pytest.mark.slow
 def test_a_witness_goes_on_from_before_the_deletion_to_after_it(world: World) -> None:
     filled(world)
     keys = [KeyPeriod(vkey=world.vkey)]
@@ -288,6 +297,7 @@ def test_a_witness_goes_on_from_before_the_deletion_to_after_it(world: World) ->
         published_tile(world.home.ledger, "entries", 0, 256, found.held.size)
 
 
+@pytest.mark.slow
 def test_a_deletion_that_no_leaf_tells_of_is_found(world: World) -> None:
     deleted(world)
     bundle, forged = tile_path(world.home.ledger, "entries", 1), kept_path(world.home.ledger, 1)

@@ -39,6 +39,7 @@ def check(world: World) -> None:
     assert report.faults == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def test_hundreds_of_system_days(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue("postgres_url") if database == "postgresql" else ""

@@ -606,6 +606,7 @@ def test_a_new_installation_and_one_that_never_sealed_are_whole(tmp_path: Path) 
     assert (report.ok, report.frames, report.size) == (True, 1, 0)
 
 
+@pytest.mark.slow
 def test_a_ledger_that_grows_meanwhile_is_whole_at_every_moment(tmp_path: Path) -> None:
     """No false alarm while the steward seals, publishes, deletes journals and erases beside the verification."""
     world = found(tmp_path / "live")

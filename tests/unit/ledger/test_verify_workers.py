@@ -84,6 +84,7 @@ def check_alike(world: World, restorer: Restorer, seed: int, count: int) -> int:
     return len(one.faults)
 
 
+@pytest.mark.slow
 def test_many_changes_at_once_are_named_alike_and_in_the_same_order(
     world: World, restorer: Restorer, answered: list[object]
 ) -> None:
@@ -91,6 +92,7 @@ def test_many_changes_at_once_are_named_alike_and_in_the_same_order(
     assert len(answered) > 5 and all(answered)
 
 
+@pytest.mark.slow
 def test_what_came_after_a_head_is_verified_alike(world: World, restorer: Restorer, answered: list[object]) -> None:
     with reading(world.ledger) as connection:
         sizes = [int(head.size) for head in store.all_heads(connection)]
@@ -118,6 +120,7 @@ def test_a_few_changes_are_named_alike(world: World, restorer: Restorer, seed: i
     check_alike(world, restorer, 100 + seed, 1 + seed % 5)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_leaves_is_checked_here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     listening, asked = verify_workers._Worker.ask, []
 
@@ -133,6 +136,7 @@ def test_what_a_killed_worker_leaves_is_checked_here(world: World, monkeypatch: 
     assert report.ok and report == world.verify()
 
 
+@pytest.mark.slow
 def test_workers_see_the_moment_that_the_verification_began_with(tmp_path: Path, answered: list[object]) -> None:
     world = build(tmp_path, 120)
     steward, grown = world.steward(), []
@@ -151,6 +155,7 @@ def test_workers_see_the_moment_that_the_verification_began_with(tmp_path: Path,
     world.control.dispose()
 
 
+@pytest.mark.slow
 def test_a_damaged_database_is_reported_alike(world: World, restorer: Restorer) -> None:
     path = world.home.ledger_database
     content = bytearray(path.read_bytes())
@@ -160,6 +165,7 @@ def test_a_damaged_database_is_reported_alike(world: World, restorer: Restorer) 
     assert not one.ok and one.faults == two.faults  # how far it got besides is by chance
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_workers_share_one_view_of_postgresql(tmp_path: Path, postgres_url: str, answered: list[object]) -> None:
     world = build(tmp_path, 60, postgres_url)

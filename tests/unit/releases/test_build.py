@@ -132,6 +132,7 @@ def _own(model: Any, rows: pd.DataFrame) -> list[float]:
     return [float(model.predict_proba(rows.iloc[[at]])[0, 1]) for at in range(len(rows))]
 
 
+@pytest.mark.slow
 def test_a_linear_pilot_is_served_in_float64_with_exact_reasons(tmp_path: Path, home: Home, engine: Engine) -> None:
     table = _table()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[FEATURES], table["bad"])

@@ -83,6 +83,7 @@ def test_an_upgrade_that_changes_answers_makes_evidence_stale(world: ConsoleWorl
     assert states(world)["conversion.equal"][0] == "fresh", "newer evidence counts again"
 
 
+@pytest.mark.slow
 def test_an_upgrade_within_tolerance_is_told_and_changes_nothing(world: ConsoleWorld) -> None:
     nudged(world, 1e-12)
     (found,) = check_upgrade(world.installation)
@@ -103,6 +104,7 @@ def test_the_steward_checks_once_when_the_environment_is_another(world: ConsoleW
     assert states(world)["conversion.equal"][0] == "stale"
 
 
+@pytest.mark.slow
 def test_the_command_checks_too(world: ConsoleWorld, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     def call(role: str) -> tuple[int, str]:
         monkeypatch.setenv("PILOTAGE_TOKEN", world.token(role))
@@ -122,6 +124,7 @@ def test_the_command_checks_too(world: ConsoleWorld, monkeypatch: pytest.MonkeyP
 
 
 class TestKept:
+    @pytest.mark.slow
     def test_the_running_environment_is_kept_once_with_its_code(self, tmp_path: Path) -> None:
         home = Home(root=tmp_path).create()
         environments = Environments(home)
@@ -136,6 +139,7 @@ class TestKept:
         assert "pilotage/replay/answer.py" in wheel.namelist()
         assert not any("__pycache__" in each for each in wheel.namelist())
 
+    @pytest.mark.slow
     def test_what_was_changed_is_not_rebuilt(self, tmp_path: Path) -> None:
         home = Home(root=tmp_path).create()
         environments = Environments(home)
@@ -156,6 +160,7 @@ class TestKept:
             with pytest.raises(NotFound):
                 environments.kept(unknown)
 
+    @pytest.mark.slow
     def test_another_machine_is_named_before_anything_is_built(self, tmp_path: Path) -> None:
         environments = Environments(Home(root=tmp_path).create())
         name, _ = environments.keep_running()
@@ -164,6 +169,7 @@ class TestKept:
             environments.rebuild(name, here)
         assert "machine: " in str(raised.value) and "riscv64" in str(raised.value)
 
+    @pytest.mark.slow
     def test_replay_says_why_there_is_no_such_environment(self, world: ConsoleWorld) -> None:
         world.environment = ELSEWHERE
         (id_,) = world.seal(world.answered(1))
@@ -176,6 +182,7 @@ class TestKept:
         assert differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == "b: 2 then, 3 here; c: None then, 4 here"
 
 
+@pytest.mark.slow
 def test_keeping_is_put_on_record(world: ConsoleWorld) -> None:
     assert keep_environment(world.installation.home, world.installation.control) == environment_digest()
     assert events(world, "environment.kept") == [{"environment": environment_digest()}]

@@ -228,6 +228,7 @@ class TestDecisions:
         (stream,) = re.findall(r'href="/decisions/([^"]+)"', text)
         assert "because &lt;b&gt;" in pages.get(f"/decisions/{stream}").text
 
+    @pytest.mark.slow
     def test_a_page_is_quick_with_ten_thousand_decisions(self, pages: TestClient, world: ConsoleWorld) -> None:
         world.seal(world.answered(10_000, seed=5, at=now_us() - 3_000_000, step_us=5_000))
         for path in (f"/systems/{SYSTEM}", "/decisions", "/systems"):
