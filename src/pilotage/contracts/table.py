@@ -101,7 +101,10 @@ class _Table:
             sent(each, self.columns[each.name], f"r{at}", f"v{at}", typed=self.typed)
             for at, each in enumerate(self.checked)
         ]
-        self.codes = [code_of(each, f"v{at}", f"w{at}") for at, each in enumerate(self.checked)]
+        self.codes = [
+            code_of(each, f"v{at}", wrong if wrong == "false" else f"w{at}")
+            for at, (each, (_, wrong)) in enumerate(zip(self.checked, self.values, strict=True))
+        ]
         self.rules = [] if self.missing or brought else list(range(len(contract.rules)))
 
     def _run(self, query: str, *more: Any) -> list[Any]:
@@ -116,16 +119,20 @@ class _Table:
                 mend="check the file",
             ) from error
 
-    def judged(self) -> str:
-        """A query of one row for each of the file: its number, each column's value and code, each rule's verdict."""
+    def judged(self, only: int | None = None) -> str:
+        """A query of one row for each of the file: its number, each column's value and code, each rule's verdict.
+
+        With `only` it is of that column alone and without rules.
+        """
         # A query of its own for each step: within one, DuckDB would compute a value anew for each use of it.
-        raws = ", ".join(f"{quoted(each.name)} AS r{at}" for at, each in enumerate(self.checked))
-        values = ", ".join(f"{value} AS v{at}" for at, (value, _) in enumerate(self.values))
-        wrongs = ", ".join(f"{wrong} AS w{at}" for at, (_, wrong) in enumerate(self.values))
-        codes = ", ".join(f"{code} AS k{at}" for at, code in enumerate(self.codes))
+        asked = range(len(self.checked)) if only is None else [only]
+        raws = ", ".join(f"{quoted(self.checked[at].name)} AS r{at}" for at in asked)
+        values = ", ".join(f"{self.values[at][0]} AS v{at}" for at in asked)
+        wrongs = ", ".join(f"{self.values[at][1]} AS w{at}" for at in asked)
+        codes = ", ".join(f"{self.codes[at]} AS k{at}" for at in asked)
         places = {each.name: f"v{at}" for at, each in enumerate(self.checked)}
-        first = f"coalesce({', '.join(f'k{at}' for at in range(len(self.checked)))}, NULL)"
-        told = ((at, rule_of(self.contract, at, places)) for at in self.rules)
+        first = f"coalesce({', '.join(f'k{at}' for at in asked)}, NULL)"
+        told = ((at, rule_of(self.contract, at, places)) for at in self.rules if only is None)
         rules = "".join(f", CASE WHEN k IS NULL THEN {rule} ELSE false END AS q{at}" for at, rule in told)
         query = f"SELECT row_number() OVER () AS n, {raws}, {self.whole} AS h FROM {{source}}"  # noqa: S608
         for step in (values, wrongs, codes):
@@ -153,9 +160,9 @@ class _Table:
         every = enumerate(self.checked)
         return [(at, code) for at, each in every for code in _CODES if f"THEN {text_of(code)}" in self.codes[at]]
 
-    def examples(self, where: str, shown_as: str) -> list[tuple[int, Any]]:
-        """The first rows of which a condition is true."""
-        query = f"SELECT n, {shown_as} FROM ({self.judged()}) WHERE {where} LIMIT {EXAMPLES}"  # noqa: S608
+    def examples(self, where: str, shown_as: str, only: int | None = None) -> list[tuple[int, Any]]:
+        """The first rows of which a condition is true; with `only` it is about that column."""
+        query = f"SELECT n, {shown_as} FROM ({self.judged(only)}) WHERE {where} LIMIT {EXAMPLES}"  # noqa: S608
         return [(row[0], row[1]) for row in self._run(query)]
 
     def twice(self, names: Sequence[str]) -> int:
@@ -260,7 +267,7 @@ def _faults(table: _Table, columns: Sequence[int], rules: Sequence[int]) -> Iter
     for (at, code), count in zip(table.pairs(), columns, strict=True):
         if count:
             column = table.checked[at]
-            found = table.examples(f"k{at} = {text_of(code)}", f"r{at}::VARCHAR")
+            found = table.examples(f"k{at} = {text_of(code)}", f"r{at}::VARCHAR", at)
             hidden = column.personal or column.role == "subject"
             yield FaultCount(
                 column=column.name,
