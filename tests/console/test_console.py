@@ -176,7 +176,8 @@ def test_everything_works_without_scripts(visitor: Visitor, console: Console) ->
     page.wait_for_url("**/sign-in")
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_sound_in(visitor: Visitor, console: Console, scheme: str) -> None:
     """No fault that axe can find, no complaint of the browser, no page wider than a telephone."""
     visit = visitor(color_scheme=scheme)

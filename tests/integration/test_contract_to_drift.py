@@ -28,6 +28,7 @@ def answered(check: RowCheck, rows: list[dict[str, float]]) -> list[tuple[object
     return [row.values for row in checked if row.values is not None]
 
 
+@pytest.mark.slow
 def test_shifted_requests_fit_the_contract_and_are_found() -> None:
     inferred = infer_contract(
         EXAMPLE,

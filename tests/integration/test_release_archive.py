@@ -268,6 +268,7 @@ def test_limits_hold_before_anything_is_written(
     assert there.take(archive, key).new
 
 
+@pytest.mark.slow
 def test_killed_midway_it_leaves_nothing_and_is_run_again(here: Place, there: Place, tmp_path: Path) -> None:
     archive, key = _export(here, there, tmp_path / "a.tar"), here.installation.keyring.vkeys[0]
     script = """

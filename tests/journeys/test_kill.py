@@ -15,26 +15,24 @@ from pilotage.wiring.audit import verify
 from tests.journeys.live import LiveHome, Load, Up, running
 
 VICTIMS = ("gateway-0", "gateway-1", "steward")
-MANY = int(os.environ.get("PILOTAGE_TEST_KILLS", "100"))
+KILLS = int(os.environ.get("PILOTAGE_TEST_KILLS", "100"))
 """Kills of the slow test; for more than a hundred, run it again: each run checks every receipt."""
 
 
-@pytest.mark.parametrize(
-    "kills",
-    [pytest.param(3, id="few"), pytest.param(MANY, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
-)
-def test_no_answered_decision_is_lost(tmp_path: Path, kills: int) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_answered_decision_is_lost(tmp_path: Path) -> None:
     live = LiveHome(root=tmp_path / "home")
     with running(live) as up:
         up.wait_until_all_live()
         load = Load(up.decide_url, live.key, pause_s=0.01)
-        killed = asyncio.run(kill_under_load(up, load, kills))
+        killed = asyncio.run(kill_under_load(up, load, KILLS))
         up.wait_until_all_live()
         assert up.ask().status == 200
         assert up.end() == 0, up.logs()
 
-    assert len(killed) == kills and set(killed) == set(VICTIMS)
-    assert load.statuses[200] > 30 * kills and load.statuses[422] > 3 * kills, load.statuses
+    assert len(killed) == KILLS and set(killed) == set(VICTIMS)
+    assert load.statuses[200] > 30 * KILLS and load.statuses[422] > 3 * KILLS, load.statuses
     assert len(load.receipts) == len(set(load.receipts))
     recorded = live.recorded()
     lost = set(load.receipts) - recorded.keys()
@@ -48,7 +46,7 @@ def test_no_answered_decision_is_lost(tmp_path: Path, kills: int) -> None:
     ledger = live.installation.ledger()
     for id_, _ in random.Random(1).sample(load.receipts, 50):
         assert verify_proof(ledger.prove(id_), ledger.decision(id_).entry, live.vkey).size == report.size
-    print(f"kills {kills}, receipts {len(load.receipts)}, on record {len(ids)}, lost 0, {load.statuses}, {load.broken}")
+    print(f"kills {KILLS}, receipts {len(load.receipts)}, on record {len(ids)}, lost 0, {load.statuses}, {load.broken}")
     live.close()
 
 

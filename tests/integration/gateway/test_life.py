@@ -181,6 +181,7 @@ def test_the_plan_file_is_enough_to_start(stand):
     assert not stand.home.control_database.exists()
 
 
+@pytest.mark.slow
 def test_a_changed_release_refuses_on_record_and_the_rest_of_its_plan_holds(stand):
     stand.publish()
     worker = stand.start()

@@ -109,6 +109,7 @@ def place(tmp_path: Any) -> Any:
     made.stop()
 
 
+@pytest.mark.slow
 def test_rows_of_one_moment_and_of_one_request_share_calls_and_no_bit_moves(place: Any) -> None:
     release, together, table = _built(place, RandomForestClassifier(12, max_depth=5, random_state=1))
     assert (release.serving.runtime, together.rows) == ("onnx", 64)

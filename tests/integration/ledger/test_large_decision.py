@@ -28,6 +28,7 @@ def large(size: int = LARGE) -> Frame:
     return FrameKind.decision, *plain_and_secret(uuid7(), msgspec.msgpack.encode(payload))
 
 
+@pytest.mark.slow
 def test_a_large_decision_is_sealed_read_proven_and_verified(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     frames = [decision("bob"), large(), decision("ann"), large(), decision("eve")]

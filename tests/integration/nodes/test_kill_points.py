@@ -97,6 +97,7 @@ def all_is_there_once(world: World, frames: list[Frame]) -> None:
     assert verdict.ok, verdict.faults
 
 
+@pytest.mark.slow
 def test_a_pull_killed_at_each_write_point_goes_on(world: World, tmp_path: Path) -> None:
     node = make_node(tmp_path, world=world)
     node.serve()
@@ -109,6 +110,7 @@ def test_a_pull_killed_at_each_write_point_goes_on(world: World, tmp_path: Path)
     assert len(list(node.folder.glob("*.log"))) == 1, "what is sealed, and not the newest, is deleted on the node"
 
 
+@pytest.mark.slow
 def test_an_import_killed_at_each_write_point_goes_on(world: World, tmp_path: Path) -> None:
     node = make_node(tmp_path, world=world, online=False)
     frames = kill_everywhere(node, [*COPYING, *SEALING], import_and_seal)

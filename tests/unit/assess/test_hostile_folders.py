@@ -92,6 +92,7 @@ def test_a_ten_gigabyte_file_costs_nothing(pilot: Path, bounded: Callable[[float
     bounded(30, 500)
 
 
+@pytest.mark.slow
 def test_bombs_are_cut_at_64_mebibytes(tmp_path: Path, bounded: Callable[[float, int], None]) -> None:
     layer = gzip.compress(b"\0" * (80 << 20), 1)
     assert len(unpacked(layer)) == MAX_BYTES

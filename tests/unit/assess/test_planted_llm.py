@@ -48,6 +48,7 @@ def test_the_sound_pilots_have_no_finding(grounds: dict[str, set[Place]]) -> Non
     assert [place for found in grounds.values() for place in found if place[1]] == []
 
 
+@pytest.mark.slow
 def test_recall_and_precision_over_the_corpus(tmp_path: Path, grounds: dict[str, set[Place]]) -> None:
     cases = [(ground_of(case), case) for case in LLM_CASES]
     for held in (UNSEEN, SECOND, THIRD, FOURTH, FIFTH):

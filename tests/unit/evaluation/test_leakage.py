@@ -31,6 +31,7 @@ def told(columns: Columns, case: Planted) -> list[Finding]:
     return [each for each in found.findings if each.severity != "ask"]
 
 
+@pytest.mark.slow
 def test_planted_leaks_are_found_and_their_honest_twins_are_not() -> None:
     cells = {"found": 0, "missed": 0, "twin accused": 0, "twin left": 0}
     wrong = []

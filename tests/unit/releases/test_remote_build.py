@@ -107,6 +107,7 @@ def _build(path: Path, home: Home, engine: Engine) -> Release:
     return build_release(path, home=home, control=engine, keyring=keyring, author="author")
 
 
+@pytest.mark.slow
 def test_a_remote_model_is_measured_within_its_calls_and_pinned_by_what_it_says(
     tmp_path: Path, home: Home, engine: Engine, twin: RemoteTwin
 ) -> None:

@@ -135,6 +135,7 @@ def test_both_are_held_against_what_became_of_the_decisions(
         assert flagged == (figures.decisions if each.value == "refer" else 0)
 
 
+@pytest.mark.slow
 def test_without_outcomes_or_with_few_nothing_is_claimed(world: ConsoleWorld, candidate: str) -> None:
     few = Window(wanted=DecisionFilter(), last=25)
     made = (world.installation.ledger(), world.installation.releases, candidate, few)
@@ -272,6 +273,7 @@ def test_the_pages_show_it(world: ConsoleWorld, found: Backtest) -> None:
         assert client.get("/backtests/nosuch").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_command_prints_writes_and_judges(
     world: ConsoleWorld,
     candidate: str,

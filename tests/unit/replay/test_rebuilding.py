@@ -103,6 +103,7 @@ def test_the_same_environment_answers_to_the_last_bit_and_that_is_evidence(world
     assert evidence.figures["set"] == world.kept.figures["set"]
 
 
+@pytest.mark.slow
 def test_how_far_answers_are_apart_is_told(world: World) -> None:
     first = read_answers(world.objects.get(world.kept.artefact))
     world.answered(first + np.where(np.arange(len(first)) < 3, 1e-9, 0.0))
@@ -118,6 +119,7 @@ def test_how_far_answers_are_apart_is_told(world: World) -> None:
     assert evidence is not None and not evidence.passed
 
 
+@pytest.mark.slow
 def test_without_the_first_answers_their_digest_tells(world: World) -> None:
     first = read_answers(world.objects.get(world.kept.artefact))
     world.answered(first, stored=False)
