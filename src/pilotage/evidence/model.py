@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Evidence", "State", "state"]
+from pilotage import __version__
+from pilotage.kernel.ids import uuid7
+
+__all__ = ["Evidence", "State", "state", "tested"]
 
 State = Literal["fresh", "stale", "missing", "failed", "invalidated", "waived"]
 
@@ -29,6 +32,25 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool
     figures: dict[str, Any] = {}
     artefact: str = ""
+
+
+def tested(
+    check: str, subject: str, at: int, *, passed: bool, figures: dict[str, Any], expires: int = 0, artefact: str = ""
+) -> Evidence:
+    """Evidence of what this version of the platform ran and measured itself."""
+    return Evidence(
+        id=uuid7(),
+        check=check,
+        subject=subject,
+        grade="E3",
+        method="TEST",
+        producer=f"pilotage {__version__}",
+        collected=at,
+        expires=expires,
+        passed=passed,
+        figures=figures,
+        artefact=artefact,
+    )
 
 
 def state(evidence: Evidence | None, at: int) -> State:

@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from pilotage import __version__
 from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.evaluation.words import in_words
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import tested
 from pilotage.evidence.store import latest, record
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.digests import file_digest
-from pilotage.kernel.ids import uuid7
 from pilotage.kernel.rows import Value
 from pilotage.releases.bearing import CHECK as LOAD
 from pilotage.releases.bearing import SECONDS, Borne, bear_load
@@ -133,7 +131,7 @@ def evaluate_again(
     with writing(control) as connection:
         for check, passed, figures in evaluation_findings(system, found, labelled.own):
             told = {**figures, "data": labelled.digest, "own_rows": labelled.own}
-            record(connection, _evidence(loaded.digest, check, passed, told, clock()))
+            record(connection, tested(check, loaded.digest, clock(), passed=passed, figures=told))
     return whole | {"words": in_words(whole)}
 
 
@@ -199,7 +197,7 @@ def prove_together(control: Engine, loaded: LoadedRelease, labelled: Labelled, *
     judged, _ = judge_together(loaded.folder, serving, ProofRows(kinds=kinds, scores={}), system.pilot.seed)
     found = msgspec.structs.replace(judged, declared=system.serving.together)
     with writing(control) as connection:
-        record(connection, _evidence(loaded.digest, TOGETHER, True, found.as_facts(), clock()))
+        record(connection, tested(TOGETHER, loaded.digest, clock(), passed=True, figures=found.as_facts()))
     return found
 
 
@@ -241,23 +239,8 @@ def measure_load(
     found = bear_load(loaded.folder, loaded.serving, held_out, load, seconds=seconds)
     figures = msgspec.to_builtins(found) | {"limits": msgspec.to_builtins(load)}
     with writing(control) as connection:
-        record(connection, _evidence(loaded.digest, LOAD, found.holds, figures, clock()))
+        record(connection, tested(LOAD, loaded.digest, clock(), passed=found.holds, figures=figures))
     return found
-
-
-def _evidence(subject: str, check: str, passed: bool, figures: dict[str, Any], at: int) -> Evidence:
-    return Evidence(
-        id=uuid7(),
-        check=check,
-        subject=subject,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=at,
-        expires=0,
-        passed=passed,
-        figures=figures,
-    )
 
 
 async def _scores(

@@ -13,10 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage import __version__
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.kernel.digests import digest
-from pilotage.kernel.ids import uuid7
 from pilotage.kernel.rows import Value, evenly_spaced
 from pilotage.runtimes.environment import environment_digest
 
@@ -65,16 +63,4 @@ def answers_evidence(
         "answers": digest(answers_bytes(scores)),
         "environment": environment_digest(),
     }
-    return Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=release,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=at,
-        expires=0,
-        passed=True,
-        figures=figures,
-        artefact=artefact,
-    )
+    return tested(CHECK, release, at, passed=True, figures=figures, artefact=artefact)

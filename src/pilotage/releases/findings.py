@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilotage import __version__
 from pilotage.contracts.model import DataContract
 from pilotage.evaluation.explainer import Explainer
 from pilotage.evaluation.words import BASELINES
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.kernel.clock import now_us
-from pilotage.kernel.ids import uuid7
 from pilotage.releases.together import CHECK as TOGETHER
 from pilotage.releases.together import Judged
 from pilotage.runtimes.environment import environment_digest, installed_distributions
@@ -50,21 +48,7 @@ def findings(
         *([("remote.identity", *_identity(serving, evaluation))] if serving.runtime == "remote" else []),
     ]
     at = now_us()
-    return [
-        Evidence(
-            id=uuid7(),
-            check=check,
-            subject=release,
-            grade="E3",
-            method="TEST",
-            producer=f"pilotage {__version__}",
-            collected=at,
-            expires=0,
-            passed=passed,
-            figures=figures,
-        )
-        for check, passed, figures in made
-    ]
+    return [tested(check, release, at, passed=passed, figures=figures) for check, passed, figures in made]
 
 
 _Verdict = tuple[bool, dict[str, Any]]

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pilotage import __version__
 from pilotage.errors import InputError
 from pilotage.evaluation.refits import FEWEST, spread_of_refits
-from pilotage.evidence.model import Evidence
-from pilotage.kernel.ids import uuid7
+from pilotage.evidence.model import Evidence, tested
 from pilotage.kernel.rows import even_places
 from pilotage.releases.data import PilotRows
 from pilotage.releases.pilot_model import PilotModel
@@ -94,15 +92,4 @@ def _not(why: str) -> dict[str, Any]:
 
 def stability_evidence(release: str, figures: dict[str, Any], at: int) -> Evidence:
     """The evidence: it passes where something was measured, whatever it was."""
-    return Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=release,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=at,
-        expires=0,
-        passed=bool(figures["measured"]),
-        figures=figures,
-    )
+    return tested(CHECK, release, at, passed=bool(figures["measured"]), figures=figures)

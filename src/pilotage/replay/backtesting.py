@@ -13,14 +13,12 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine
 
-from pilotage import __version__
 from pilotage.errors import NotFound
 from pilotage.evaluation.realised import truth
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.evidence.store import find, record
 from pilotage.kernel.chunks import weighed
 from pilotage.kernel.clock import now_us
-from pilotage.kernel.ids import uuid7
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.ledger.queries import DecisionRow, Ledger, RecordedDecision
 from pilotage.releases.load import open_release
@@ -176,14 +174,10 @@ def _us(answer: Answer | None) -> float | None:
 
 def keep_backtest(control: Engine, objects: Objects, found: Backtest, person: str) -> Evidence:
     """Store the report, and evidence of it about the candidate that lives 30 days; with the event of it."""
-    evidence = Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=found.candidate,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=found.at,
+    evidence = tested(
+        CHECK,
+        found.candidate,
+        found.at,
         expires=found.at + _LIFE_US,
         passed=found.passed,
         figures=found.figures(),

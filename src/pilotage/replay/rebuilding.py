@@ -14,15 +14,13 @@ import msgspec
 import numpy as np
 from sqlalchemy import Engine
 
-from pilotage import __version__
 from pilotage.contracts.enrichment import Drawn
 from pilotage.contracts.model import DataContract
 from pilotage.errors import IntegrityError, NotFound, PilotageError, Unavailable
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.evidence.store import latest, record
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.digests import digest
-from pilotage.kernel.ids import uuid7
 from pilotage.kernel.rows import Value
 from pilotage.releases.again import labelled_rows
 from pilotage.releases.answers import CHECK as ANSWERS
@@ -230,15 +228,10 @@ def _rebuilt(loaded: LoadedRelease, verdict: _Verdict, reason: str, of: str, **c
 
 
 def _evidence(found: Rebuilt, at: int) -> Evidence:
-    return Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=found.release,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=at,
-        expires=0,
+    return tested(
+        CHECK,
+        found.release,
+        at,
         passed=found.holds,
         figures={name: value for name, value in msgspec.to_builtins(found).items() if name != "release"},
     )

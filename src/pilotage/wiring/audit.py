@@ -8,11 +8,9 @@ from dataclasses import replace
 
 from sqlalchemy.exc import DatabaseError
 
-from pilotage import __version__
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import tested
 from pilotage.evidence.store import record
 from pilotage.kernel.clock import now_us
-from pilotage.kernel.ids import uuid7
 from pilotage.ledger.faults import LedgerFault
 from pilotage.ledger.outside import Outside, OutsideAudit
 from pilotage.ledger.queries import EventRow
@@ -73,14 +71,10 @@ def keep_verification(installation: Installation, report: LedgerReport) -> None:
     """Keep what a verification found as evidence about the record, which lives 30 days."""
     at = now_us()
     subject, check = VERIFIED
-    made = Evidence(
-        id=uuid7(),
-        check=check,
-        subject=subject,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=at,
+    made = tested(
+        check,
+        subject,
+        at,
         expires=at + _LIFE_US,
         passed=report.ok,
         figures={"size": report.size, "root": str(report.root), "since": report.since, "faults": report.fault_count},

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pilotage.assess.model import Assessment
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import tested
 from pilotage.evidence.store import record
 from pilotage.kernel.canonical import canonical_json
-from pilotage.kernel.ids import uuid7
 from pilotage.storage.database import writing
 from pilotage.wiring.installation import Installation
 
@@ -47,14 +46,10 @@ def summary(assessment: Assessment) -> dict[str, Any]:
 def keep_assessment(installation: Installation, system: str, assessment: Assessment) -> None:
     """Store the whole result as an object, and its summary as evidence that lives 90 days."""
     artefact = installation.objects.put(canonical_json(assessment.as_dict()))
-    evidence = Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=subject_of(system),
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {assessment.version}",
-        collected=assessment.at,
+    evidence = tested(
+        CHECK,
+        subject_of(system),
+        assessment.at,
         expires=assessment.at + _LIFE_US,
         passed=assessment.verdict >= assessment.required,
         figures=summary(assessment),

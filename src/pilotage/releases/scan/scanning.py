@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import msgspec
 from sqlalchemy import Engine
 
-from pilotage import __version__
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.evidence.store import record
 from pilotage.kernel.clock import day
-from pilotage.kernel.ids import uuid7
 from pilotage.releases.load import LoadedRelease
 from pilotage.releases.scan.advisories import Advisories
 from pilotage.releases.scan.licences import licence_of, rule_on
@@ -132,14 +130,10 @@ def _review(packages: tuple[PackageVerdict, ...], rules: PackageRules) -> Iterat
 
 def keep_scan(control: Engine, objects: Objects, found: Scan, rules: PackageRules) -> Evidence:
     """Store the scan, and evidence of it that lives as long as a database may be old."""
-    evidence = Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=found.release,
-        grade="E3",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=found.at,
+    evidence = tested(
+        CHECK,
+        found.release,
+        found.at,
         expires=found.at + rules.days * _DAY,
         passed=found.passed,
         figures={
