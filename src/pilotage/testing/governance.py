@@ -11,14 +11,13 @@ from sqlalchemy import Engine
 
 from pilotage.access.model import ROLES, Person
 from pilotage.access.service import add_person, create_first_admin
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.evidence.store import record
 from pilotage.gates.model import Approval
 from pilotage.gates.policy import rule_for
 from pilotage.gates.service import approve
 from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest
-from pilotage.kernel.ids import uuid7
 from pilotage.releases.model import Manifest, Origin, Release
 from pilotage.releases.store import register
 from pilotage.rollout.service import Rollout
@@ -128,15 +127,6 @@ class GovernedHome:
             return register(connection, name, manifest, author=by, at=self.clock())
 
     def _fact(self, check: str, subject: str, passed: bool, expires: int, figure: str = "") -> Evidence:
-        return Evidence(
-            id=uuid7(),
-            check=check,
-            subject=subject,
-            grade="E3",
-            method="TEST",
-            producer="pilotage.testing",
-            collected=self.clock(),
-            expires=expires,
-            passed=passed,
-            figures={"made_for_tests": True, **({figure: 1.0} if figure else {})},
-        )
+        figures = {"made_for_tests": True, **({figure: 1.0} if figure else {})}
+        made = tested(check, subject, self.clock(), passed=passed, figures=figures, expires=expires)
+        return msgspec.structs.replace(made, producer="pilotage.testing")
