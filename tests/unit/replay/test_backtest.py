@@ -136,7 +136,9 @@ def test_both_are_held_against_what_became_of_the_decisions(
 
 
 @pytest.mark.slow
-def test_without_outcomes_or_with_few_nothing_is_claimed(world: ConsoleWorld, candidate: str) -> None:
+def test_without_outcomes_or_with_few_nothing_is_claimed(
+    world: ConsoleWorld, candidate: str, told: dict[str, object]
+) -> None:
     few = Window(wanted=DecisionFilter(), last=25)
     made = (world.installation.ledger(), world.installation.releases, candidate, few)
     assert backtest(*made).realised is None
