@@ -70,7 +70,7 @@ def rate(criterion: Criterion, observations: Sequence[Observation], at: int) -> 
 
     Evidence that says less outranks evidence of the same or a lower class that says more, also once it has expired:
     that a bad finding grows old mends nothing, so that no score or level rises with time, and a failure stands until
-    something else is found. Otherwise evidence whose freshness is 0 says nothing.
+    trustier evidence says otherwise. Otherwise evidence whose freshness is 0 says nothing.
     """
     valid = [item for item in observations if freshness(item, criterion.ttl_days, at) > 0]
     said = [item for item in observations if item.current]

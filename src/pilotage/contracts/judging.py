@@ -5,7 +5,7 @@ The verdicts are those of the row check (`rows.py`), value by value; a test comp
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from functools import partial
 
 import duckdb
@@ -69,8 +69,7 @@ def sent(column: Column, kind: str, raw: str, value: str, *, typed: bool) -> tup
 def code_of(column: Column, value: str, wrong: str = "false") -> str:
     """The code of the fault of a value, NULL where it fits: an expression over those of its value and wrong type."""
     # Most values fit: one look that tells so for certain spares them the others.
-    fits = _fits(column, value) if wrong == "false" else ""
-    cases = [(fits, "")] if fits else [] if wrong == "false" else [(wrong, "wrong_type")]
+    cases = [(wrong, "wrong_type")] if wrong != "false" else [(fits, "") for fits in _fits(column, value)]
     cases.append((f"{value} IS NULL", "null" if not column.nullable or column.role == "subject" else ""))
     if column.role == "subject":
         cases.append((f"trim({value}, e' \\t\\n\\r\\f\\v') = ''", "missing"))
@@ -83,28 +82,25 @@ def code_of(column: Column, value: str, wrong: str = "false") -> str:
     return f"CASE {told} END"
 
 
-def _fits(column: Column, value: str) -> str:
-    """True of most values without a fault and of no other; empty where there is no such short look."""
-    if column.role == "subject":
-        return f"(unicode({value}) > 32 AND length({value}) <= {SUBJECT_LENGTH})"
-    if column.categories is not None and column.type in ("string", "number", "integer"):
-        return f"{value} IN ({_listed(column)})"
-    if not column.numeric:
-        return ""
+def _fits(column: Column, value: str) -> Iterator[str]:
+    """True of most values without a fault and of no other, where there is such a short look."""
     low, high = _bounds(column)
-    if low is None or high is None:
-        return ""
-    whole = f" AND {value} = floor({value})" if column.type == "integer" else ""
-    return f"({value} BETWEEN {text_of(low)} AND {text_of(high)}{whole})"
+    if column.role == "subject":
+        yield f"(unicode({value}) > 32 AND length({value}) <= {SUBJECT_LENGTH})"
+    elif column.categories is not None and column.type != "boolean":
+        yield f"{value} IN ({_listed(column)})"
+    elif column.numeric and low is not None and high is not None:
+        whole = f" AND {value} = floor({value})" if column.type == "integer" else ""
+        yield f"({value} BETWEEN {text_of(low)} AND {text_of(high)}{whole})"
 
 
 def _bounds(column: Column) -> tuple[float | None, float | None]:
+    """The least and the largest that a column takes; an integer is never beyond what float64 holds exactly."""
     low, high = column.minimum, column.maximum
-    if column.type != "integer":
-        return low, high
-    return max(-EXACT_INTEGER, -math.inf if low is None else low), min(
-        EXACT_INTEGER, math.inf if high is None else high
-    )
+    if column.type == "integer":
+        low = -EXACT_INTEGER if low is None else max(low, -EXACT_INTEGER)
+        high = EXACT_INTEGER if high is None else min(high, EXACT_INTEGER)
+    return low, high
 
 
 def _numeric(column: Column, value: str) -> list[tuple[str, str]]:

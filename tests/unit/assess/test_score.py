@@ -92,13 +92,14 @@ def test_evidence_of_another_subject_counts_for_nothing_and_leaves_it_unknown() 
     assert (rating.score, rating.state, rating.evidence) == (0, "unknown", [])
 
 
-def test_a_failure_stands_when_it_grows_old_until_something_else_is_found() -> None:
+def test_a_failure_stands_when_it_grows_old_until_trustier_evidence_says_otherwise() -> None:
     old = seen(grade="E3", level=0, age_days=400)
     knock_out = criterion(knock_out=True, ttl_days=30)
     stands = rate(knock_out, [old], AT)
     assert (stands.state, stands.evidence, stands.knocked_out) == ("fails", [old], True)
     assert rate(knock_out, [old, seen(grade="E0")], AT).state == "fails"
     assert rate(knock_out, [old, seen(grade="E3")], AT).state == "fails"
+    assert rate(knock_out, [old, seen(grade="E4")], AT).state == "holds"
     assert rate(knock_out, [seen(grade="E3", age_days=400)], AT).state == "unknown"
 
 
