@@ -12,8 +12,10 @@ from typing import Any
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.probing.calling import calls, commands, debug_place, exposed, health_paths, places, serves
+from pilotage.assess.probing.drafting import DRAFT_LIMITS, contract_text, draft_contract
 from pilotage.assess.probing.environment import Environment, environment_for, ours
 from pilotage.assess.probing.told import Step, Told, read_told
+from pilotage.errors import Unavailable
 from pilotage.sandbox.box import run_boxed
 from pilotage.sandbox.model import BoxResult, Limits
 
@@ -30,7 +32,6 @@ _MODEL = Limits(cpu_s=90, wall_s=120.0, memory_mb=4096, total_mb=6144, output_mb
 _TESTS = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, total_mb=6144, output_mb=16, file_mb=128, files=512)
 _SERVICE = Limits(cpu_s=90, wall_s=120.0, memory_mb=3072, total_mb=6144, output_mb=16, file_mb=128, files=512)
 _LABELS = ("y", "target", "label", "labels", "outcome")
-_DRAFT = Limits(cpu_s=60, wall_s=60.0, memory_mb=4096, output_mb=4, file_mb=64)
 _NEEDED = ("sklearn", "pandas", "joblib")
 _LEAST_S, _INSTALL_S, _BOOT_S, _LOAD_S, _FASTEST = 5.0, 240.0, 40.0, 4.0, 200.0
 
@@ -80,7 +81,7 @@ def probe(
     if folder.artefact or folder.table:
         parts.append(("running the model", lambda own, left: _model(folder, own, _within(limits, left), isolation)))
     if folder.table:
-        parts.append(("drafting its contract", lambda _own, left: _contract(folder, _within(_DRAFT, left), isolation)))
+        parts.append(("drafting its contract", lambda _own, left: _contract(folder, left, isolation)))
     if has_tests(folder):
         parts.append(("running its tests", lambda own, left: _tests(folder, own, _within(_TESTS, left), isolation)))
     if serves(folder):
@@ -107,7 +108,7 @@ def probe(
         told = part(environment, left)
         steps += told.steps
         skipped += told.skipped
-        draft = draft or told.draft
+        draft = contract_text(told.draft, folder.table) if told.draft else draft
     return Probed(steps=steps, skipped=skipped, isolation=isolation, environment=environment.said, draft=draft)
 
 
@@ -237,18 +238,16 @@ def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast
 # ---- its contract
 
 
-def _contract(folder: Folder, limits: Limits, isolation: dict[str, Any]) -> Told:
+def _contract(folder: Folder, left: float, isolation: dict[str, Any]) -> Told:
     """In this installation's own environment: the data is read, nothing of the pilot runs."""
-    pilot = folder.declared.pilot if folder.declared else None
-    request: dict[str, Any] = {"root": str(folder.root), "data": str(folder.root / folder.table)}
-    request |= {"name": folder.declared.id if folder.declared else "pilot", "contract": _own_contract(folder)}
-    request |= {"target": guess_target(folder), "subject": "", "ignore": [], "protected": [], "categorical": []}
-    if pilot is not None:
-        names = ("target", "subject", "ignore", "protected", "categorical")
-        request |= {name: getattr(pilot, name) for name in names}
-    module = "pilotage.assess.probing.boxed_contract"
-    result = _run(Environment(), module, folder, request, limits, isolation)
-    return read_told(result, folder, {"data.schema"}, "the draft of its contract")
+    name, target = (folder.declared.id if folder.declared else "pilot"), guess_target(folder)
+    held, limits = _own_contract(folder), _within(DRAFT_LIMITS, left)
+    try:
+        told, box = draft_contract(folder, folder.table, name=name, target=target, held=held, limits=limits)
+    except Unavailable as error:
+        return Told(skipped=[f"not probed: the draft of its contract: {error.what}"])
+    isolation.update(box.as_dict())
+    return told
 
 
 def _own_contract(folder: Folder) -> str:

@@ -1,12 +1,11 @@
 """Turn a pilot that was found into a production-first system: read it, decide on each file, write what is missing.
 
-Nothing of the pilot is run, imported or unpickled, and no link in it is followed.
+Nothing of the pilot is run, imported or unpickled, no link in it is followed, and its data are read in a box.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -15,13 +14,12 @@ import msgspec
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.probes import guess_target
+from pilotage.assess.probing.drafting import contract_text, draft_contract
 from pilotage.assess.roadmap import make_roadmap
 from pilotage.assess.service import assess
-from pilotage.contracts.guessing import Guessed, guess
-from pilotage.contracts.infer import infer_contract
-from pilotage.contracts.model import Column, DataContract
-from pilotage.contracts.written import to_file
-from pilotage.errors import InputError, PilotageError
+from pilotage.contracts.guessing import Guessed
+from pilotage.contracts.model import Column
+from pilotage.errors import InputError
 from pilotage.runtimes.environment import installed_distributions
 from pilotage.scaffold.choosing import Chosen, choose
 from pilotage.scaffold.entries import Decision, Training, decision, training
@@ -39,7 +37,6 @@ __all__ = ["Adopted", "adopt"]
 Progress = Callable[[str, float], None]
 
 _READABLE = (".csv", ".csv.gz", ".tsv", ".parquet", ".jsonl", ".ndjson")
-_MOST_ROWS, _GZIP = 1 << 30, 31
 _CODE = (".py", ".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".sql")
 _MOST_INPUTS = 150
 _TRAIN = "steps/train_pilot.py"
@@ -84,7 +81,8 @@ def adopt(
     """Everything that is written for a pilot, by path; nothing is written yet. The same files give the same bytes.
 
     `system` is what people say of it; a pilot that declares itself in pilotage.yaml is taken at that word instead.
-    Raises NotFound where there is no such folder, InputError where one folder lies in the other.
+    Raises NotFound where there is no such folder, InputError where one folder lies in the other, Unavailable where no
+    box can be made in which its data are read.
     """
     _keep_apart(pilot, into)
     progress("assessing", 0.0)
@@ -196,7 +194,7 @@ class _Drafting:
             adverse=declared.answer.adverse,
             favourable=declared.answer.favourable,
         )
-        found, why_not = (None, "") if declared.contract else self._contract(pilot.data, system, declared)
+        found, why_not = (None, "") if declared.contract else self._contract(pilot.data, system.id)
         return _Draft(
             system=system,
             data=pilot.data,
@@ -204,7 +202,7 @@ class _Drafting:
             training=self.entry is not None,
             taken=None,
             contract=declared.contract or (_CONTRACT if found else ""),
-            written=to_file(found.contract, found.notes, f"Made from {pilot.data}.") if found else "",
+            written=contract_text(found, pilot.data) if found else "",
             why_not=why_not,
         )
 
@@ -220,7 +218,7 @@ class _Drafting:
                 adverse=self.taken.adverse,
                 favourable=self.taken.favourable,
             )
-        found, why_not = self._contract(data, system, None)
+        found, why_not = self._contract(data, system.id, system.target if system.target != UNNAMED else "")
         if found:
             target = found.contract.column(system.target)
             system = replace(known_columns(system, found.contract), positive=_positive(target))
@@ -231,55 +229,21 @@ class _Drafting:
             training=bool(entry and entry.artefact),
             taken=self.taken,
             contract=_CONTRACT if found else "",
-            written=to_file(found.contract, found.notes, f"Made from {data}.") if found else "",
+            written=contract_text(found, data) if found else "",
             why_not=why_not,
         )
 
-    def _contract(self, data: str, system: NewSystem, declared: AISystem | None) -> tuple[Guessed | None, str]:
+    def _contract(self, data: str, name: str, target: str = "") -> tuple[Guessed | None, str]:
         """The contract that the data suggest; or why there is none."""
         folder = self.folder
         if data not in folder.files:
             return None, "there are no data in the folder"
         if not data.lower().endswith(_READABLE) or any(each in data for each in "*?[{"):
             return None, f"{data} is of no form that a contract is drawn up from"
-        if not _bounded(folder.root / data):
-            return None, f"{data} is larger than {_MOST_ROWS >> 30} GiB"
-        path, pilot = folder.root / data, declared.pilot if declared else None
-        try:
-            if pilot is not None:
-                made = infer_contract(
-                    path,
-                    name=system.id,
-                    target=pilot.target,
-                    subject=pilot.subject,
-                    ignore=list(dict.fromkeys([*pilot.ignore, *pilot.prohibited])),
-                    personal=pilot.personal,
-                    protected=list(dict.fromkeys([*pilot.protected, *pilot.prohibited])),
-                    categorical=pilot.categorical,
-                )
-                return _discreet(guess(path, made), pilot.categorical), ""
-            target = system.target if system.target != UNNAMED else ""
-            first = guess(path, infer_contract(path, name=system.id, target=target))
-            subject = _subject(first.contract)
-            if not subject:
-                return _discreet(first), ""
-            again = guess(path, infer_contract(path, name=system.id, target=target, subject=subject))
-            return _discreet(again), ""
-        except PilotageError as error:
-            return None, f"{data}: {error.what}"
-
-
-def _discreet(found: Guessed, listed: Sequence[str] = ()) -> Guessed:
-    """The contract without the values of personal text, but of columns whose values were declared to be listed."""
-    hidden = [
-        c.name
-        for c in found.contract.columns
-        if c.personal and not c.protected and c.type == "string" and c.categories is not None and c.name not in listed
-    ]
-    columns = [msgspec.structs.replace(c, categories=None) if c.name in hidden else c for c in found.contract.columns]
-    told = "CONFIRM its values are not listed here, since they are personal."
-    notes = found.notes | {name: [*found.notes.get(name, []), told] for name in hidden}
-    return Guessed(contract=msgspec.structs.replace(found.contract, columns=tuple(columns)), notes=notes)
+        told, _ = draft_contract(folder, data, name=name, target=target)
+        if told.draft is None:
+            return None, f"{told.skipped[0].removeprefix('not probed: ')}; try `pilotage contract infer {data}`"
+        return told.draft, ""
 
 
 def _own_files(draft: _Draft, ci: str) -> Files:
@@ -348,39 +312,11 @@ def _foreign(versions: dict[str, str]) -> bool:
     return any(here.get(name) != version for name, version in versions.items())
 
 
-def _subject(contract: DataContract) -> str:
-    """The first column that is unique and called an id; empty where there is none."""
-    named = [c.name for c in contract.columns if c.unique and c.role == "feature" and c.type in ("integer", "string")]
-    return next(iter(named), "")
-
-
 def _positive(target: Column | None) -> str:
     values = (
         [f"{each:g}" if isinstance(each, float) else str(each) for each in (target.categories or ())] if target else []
     )
     return next((each for each in _YES if each in values), values[-1] if values else "1")
-
-
-def _bounded(path: Path) -> bool:
-    """Whether a table is of a size that is read, unpacked too: a small file may hold very many rows."""
-    if path.stat().st_size > _MOST_ROWS:
-        return False
-    if path.suffix != ".gz":
-        return True
-    unpack, size = zlib.decompressobj(_GZIP), 0
-    try:
-        with path.open("rb") as file:
-            while content := file.read(1 << 20):
-                while content:
-                    size += len(unpack.decompress(content, 16 << 20))
-                    content = unpack.unconsumed_tail
-                    if unpack.eof:  # another one may follow in the same file
-                        content, unpack = unpack.unused_data, zlib.decompressobj(_GZIP)
-                    if size > _MOST_ROWS:
-                        return False
-    except zlib.error:
-        return False
-    return True
 
 
 def _copies(paths: list[str]) -> list[str]:

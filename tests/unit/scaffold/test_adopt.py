@@ -9,6 +9,8 @@ import os
 import pickle
 import shutil
 import sqlite3
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ from hypothesis import strategies as st
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.probing import drafting
 from pilotage.assess.service import assess
 from pilotage.assess.signals.secrets import secrets
 from pilotage.assess.source import Text, notebook
 from pilotage.cli.adopt import adopt as command
 from pilotage.contracts.odcs import from_odcs
-from pilotage.errors import Conflict, InputError
+from pilotage.errors import Conflict, InputError, Unavailable
+from pilotage.sandbox import box
 from pilotage.scaffold import adopting
 from pilotage.scaffold.adopting import Adopted, adopt
 from pilotage.scaffold.converting import as_script
@@ -184,7 +188,7 @@ def test_nothing_of_the_pilot_runs_and_no_link_leads_out(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", range(len(SECRETS)))
 def test_no_secret_comes_along(tmp_path: Path, number: int) -> None:
-    pilot = write(tmp_path / "pilot", {**BASE, **SECRETS[number].planted})
+    pilot = write(tmp_path / "pilot", {**BASE, "data/claims.csv": None, **SECRETS[number].planted})
     place(tmp_path / "into", adopted(pilot).files)
     assert [each.summary for each in secrets(Folder(tmp_path / "into")) if each.findings] == []
 
@@ -382,15 +386,29 @@ def test_names_that_harm_a_terminal_or_a_page_are_told_and_not_taken(tmp_path: P
     assert "\x1b" not in text and "<img src=x>|" not in text and r"&lt;img src=x&gt;\|\`.md" in text
 
 
-def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adopting, "_MOST_ROWS", 8 << 20)
-    small = gzip.compress(b"visits,label\n1,0\n")
-    bomb = small + gzip.compress(b"1,0\n" * (4 << 20))
+def test_a_bomb_is_opened_in_a_box_that_ends_and_the_adoption_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(drafting.DRAFT_LIMITS, wall_s=0.3)
+    monkeypatch.setattr(adopting, "draft_contract", partial(drafting.draft_contract, limits=few))
+    bomb = gzip.compress(b"visits,label\n" + b"1,0\n" * (12 << 20), 1)
     pilot = write(tmp_path / "pilot", {**BASE, "data/claims.csv": None, "data/claims.csv.gz": bomb})
     made = adopted(pilot)
     assert "contract.odcs.yaml" not in made.files and "tests/test_contract.py" not in made.files
     left = next(work.left for work in made.migration.work if work.criterion == "data.schema")
-    assert left.startswith("no contract could be drawn up: data/claims.csv.gz is larger than")
+    assert "ended early" in left and "(wall)" in left and "pilotage contract infer data/claims.csv.gz" in left
+
+
+def test_where_no_box_can_be_made_nothing_is_read_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pilot = write(tmp_path / "pilot", BASE)
+    monkeypatch.setattr(box, "_DOOR", "raise SystemExit('this machine says no')")
+    with pytest.raises(Unavailable, match="could not be entered") as told:
+        adopted(pilot)
+    assert told.value.got == "this machine says no" and told.value.mend
+    told_by_assess = assess(pilot, install=False).skipped
+    assert any("the draft of its contract: the box that reads the data could not" in line for line in told_by_assess)
 
 
 def test_a_faulty_declaration_is_moved_aside(tmp_path: Path) -> None:

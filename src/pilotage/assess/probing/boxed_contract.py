@@ -5,15 +5,18 @@ Where the pilot has a contract of its own, its rows are held to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pilotage.assess.probing.boxed_copy import Writer, begin
-from pilotage.contracts.guessing import guess
+from pilotage.contracts.guessing import Guessed, guess
 from pilotage.contracts.infer import infer_contract
+from pilotage.contracts.model import DataContract
 from pilotage.contracts.odcs import from_odcs
 from pilotage.contracts.table import FaultCount, check_table
-from pilotage.contracts.written import to_file
 from pilotage.errors import PilotageError
 
 __all__ = ["main"]
@@ -22,11 +25,34 @@ _FEW = 0.01
 
 
 def _draft(request: dict[str, Any], writer: Writer) -> None:
-    path = Path(request["data"])
-    names = ("target", "subject", "ignore", "protected", "categorical")
-    inferred = infer_contract(path, name=request["name"], **{name: request[name] for name in names})
-    guessed = guess(path, inferred)
-    writer.tell(draft=to_file(guessed.contract, guessed.notes, f"Drafted from {path.name}."))
+    """The contract that the rows suggest; where nobody said whose rows they are, by the first column that is an id."""
+    path, name, columns = Path(request["data"]), request["name"], request["columns"]
+    wanted = columns["subject"] is None
+    known = columns | ({"subject": ""} if wanted else {})
+    found = guess(path, infer_contract(path, name=name, **known))
+    subject = _subject(found.contract) if wanted else ""
+    if subject:
+        found = guess(path, infer_contract(path, name=name, **known | {"subject": subject}))
+    writer.tell(draft=msgspec.to_builtins(_discreet(found, columns.get("categorical", ()))))
+
+
+def _subject(contract: DataContract) -> str:
+    """The first column that is unique and called an id; empty where there is none."""
+    named = [c.name for c in contract.columns if c.unique and c.role == "feature" and c.type in ("integer", "string")]
+    return next(iter(named), "")
+
+
+def _discreet(found: Guessed, listed: Sequence[str]) -> Guessed:
+    """The contract without the values of personal text, but of columns whose values were declared to be listed."""
+    hidden = [
+        c.name
+        for c in found.contract.columns
+        if c.personal and not c.protected and c.type == "string" and c.categories is not None and c.name not in listed
+    ]
+    columns = [msgspec.structs.replace(c, categories=None) if c.name in hidden else c for c in found.contract.columns]
+    told = "CONFIRM its values are not listed here, since they are personal."
+    notes = found.notes | {name: [*found.notes.get(name, []), told] for name in hidden}
+    return Guessed(contract=msgspec.structs.replace(found.contract, columns=tuple(columns)), notes=notes)
 
 
 def _held(request: dict[str, Any], writer: Writer) -> None:

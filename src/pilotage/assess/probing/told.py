@@ -12,11 +12,12 @@ import msgspec
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.reading import shown
+from pilotage.contracts.guessing import Guessed
 from pilotage.sandbox.model import BoxResult
 
 __all__ = ["Step", "Told", "read_told"]
 
-_MAX_LINES, _MAX_LINE, _MAX_TEXT, _MAX_FINDINGS, _MAX_DEPTH = 500, 1 << 18, 300, 20, 6
+_MAX_LINES, _MAX_LINE, _MAX_TEXT, _MAX_FINDINGS, _MAX_DEPTH = 500, 1 << 20, 300, 20, 6
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,20 +49,21 @@ class _Raw(msgspec.Struct, kw_only=True):
 class Told:
     """`done` names the steps that were finished, in order; `skipped` what stayed unknown, and why.
 
-    `draft` is the contract that the data suggests, as a file's text; empty where none was made.
+    `draft` is the contract that the data suggests; None where none was made.
     """
 
     steps: list[Step] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
-    draft: str = ""
+    draft: Guessed | None = None
 
 
 def read_told(result: BoxResult, folder: Folder, allowed: Collection[str], what: str) -> Told:
     """The results of one box. One for a criterion that this probe does not feed is not taken: the pilot wrote it."""
-    told, draft = Told(), ""
+    told, draft = Told(), None
     for line in result.stdout.splitlines()[:_MAX_LINES]:
         if len(line) > _MAX_LINE:
+            told.skipped.append(f"{what} told something of over {_MAX_LINE >> 10} KiB, which was not taken")
             continue
         try:
             entry = json.loads(line, parse_constant=lambda _: None)
@@ -71,8 +73,8 @@ def read_told(result: BoxResult, folder: Folder, allowed: Collection[str], what:
                 _take(told, msgspec.convert(entry, _Raw), folder, allowed)
             elif "unknown" in entry:
                 told.skipped.append(f"not probed: {_short(entry['unknown'])}: {_short(entry.get('why', ''))}")
-            elif isinstance(entry.get("draft"), str):
-                draft = "".join(f"{shown(row)}\n" for row in entry["draft"].splitlines())
+            elif "draft" in entry:
+                draft = msgspec.convert(entry["draft"], Guessed)
             elif "done" in entry:
                 told.done.append(_short(entry["done"]))
         except (ValueError, RecursionError):  # msgspec's ValidationError is a ValueError
