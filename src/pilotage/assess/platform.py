@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pilotage.assess.model import Grade, Observation
 from pilotage.evaluation.intervals import wilson
+from pilotage.evaluation.refits import KINDS
 from pilotage.evidence.model import Evidence
 from pilotage.gates.model import Approval, Passage
 from pilotage.gates.policy import check_words
@@ -46,6 +47,7 @@ SPEAKS_FOR: dict[str, tuple[str, ...]] = {
     "evaluation.slices": ("model.slices",),
     "evaluation.leakage": ("data.leakage",),
     "evaluation.messy": ("model.messy_input",),
+    "evaluation.stability": ("model.stable",),
     "evaluation.fairness": ("governance.bias",),
     "fairness.reviewed": ("governance.bias",),
     "serving.load": ("infrastructure.load",),
@@ -65,6 +67,10 @@ _NO_GATE = {
         "the environment was built anew from its lock, and answered the evaluation set as the release did",
         "pilotage release verify REF --rebuild",
     ),
+    "evaluation.stability": (
+        "how much of what it answers is the luck of its training was measured",
+        "pilotage evaluate REF --stability",
+    ),
 }
 """What a check asserts and the command that makes its evidence, of those that no gate demands."""
 
@@ -75,6 +81,9 @@ _HALF = 0.5
 _COMPLETE = 0.9
 _ENOUGH_ROWS, _ENOUGH_RARE, _SOME_RARE = 1000, 200, 50
 _CALIBRATED = 0.05
+_FLIPS = {"seed": (0.01, 0.05), "rows": (0.05, 0.15)}
+"""The shares of held-out rows that two refits may answer otherwise, by what is other about them: up to the first a
+model is stable, past the second it is not (defaults of ours)."""
 _TARGET_TIMES = 1.5
 
 
@@ -186,6 +195,8 @@ def _level(criterion: str, fact: Evidence, approvals: Sequence[Approval], at: in
             return float(rows > 0), f"the build read {rows:,} rows and checked them against the contract"
         case "model.simpler":
             return _simpler(figures)
+        case "model.stable":
+            return _stable(figures)
         case "governance.dependency_licences":
             denied = [line for line in figures.get("missing", ()) if "licence" in str(line)]
             return float(not denied), f"{len(denied)} licences of dependencies are denied or unknown"
@@ -226,6 +237,19 @@ def _simpler(figures: Mapping[str, Any]) -> tuple[float, str] | None:
     lost = sorted(name.replace("_", " ") for name, entry in simple.items() if not entry["beaten"])
     words = f"better beyond chance than {len(simple) - len(lost)} of {len(simple)} simpler models"
     return float(not lost), words + (f", not than {', '.join(lost)}" if lost else "")
+
+
+def _stable(figures: Mapping[str, Any]) -> tuple[float, str] | None:
+    """By the kind of refit that answers most rows otherwise; nothing where none was measured."""
+    shares = {kind: float(found["flips"]["pair"]) for kind, found in (figures.get("by") or {}).items()}
+    if not shares:
+        return None
+    level = min(
+        1.0 if share <= _FLIPS[kind][0] else _HALF if share <= _FLIPS[kind][1] else 0.0
+        for kind, share in shares.items()
+    )
+    told = "; ".join(f"{KINDS[kind]}: {share:.1%}" for kind, share in shares.items())
+    return level, f"rows that two refits answer otherwise, {told}"
 
 
 def _brief(figures: Mapping[str, Any]) -> dict[str, Any]:

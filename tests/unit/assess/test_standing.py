@@ -79,6 +79,7 @@ def test_every_criterion_that_is_spoken_for_exists_and_every_check_is_the_gates(
     named |= set(levels_of(live())) | {"model.drift_watched", "model.beats_baseline", "business.operating_point"}
     assert named <= set(CRITERIA)
     known = {check: fact(check) for check in SPEAKS_FOR}
+    known["evaluation.stability"] = fact("evaluation.stability", by={"rows": {"flips": {"pair": 0.01}}})
     assert all(each.summary.rpartition(": ")[2] for each in told(known, [], AT)), "each is said in words"
 
 
@@ -176,6 +177,22 @@ def test_an_environment_that_could_not_be_built_anew_is_unknown_and_not_bad() ->
     assert levels_for(True, "bit_exact") == [1.0]
     assert levels_for(False, "differs") == [0.0]
     assert levels_for(False, "cannot") == []
+
+
+@pytest.mark.parametrize(
+    ("flips", "level"),
+    [
+        ({"seed": 0.0, "rows": 0.026}, 1.0),
+        ({"rows": 0.05}, 1.0),
+        ({"seed": 0.02, "rows": 0.03}, 0.5),
+        ({"seed": 0.0, "rows": 0.2}, 0.0),
+        ({}, None),
+    ],
+)
+def test_a_model_is_as_stable_as_its_worst_kind_of_refit(flips: dict[str, float], level: float | None) -> None:
+    by = {kind: {"flips": {"pair": share}} for kind, share in flips.items()}
+    found = list(told({"evaluation.stability": fact("evaluation.stability", bool(by), by=by)}, [], AT))
+    assert [(each.criterion, each.level) for each in found] == ([("model.stable", level)] if by else [])
 
 
 def test_evidence_undone_by_an_event_counts_for_nothing_and_says_why() -> None:
