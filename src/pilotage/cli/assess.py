@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -12,13 +13,12 @@ from rich.markup import escape
 from pilotage.assess.compare import Moved, compare, decode_report
 from pilotage.assess.model import Assessment, DimensionScore, Rating, State
 from pilotage.assess.planning import Plan, make_plan
-from pilotage.assess.probes import PROBE_TIME
 from pilotage.assess.report import told_of, told_of_owasp, told_of_score
-from pilotage.assess.service import assess as assess_pilot
 from pilotage.cli.identity import opened
 from pilotage.cli.interview import interview
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, console, json_option, show_table, step_bar
+from pilotage.cli.output import as_json, console, json_option, show_table
+from pilotage.cli.probing import assessed, probe_options, show_skipped
 from pilotage.errors import NotFound
 from pilotage.systems.parse import parse_system
 from pilotage.wiring.readiness import keep_assessment, summary
@@ -38,15 +38,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
-@click.option("--no-probes", is_flag=True, help="Static signals only: nothing of the pilot runs, not even boxed.")
-@click.option("--no-install", is_flag=True, help="Probe without fetching the pilot's own packages.")
-@click.option(
-    "--probe-time",
-    type=click.FloatRange(1, 3600),
-    default=PROBE_TIME,
-    show_default=True,
-    help="Seconds that all probes may take, installing included.",
-)
+@probe_options
 @click.option("--evidence", is_flag=True, help="Show every finding under every point.")
 @click.option("--interview", "ask", is_flag=True, help="First ask what cannot be measured; kept in readiness.yaml.")
 @click.option("--compare", "before", type=_FILE, help="Say what moved since this report, kept from --json.")
@@ -58,9 +50,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def assess(
     chosen: Chosen,
     path: Path,
-    no_probes: bool,
-    no_install: bool,
-    probe_time: float,
     evidence: bool,
     ask: bool,
     before: Path | None,
@@ -68,15 +57,13 @@ def assess(
     html: Path | None,
     markdown: Path | None,
     json_: bool,
+    **probing: Any,
 ) -> None:
     """Measure how ready the pilot in PATH is. Its code runs only in a box, by the probes."""
     earlier = None if before is None else decode_report(before.read_bytes(), str(before))
     if ask:
         interview(path)
-    with step_bar("assessing") as progress:
-        found = assess_pilot(
-            path, probes=not no_probes, install=not no_install, probe_time=probe_time, progress=progress
-        )
+    found = assessed(path, **probing)
     plan = make_plan(path, found)
     _keep(chosen, path, found)
     if contract is not None:
@@ -224,10 +211,7 @@ def show_lists(found: Assessment) -> None:
         screen.print(
             f"  {step.mend} [dim]({step.dimension}, about {step.days:.1f} days, verdict {step.verdict_after})[/]"
         )
-    if found.environment:
-        screen.print(f"[dim]probed with {escape(found.environment)}[/]")
-    for skipped in found.skipped:
-        screen.print(f"[dim]not looked at: {escape(skipped)}[/]")
+    show_skipped(found)
 
 
 def _show_triage(plan: Plan) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
 from pilotage.assess.keeping import PLAN, Kept, keep_plan, read_plan
-from pilotage.assess.model import Assessment
 from pilotage.assess.planning import make_plan
 from pilotage.assess.roadmap import Progress, Roadmap, as_csv, as_markdown, progressed
-from pilotage.assess.service import assess as assess_pilot
-from pilotage.cli.output import as_json, console, json_option, show_facts, show_table, step_bar
+from pilotage.cli.output import as_json, console, json_option, show_facts, show_table
+from pilotage.cli.probing import assessed, probe_options, show_skipped
 from pilotage.errors import InputError
 
 __all__ = ["roadmap", "show_plan"]
@@ -27,27 +27,27 @@ def roadmap() -> None:
 
 
 _folder = click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".")
-_probes = click.option("--no-probes", is_flag=True, help="Static signals only: nothing of the pilot runs.")
 
 
 @roadmap.command("make")
 @_folder
-@_probes
+@probe_options
 @click.option("--again", is_flag=True, help="Replace the plan that is there, and its history.")
 @json_option
-def make(path: Path, no_probes: bool, again: bool, json_: bool) -> None:
+def make(path: Path, again: bool, json_: bool, **probing: Any) -> None:
     """Assess the pilot in PATH and keep its roadmap beside it, in roadmap.json."""
     if (path / PLAN).exists() and not again:
         raise InputError(
             "there is a roadmap already", got=path / PLAN, mend="see `pilotage roadmap status`, or --again"
         )
-    found = _assess(path, no_probes)
+    found = assessed(path, **probing)
     plan = make_plan(path, found)
     keep_plan(path, Kept(plan=plan.roadmap, history=[progressed(plan.roadmap, found)]))
     if json_:
         as_json(plan.as_dict())
         return
     show_plan(plan.roadmap)
+    show_skipped(found)
     click.echo(f"kept in {path / PLAN}; next: pilotage roadmap status {path}")
 
 
@@ -68,23 +68,20 @@ def export(path: Path, markdown: Path | None, table: Path | None) -> None:
 
 @roadmap.command("status")
 @_folder
-@_probes
+@probe_options
 @json_option
-def status(path: Path, no_probes: bool, json_: bool) -> None:
+def status(path: Path, json_: bool, **probing: Any) -> None:
     """Assess the pilot in PATH anew and say how far its roadmap has come. Each look is kept, for the burn-up."""
     kept = read_plan(path)
-    now = progressed(kept.plan, _assess(path, no_probes))
+    found = assessed(path, **probing)
+    now = progressed(kept.plan, found)
     kept = msgspec.structs.replace(kept, history=[*kept.history, now])
     keep_plan(path, kept)
     if json_:
         as_json({"now": msgspec.to_builtins(now), "history": msgspec.to_builtins(kept.history)})
         return
     _show_status(kept, now)
-
-
-def _assess(path: Path, no_probes: bool) -> Assessment:
-    with step_bar("assessing") as progress:
-        return assess_pilot(path, probes=not no_probes, progress=progress)
+    show_skipped(found)
 
 
 def show_plan(plan: Roadmap) -> None:

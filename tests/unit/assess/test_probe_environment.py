@@ -10,6 +10,7 @@ from pathlib import Path
 
 import joblib
 import pytest
+from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
 from pilotage.assess.folder import Folder
@@ -18,6 +19,8 @@ from pilotage.assess.probing import environment as environments
 from pilotage.assess.probing.declared import declared
 from pilotage.assess.probing.environment import environment_for
 from pilotage.assess.service import assess
+from pilotage.cli.main import Chosen
+from pilotage.cli.roadmap import roadmap
 from pilotage.sandbox.box import run_boxed
 from tests.unit.assess.pilots import FASTAPI, README, rows, trained, write
 
@@ -99,6 +102,22 @@ def test_a_model_is_not_opened_with_other_versions_than_it_asks_for(tmp_path: Pa
     states = {rating.criterion.id: rating.state for each in found.dimensions for rating in each.ratings}
     assert states["model.loads"] == states["infrastructure.installs"] == "unknown"
     assert states["data.present"] == "holds"
+
+
+def test_a_roadmap_is_probed_as_an_assessment_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = "def test_it():\n    assert 1 + 1 == 2\n"
+    folder = write(tmp_path / "pilot", {"requirements.txt": "scikit-learn==0.24.2\n", "tests/test_a.py": tests})
+    monkeypatch.setattr(environments.shutil, "which", lambda *_a, **_k: None)
+
+    def why(command: str, *words: str) -> list[str]:
+        done = CliRunner().invoke(roadmap, [command, *words, str(folder)], obj=Chosen(), catch_exceptions=False)
+        return [line.rpartition(": ")[2] for line in done.output.splitlines() if "its own environment" in line]
+
+    [tried] = why("make")
+    assert tried.startswith("uv is not installed")
+    assert why("status") == [tried]
+    assert why("status", "--no-install") == ["installing was turned off"]
+    assert why("status", "--no-probes") == []
 
 
 def test_a_model_made_with_another_minor_version_is_unknown_too(tmp_path: Path) -> None:
