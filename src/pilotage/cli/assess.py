@@ -49,6 +49,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.pass_obj
 def assess(
     chosen: Chosen,
+    /,
     path: Path,
     evidence: bool,
     ask: bool,
