@@ -20,6 +20,7 @@ from pilotage.ledger.journal import JournalWriter
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.notes import Signer, parse_checkpoint
+from pilotage.ledger.pending import pending_names
 from pilotage.ledger.queries import Ledger
 from pilotage.ledger.record import Batch, Event, Finding, Leaf, Payload, Plain, Times, commitment, decode_leaf
 from pilotage.ledger.sealing import Steward
@@ -198,9 +199,9 @@ class World:
         assert {frame[1] for frame in frames} <= set(entries)
         with reading(self.ledger) as connection:
             heads = store.all_heads(connection)
-            assert not store.waiting_entries(connection)
             known = store.known_segments(connection, self.segment_files())
         assert sorted(known) == sorted(self.segment_files())
+        assert not pending_names(self.home.ledger)
         frontier, at = Frontier(), 0
         for head in heads:
             frontier = frontier.append(map(leaf_hash, entries[at : head.size]))

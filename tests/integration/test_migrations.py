@@ -157,3 +157,19 @@ def test_an_up_to_date_start_reads_one_row_and_leaves_alembic_alone(tmp_path: Pa
         f"done = migrate(open_engine({url!r}), 'control'); assert not done and 'alembic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_entries_that_wait_to_be_published_stop_the_upgrade(engines: dict[str, Engine]) -> None:
+    engine = engines["migrated"]
+    migrate(engine, "ledger")
+    with writing(engine) as connection:  # as the version before left it
+        connection.execute(text("CREATE TABLE pending_entries (leaf INTEGER PRIMARY KEY, entry BLOB NOT NULL)"))
+        connection.execute(text("INSERT INTO pending_entries VALUES (0, x'7b7d')"))
+        connection.execute(text("UPDATE schema_ledger SET version_num = '0017'"))
+    with pytest.raises(Unavailable, match="wait to be published") as refused:
+        migrate(engine, "ledger")
+    assert "1 entries" in str(refused.value) and "the version before" in str(refused.value)
+    with writing(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM pending_entries")).scalar() == 1
+        connection.execute(text("DELETE FROM pending_entries"))
+    assert migrate(engine, "ledger")

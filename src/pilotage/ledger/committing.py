@@ -1,11 +1,11 @@
-"""Commit one batch: its segments are written first, then ONE transaction, fenced by the lease epoch, has all the rest.
+"""Commit one batch: its files are written first, then ONE transaction, fenced by the lease epoch, has all the rest.
 
 `Tree` is the signed tree as the database has it: nothing is added to a head that does not hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,10 +24,11 @@ from pilotage.ledger.keys import KeyCabinet, KeyRow
 from pilotage.ledger.merkle import Frontier, leaf_hash
 from pilotage.ledger.orphans import announce, drop_uncommitted
 from pilotage.ledger.packing import Packed, pack
-from pilotage.ledger.record import Batch
+from pilotage.ledger.pending import pending_path
+from pilotage.ledger.record import Batch, Segment
 from pilotage.ledger.rows import DECISION_COLUMNS, counts_digest
 from pilotage.ledger.said_tables import outcome_counts, outcomes, overrides
-from pilotage.ledger.segments import write_segments
+from pilotage.ledger.segments import segment_files
 from pilotage.ledger.signing import Signing, verify_checkpoint
 from pilotage.ledger.sums_store import add_made_sums
 from pilotage.ledger.tables import (
@@ -36,15 +37,16 @@ from pilotage.ledger.tables import (
     events,
     heads,
     held_frames,
-    pending_entries,
     profile_counts,
     segments,
     subject_keys,
 )
 from pilotage.ledger.tenure import Tenure
+from pilotage.ledger.tiles import pack_entries
 from pilotage.profiles.model import ReferenceProfile
 from pilotage.storage.database import reading, writing
 from pilotage.storage.home import Home
+from pilotage.storage.objects import write_all_durably
 
 __all__ = ["Committed", "Committer", "Tree"]
 
@@ -147,35 +149,37 @@ class Committer:
             return Committed(size=frontier.size)
         now, batch_id = self._clock(), uuid7()
         packed = self._pack(work, batch_id, frontier.size, now)
-        batch = self._batch(packed, work.taken, frontier.size, now) if packed.entries else None
+        segments, files = segment_files(packed.builders)
+        batch = self._batch(packed, segments, work.taken, frontier.size, now) if packed.entries else None
         entries = [*packed.entries, msgspec.json.encode(batch)] if batch else []
         hashes = [*packed.hashes, *map(leaf_hash, entries[len(packed.hashes) :])]
         after = frontier.append(hashes)
+        if batch:
+            files[pending_path(batch_id)] = pack_entries(entries)
+            self._write_files(files)
         try:
             with writing(self._ledger) as connection:
                 store.prepare_bulk(connection)
                 self._tenure.fence(connection)
                 if self._tree.frontier(connection) != frontier:
                     raise Conflict("the ledger grew meanwhile", code="lease_lost", mend="stand by, acquire the lease")
-                _write(connection, packed, work.taken)
+                _write(connection, packed, segments, work.taken)
                 if batch:
-                    waiting = list(enumerate(entries, frontier.size))
-                    store.add_values(connection, pending_entries, ("leaf", "entry"), waiting)
                     store.add_rows(connection, heads, [self._tree.head(connection, frontier, after, batch)])
                 also(connection)
                 self._step("written")
         except PilotageError:
-            drop_uncommitted(self._folder, self._ledger, [builder.path for builder in packed.builders])
+            drop_uncommitted(self._folder, self._ledger, [*files])
             raise
         self._tenure.fenced()
         self._step("committed")
         return Committed(size=after.size, batch=batch_id if batch else "", entries=entries, hashes=hashes)
 
     def _pack(self, work: Work, batch_id: str, first: int, now: int) -> Packed:
-        """Encrypt and write the payloads; what SQL will hold of the leaves."""
+        """Encrypt the payloads; what SQL will hold of the leaves."""
         with reading(self._ledger) as connection:
             read = feature_reader(self._folder, self._ledger, self._cabinet)
-            packed = pack(
+            return pack(
                 work.items,
                 work.taken.portion,
                 connection,
@@ -186,28 +190,28 @@ class Committer:
                 first=first,
                 now=now,
             )
-        if packed.builders:
-            paths = [builder.path for builder in packed.builders]
-            announce(self._folder, self._ledger, self._tenure.require().epoch, paths)
-            self._step("intent")
-            packed.segments.extend(write_segments(self._folder, packed.builders))
-            self._step("segments")
-        return packed
 
-    def _batch(self, packed: Packed, taken: Taken, first: int, now: int) -> Batch:
+    def _write_files(self, files: Mapping[str, bytes]) -> None:
+        """Write segments and entries, all synced, with every folder on their way."""
+        announce(self._folder, self._ledger, self._tenure.require().epoch, [*files])
+        self._step("intent")
+        write_all_durably({self._folder / path: content for path, content in files.items()})
+        self._step("files")
+
+    def _batch(self, packed: Packed, segments: list[Segment], taken: Taken, first: int, now: int) -> Batch:
         """The batch's own leaf."""
         return Batch(
             id=packed.batch,
             at=now,
             epoch=self._tenure.require().epoch,
             first=first,
-            segments=packed.segments,
+            segments=segments,
             counts=counts_digest(packed.counts, packed.outcome_counts),
             consumed={place.name: (place.offset, place.chain) for place in taken.positions},
         )
 
 
-def _write(connection: Connection, packed: Packed, taken: Taken) -> None:
+def _write(connection: Connection, packed: Packed, sealed: Sequence[Segment], taken: Taken) -> None:
     for table, keys in ((subject_keys, packed.subject_keys), (day_keys, packed.day_keys)):
         store.add_values(connection, table, KeyRow._fields, keys)
     store.add_values(connection, decisions, DECISION_COLUMNS, packed.decisions)
@@ -218,8 +222,7 @@ def _write(connection: Connection, packed: Packed, taken: Taken) -> None:
     store.add_rows(connection, overrides, packed.overrides)
     store.add_rows(connection, outcome_counts, packed.outcome_counts)
     made = [
-        {"path": made.path, "batch": packed.batch, "digest": made.digest, "records": made.records}
-        for made in packed.segments
+        {"path": made.path, "batch": packed.batch, "digest": made.digest, "records": made.records} for made in sealed
     ]
     store.add_rows(connection, segments, made)
     store.save_positions(connection, [asdict(place) for place in taken.positions])

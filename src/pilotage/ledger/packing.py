@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -18,7 +18,6 @@ from pilotage.ledger.keys import DataKey, KeyCabinet, KeyNeeds, KeyRow
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.outcome_counts import Added, FeaturesOf, count_outcomes
 from pilotage.ledger.portions import Portion, sums_of_values
-from pilotage.ledger.record import Segment
 from pilotage.ledger.rows import WITHHELD, DecisionDraft, Place, decision_values, place_day, placed_row
 from pilotage.ledger.said import OUTCOME, OVERRIDE, SAID, said_row
 from pilotage.ledger.segment_set import DENIALS, Group, SegmentSet, nonces
@@ -37,7 +36,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """All that one batch adds, but its own leaf. `segments` is filled when the files of the `builders` are written.
+    """All that one batch adds, but its own leaf. The `builders` hold its segments.
 
     `hashes` are the leaf hashes of `entries`, `decisions` rows in the order of `rows.DECISION_COLUMNS`, `sums` theirs.
     """
@@ -55,7 +54,6 @@ class Packed:
     overrides: Rows
     outcome_counts: Rows
     builders: list[SegmentBuilder]
-    segments: list[Segment] = field(default_factory=list)
 
 
 def pack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from pilotage.ledger.look_up_store import KEY_COLUMNS, decision_with_key, leaf_o
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
 from pilotage.ledger.opening import PayloadOpener
+from pilotage.ledger.pending import read_pending
 from pilotage.ledger.proofs import make_proof
 from pilotage.ledger.record import Event, Interrupted, Leaf, Payload, Plain, decode_leaf
 from pilotage.ledger.retired import PastRetention, past_plain, past_retention
@@ -390,9 +392,11 @@ class Ledger:
         if index < size:
             return tiles.read_entry(self._folder, index, size)
         with reading(self._engine) as connection:
-            waiting = store.waiting_entry(connection, index)
-        if waiting is not None:
-            return waiting
+            head = store.head_with(connection, index)
+        if head is not None:
+            with suppress(FileNotFoundError):  # published meanwhile
+                waiting = read_pending(self._folder, head.batch, head.size - head.first)
+                return waiting[index - int(head.first)]
         published = read_checkpoint_body(self.checkpoint()).size
         if index < published:
             return tiles.read_entry(self._folder, index, published)

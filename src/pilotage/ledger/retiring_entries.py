@@ -20,11 +20,12 @@ from sqlalchemy import Connection, Engine, Table
 
 from pilotage.errors import IntegrityError, NotFound
 from pilotage.kernel.digests import digest
-from pilotage.ledger import entries_store, store, store_keeping, tiles
+from pilotage.ledger import entries_store, store_keeping, tiles
 from pilotage.ledger.items import event_item
 from pilotage.ledger.kept import KeptBundle, Stub, kept_path, pack_kept, stub_row
 from pilotage.ledger.merkle import leaf_hash
 from pilotage.ledger.notes import read_checkpoint_body
+from pilotage.ledger.pending import first_waiting
 from pilotage.ledger.record import Event, Interrupted, Plain, decode_leaf
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by, deletions
 from pilotage.ledger.retiring import Policy, retired_segments
@@ -124,7 +125,7 @@ def _whole(folder: Path, connection: Connection) -> int:
         size = read_checkpoint_body(tiles.read_checkpoint(folder)).size
     except NotFound:
         return 0
-    waiting = store.first_waiting(connection)
+    waiting = first_waiting(folder, connection)
     return (size if waiting is None else min(size, waiting)) // TILE_WIDTH
 
 

@@ -3,10 +3,11 @@
 One batch, in this order; killed anywhere, the next steward resumes to the same tree:
 
     read       journals from their consumed positions, the outbox                              collecting, ahead
-    segments   payloads encrypted again under subject or system-day keys, written and synced   packing, orphans
-    commit     ONE transaction fenced by the lease epoch: index, pending entries, counts,
-               positions, keys, signed head                                                     committing
-    publish    tiles, entry bundles, checkpoint; then the pending entries go                    publishing
+    files      payloads encrypted again under subject or system-day keys, and the entries that
+               will wait: written and synced                                                    packing, orphans
+    commit     ONE transaction fenced by the lease epoch: index, counts, positions, keys,
+               signed head                                                     committing
+    publish    tiles, entry bundles, checkpoint; then the entries wait no more                  publishing
     clean      outbox rows; journal files that are whole, published and not the newest of
                their worker                                                                     cleaning
 """

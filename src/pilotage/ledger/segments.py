@@ -23,7 +23,6 @@ import msgspec
 from pilotage.errors import IntegrityError
 from pilotage.kernel.digests import digest
 from pilotage.ledger.record import Segment
-from pilotage.storage.objects import write_all_durably
 
 __all__ = [
     "MAGIC",
@@ -37,8 +36,8 @@ __all__ = [
     "mask",
     "parse_segment",
     "read_payload",
+    "segment_files",
     "segment_path",
-    "write_segments",
 ]
 
 MAGIC = b"PLTSEG1\n"
@@ -67,7 +66,7 @@ def segment_path(system: str, day: str, batch: str) -> str:
 
 
 class SegmentBuilder:
-    """Collects the payloads of one segment in memory; `write_segments` writes the file.
+    """Collects the payloads of one segment in memory, for `segment_files`.
 
     `begun` is what another builder held, `records` how many payloads are in it.
     """
@@ -96,12 +95,12 @@ class SegmentBuilder:
         return offset, length
 
 
-def write_segments(folder: Path, builders: Iterable[SegmentBuilder]) -> list[Segment]:
-    """Write the files of a batch under the ledger folder, all synced, with every folder on their way; for its leaf."""
+def segment_files(builders: Iterable[SegmentBuilder]) -> tuple[list[Segment], dict[str, bytes]]:
+    """What a batch's leaf says of its segments; their bytes by path under the ledger folder."""
     made = {builder.path: builder for builder in builders}
     files = {path: builder.content for path, builder in made.items()}
-    write_all_durably({folder / path: content for path, content in files.items()})
-    return [Segment(path=path, digest=digest(content), records=made[path].records) for path, content in files.items()]
+    told = [Segment(path=path, digest=digest(content), records=made[path].records) for path, content in files.items()]
+    return told, files
 
 
 def mask(key_id: str, nonce: bytes, mask_key: bytes) -> bytes:

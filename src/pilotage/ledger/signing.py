@@ -65,7 +65,8 @@ def key_periods(connection: Connection, keyring: Keyring) -> list[KeyPeriod]:
     Unavailable(code="keyring_outdated") when the ledger names a key that the keyring does not have.
     """
     rows = store.signing_rotations(connection, ROTATED)
-    rotations = [(row.kind, row.facts, store.head_sealing(connection, row.leaf)) for row in rows]
+    sealing = [(row, store.head_with(connection, row.leaf)) for row in rows]
+    rotations = [(row.kind, row.facts, head.size if head else 0) for row, head in sealing]
     found = periods_of(rotations, keyring.vkeys[-1])
     for period in found:
         if period.vkey not in keyring.vkeys:

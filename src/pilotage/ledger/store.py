@@ -10,8 +10,12 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BigInteger,
+    Boolean,
     ColumnElement,
     Connection,
+    Float,
+    LargeBinary,
     Row,
     Select,
     Table,
@@ -35,7 +39,6 @@ from pilotage.ledger.tables import (
     heads,
     held_frames,
     lease,
-    pending_entries,
     profile_counts,
     segments,
     subject_keys,
@@ -50,7 +53,6 @@ __all__ = [
     "count_decisions",
     "decision_conditions",
     "decisions_of_key",
-    "drop_entries",
     "drop_held",
     "events_about",
     "events_about_key",
@@ -63,12 +65,13 @@ __all__ = [
     "find_keys",
     "find_row",
     "find_trace",
-    "first_waiting",
     "forget_positions",
     "free_lease",
     "grant_lease",
     "head_of",
-    "head_sealing",
+    "head_with",
+    "heads_after",
+    "heads_of",
     "held_of",
     "key_ids",
     "keys_about",
@@ -85,12 +88,13 @@ __all__ = [
     "sealed_ids",
     "signing_rotations",
     "stream_rows",
-    "waiting_entries",
-    "waiting_entry",
 ]
 
 Rows = list[dict[str, Any]]
 _BULK_CACHE_KIB = 128 * 1024
+_BINARY = {BigInteger: "int8", Text: "text", Float: "float8", LargeBinary: "bytea", Boolean: "bool"}
+"""The types of columns as PostgreSQL names them."""
+
 _BULK_CHECKPOINT_PAGES = 20_000
 """Of the log, from which on a commit moves it into the database itself: `WalBackfill` did not come to it."""
 
@@ -115,7 +119,8 @@ def add_rows(connection: Connection, table: Table, rows: Rows) -> None:
 def add_values(connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows given by their values in the order of `names`, which no JSON column is among; none is fine.
 
-    They go to the driver as they are: SQLAlchemy's handling of each value costs more than the insert.
+    They go to the driver as they are: SQLAlchemy's handling of each value costs more than the insert; and to
+    PostgreSQL in its binary form, which spares the server a quarter of its work.
     """
     if not rows:
         return
@@ -123,7 +128,9 @@ def add_values(connection: Connection, table: Table, names: tuple[str, ...], row
     columns = ", ".join(map(quote, names))
     if connection.dialect.name == "postgresql":
         driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor, cursor.copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy:
+        order = f"COPY {quote(table.name)} ({columns}) FROM STDIN (FORMAT BINARY)"
+        with driver.cursor() as cursor, cursor.copy(order) as copy:
+            copy.set_types([_BINARY[type(table.c[name].type)] for name in names])
             for row in rows:
                 copy.write_row(row)
         return
@@ -192,38 +199,25 @@ def all_heads(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(select(heads).order_by(heads.c.size)).all()
 
 
-def first_waiting(connection: Connection) -> int | None:
-    """The first leaf whose entry is perhaps not yet published."""
-    return connection.execute(select(func.min(pending_entries.c.leaf))).scalar()
+def heads_of(connection: Connection, batches: Sequence[str]) -> Sequence[Row[Any]]:
+    """The heads of these batches, the oldest first."""
+    query = select(heads).where(heads.c.batch.in_(listed(connection, batches))).order_by(heads.c.size)
+    return connection.execute(query).all()
 
 
-def waiting_entries(connection: Connection) -> Sequence[Row[Any]]:
-    """Entries committed but perhaps not yet published, by leaf."""
-    return connection.execute(select(pending_entries).order_by(pending_entries.c.leaf)).all()
+def heads_after(connection: Connection, size: int) -> Sequence[Row[Any]]:
+    """The heads of trees larger than this, the oldest first."""
+    return connection.execute(select(heads).where(heads.c.size > size).order_by(heads.c.size)).all()
 
 
-def waiting_entry(connection: Connection, leaf: int) -> bytes | None:
-    """One entry that is not yet published."""
-    query = select(pending_entries.c.entry).where(pending_entries.c.leaf == leaf)
-    entry = connection.execute(query).scalar()
-    return None if entry is None else bytes(entry)
-
-
-def drop_entries(connection: Connection, size: int) -> None:
-    """Forget pending entries of a tree of `size` leaves that was published."""
-    newest = connection.execute(select(func.max(pending_entries.c.leaf))).scalar()
-    everything = newest is None or newest < size  # as nearly always: SQLite then frees pages without reading rows
-    connection.execute(delete(pending_entries).where(*([] if everything else [pending_entries.c.leaf < size])))
+def head_with(connection: Connection, leaf: int) -> Row[Any] | None:
+    """The head of the batch that a leaf is of."""
+    return connection.execute(select(heads).where(heads.c.size > leaf).order_by(heads.c.size).limit(1)).first()
 
 
 def known_segments(connection: Connection, paths: list[str]) -> set[str]:
     """Which of these segments were committed."""
     return set(connection.execute(select(segments.c.path).where(segments.c.path.in_(paths))).scalars())
-
-
-def head_sealing(connection: Connection, leaf: int) -> int:
-    """The size of the first head that has this leaf; 0 when none has."""
-    return int(connection.execute(select(func.min(heads.c.size)).where(heads.c.size > leaf)).scalar() or 0)
 
 
 # The index.

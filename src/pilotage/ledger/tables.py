@@ -1,4 +1,4 @@
-"""The tables of the ledger: index of the leaves, heads, what waits to be published, journal positions, keys, counts.
+"""The tables of the ledger: index of the leaves, heads, journal positions, keys, counts.
 
 All but the keys and the heads can be rebuilt from entry bundles and payload segments. Only the steward writes
 `ledger.db`; legal holds are control-plane rows.
@@ -24,7 +24,6 @@ __all__ = [
     "held_frames",
     "lease",
     "legal_holds",
-    "pending_entries",
     "profile_counts",
     "scheduled_erasures",
     "segments",
@@ -129,13 +128,6 @@ heads = Table(
     Column("root", Text, nullable=False),
     Column("frontier", LargeBinary, nullable=False),
     Column("checkpoint", Text, nullable=False),
-)
-
-pending_entries = Table(
-    "pending_entries",
-    ledger,
-    Column("leaf", BIG, primary_key=True, autoincrement=False),
-    Column("entry", LargeBinary, nullable=False),
 )
 
 consumed = Table(

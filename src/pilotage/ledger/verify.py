@@ -29,18 +29,20 @@ from pilotage.ledger.keys import CabinetSecrets, KeyCabinet
 from pilotage.ledger.merkle import consistency_proof, verify_consistency
 from pilotage.ledger.notes import Checkpoint
 from pilotage.ledger.outside import Witnessed
+from pilotage.ledger.pending import PENDING, pending_names, pending_path
 from pilotage.ledger.record import BATCH_LEAF, decode_batch, decode_leaf
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.segments import intents
 from pilotage.ledger.signing import ROTATED, KeyPeriod, periods_of, verify_checkpoint
-from pilotage.ledger.tables import consumed, events, heads, held_frames, pending_entries, segments
+from pilotage.ledger.tables import consumed, events, heads, held_frames, segments
 from pilotage.ledger.tiles import TileReader, read_checkpoint, tile_span
 from pilotage.ledger.verify_batches import BatchAudit
 from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_part import PartTools
+from pilotage.ledger.verify_pending import waiting_entries
 from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
 from pilotage.ledger.verify_workers import View, one_view
@@ -48,7 +50,7 @@ from pilotage.storage.home import Home
 
 __all__ = ["LedgerReport", "Progress", "Witness", "verify_ledger"]
 
-_FOLDER = frozenset({"checkpoint", COSIGNED, "kept", "segments", "tile"})
+_FOLDER = frozenset({"checkpoint", COSIGNED, "kept", PENDING, "segments", "tile"})
 
 Progress = Callable[[int, int], None]
 """Called with (entries checked, entries in the tree)."""
@@ -151,15 +153,16 @@ class _Audit:
         self._heads = rows.all(heads)
         self.size = max((row["size"] for row in self._heads), default=0)
         self._periods = self._key_periods(keyring)
+        self._pending = waiting_entries(home.ledger, self._heads, self._faults)  # before the checkpoint is looked at
         self._checkpoint, text = self._read_checkpoint()
-        self.published = self._checkpoint.size if self._checkpoint else self._published_size()
+        self.published = self._checkpoint.size if self._checkpoint else min(self._pending, default=self.size)
         self._check_checkpoint(text)
         self._kept = KeptAudit(folder=home.ledger, named=_deletions(rows), faults=self._walk_faults)
         self.walk = TreeWalk(
             home.ledger,
             size=self.size,
             published=self.published,
-            pending=self._pending(),
+            pending=self._pending,
             heads=[self._signed_head(row) for row in self._heads],
             faults=self._walk_faults,
             kept=self._kept,
@@ -235,13 +238,16 @@ class _Audit:
                 self._faults.add(self._folder / retired, "retention deleted it, says an event, and yet it is there")
         tiles = list(self.walk.stray_files())
         extra = [path for path in _segment_files(self._folder) if path not in self.batches.paths]
+        known_batches = {row["batch"] for row in self._heads}
+        unknown = [batch for batch in pending_names(self._folder) if batch not in known_batches]
         intended, left = _intended(self._folder), self._kept.strays()
-        if not tiles and not extra and not left:
+        if not tiles and not extra and not left and not unknown:
             return
         with snapshot(ledger, self._faults) as rows:
             self._kept.named = _deletions(rows)
             known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}
-            newest = max((row["size"] for row in rows.between(heads, heads.c.size, self.size, 2**62)), default=0)
+            later = rows.between(heads, heads.c.size, self.size, 2**62)
+            newest = max((row["size"] for row in later), default=0)
         for path in tiles:
             span = tile_span(self._folder, path)
             if span is None or not min(self.published, self.size) < span <= newest:
@@ -249,6 +255,9 @@ class _Audit:
         for name in sorted(set(extra) - known - intended):
             if (self._folder / name).exists():
                 self._faults.add(self._folder / name, "no batch leaf names this segment")
+        for name in sorted({*map(pending_path, unknown)} - {pending_path(row["batch"]) for row in later} - intended):
+            if (self._folder / name).exists():
+                self._faults.add(self._folder / name, "no head is of this batch")
         for path in self._kept.strays():
             self._faults.add(path, "no event speaks of this as what retention left")
 
@@ -268,7 +277,7 @@ class _Audit:
             if previous not in now and file.name not in now and file.path.exists():
                 self._faults.add(file.path, "the file before it is missing and was not consumed")
 
-    # Heads, the checkpoint, pending entries.
+    # Heads and the checkpoint.
 
     def _read_checkpoint(self) -> tuple[Checkpoint | None, str]:
         path = self._folder / "checkpoint"
@@ -276,15 +285,11 @@ class _Audit:
             text = read_checkpoint(self._folder)
             return self._parse(text), text
         except NotFound:
-            if self.size and not self._rows.between(pending_entries, pending_entries.c.leaf, 0, 1):
+            if self.size and 0 not in self._pending:
                 self._faults.add(path, "the file is missing")
         except IntegrityError as error:
             self._faults.add(path, error.what, error.got, error.expected)
         return None, ""
-
-    def _published_size(self) -> int:
-        """Without a checkpoint: up to the first entry that still waits to be published."""
-        return min((row["leaf"] for row in self._rows.all(pending_entries)), default=self.size)
 
     def _check_checkpoint(self, text: str) -> None:
         shown, path = self._checkpoint, self._folder / "checkpoint"
@@ -354,19 +359,6 @@ class _Audit:
             self._faults.add("events facts of key.rotated", "the keyring does not have this signing key", vkey)
         later = [KeyPeriod(vkey=vkey, first=self.size + 1) for vkey in keyring.vkeys if vkey != found[-1].vkey]
         return [*(period for period in found if period.vkey not in strange), *later]
-
-    def _pending(self) -> dict[int, bytes]:
-        found: dict[int, bytes] = {}
-        beyond = 0
-        for row in self._rows.all(pending_entries):
-            if not 0 <= row["leaf"] < self.size or not isinstance(row["entry"], bytes):
-                self._faults.add(f"pending_entries row of leaf {row['leaf']}", "the tree has no such entry")
-                beyond = max(beyond, row["leaf"] + 1)
-            else:
-                found[row["leaf"]] = row["entry"]
-        if beyond > self.size:
-            self._faults.add(f"heads row of size {beyond}", "entries wait to be published, but no head covers them")
-        return found
 
 
 def _deletions(rows: Snapshot) -> dict[int, str]:

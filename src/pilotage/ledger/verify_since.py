@@ -24,11 +24,12 @@ from pilotage.ledger.record import BATCH_LEAF, decode_batch
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
 from pilotage.ledger.signing import key_periods, verify_checkpoint
-from pilotage.ledger.tables import events, heads, pending_entries
+from pilotage.ledger.tables import events, heads
 from pilotage.ledger.verify import LedgerReport, Progress
 from pilotage.ledger.verify_batches import BatchAudit
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_part import PartTools
+from pilotage.ledger.verify_pending import waiting_entries
 from pilotage.ledger.verify_rows import Row
 from pilotage.ledger.verify_workers import View, one_view
 from pilotage.storage.database import reading
@@ -113,6 +114,7 @@ class _Part:
         self.size = max(self._heads, default=since)
         with reading(ledger) as connection:
             self._keys = key_periods(connection, keyring)
+        self._waiting = waiting_entries(folder, self._heads.values(), self._faults)
         self.published = self._published()
         self._reader = tiles.TileReader(folder, self.published)
         self.frontier = self._edge(since)
@@ -159,8 +161,7 @@ class _Part:
         self._check_tiles()
 
     def _published(self) -> int:
-        path, waiting = self._folder / "checkpoint", self._rows.all(pending_entries)
-        known = min((int(row["leaf"]) for row in waiting), default=self.size)
+        path, known = self._folder / "checkpoint", min(self._waiting, default=self.size)
         try:
             text = tiles.read_checkpoint(self._folder)
             size = verify_checkpoint(text, self._keys).size
@@ -200,13 +201,13 @@ class _Part:
             yield from some
             at = end
             progress(at - self._since, self.size - self._since)
-        waiting = {int(row["leaf"]): row["entry"] for row in self._rows.all(pending_entries)}
         for index in range(beyond, self.size):
-            if not isinstance(waiting.get(index), bytes):
-                self._faults.add(f"pending_entries entry of leaf {index}", "the entry is missing")
+            entry = self._waiting.get(index)
+            if entry is None:
+                self._faults.add(f"pending entry of leaf {index}", "the entry is missing")
                 return
-            self._grow(index, [waiting[index]], [])
-            yield waiting[index]
+            self._grow(index, [entry], [])
+            yield entry
 
     def _grow(self, at: int, entries: Sequence[bytes | GoneLeaf | None], hashes: Sequence[bytes]) -> None:
         """Append the leaves from tree index `at` on, stopping at every head; `hashes` are those that were published."""

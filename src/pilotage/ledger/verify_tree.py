@@ -44,7 +44,7 @@ class _Dispute:
 
 
 class TreeWalk:
-    """Walks the tree of `size` leaves once. `pending` are entries which SQL holds beside or instead of the files.
+    """Walks the tree of `size` leaves once. `pending` are entries that wait to be published, or did just now.
 
     `published` is the size of the published tree: up to it the files must be there, but for bundles that `kept` knows.
     """
@@ -102,9 +102,9 @@ class TreeWalk:
             if at >= published:
                 entries.append(waiting)
                 if waiting is None:
-                    self._faults.add(f"pending_entries entry of leaf {first + at}", "the entry is missing")
+                    self._faults.add(f"pending entry of leaf {first + at}", "the entry is missing")
             elif waiting is not None and entries[at] is not None and waiting != entries[at]:
-                self._faults.add(f"pending_entries entry of leaf {first + at}", "it is not the published entry")
+                self._faults.add(f"pending entry of leaf {first + at}", "it is not the published entry")
         return entries
 
     def _read_bundle(self, number: int, width: int) -> list[bytes | GoneLeaf | None]:
@@ -215,7 +215,7 @@ class TreeWalk:
             self._faults.add(f"heads checkpoint of size {size}", what, self.roots[size].hex(), signed.hex())
             self._doubt()
             if size > self._published:
-                self._faults.add(f"pending_entries entries before leaf {size}", what)
+                self._faults.add(f"pending entries before leaf {size}", what)
         elif signed is not None:
             self._believed = {number for number in self._believed if (number + 1) * TILE_WIDTH > size}
         if head.root != self.roots[size].hex():

@@ -20,7 +20,7 @@ from tests.ledger_world import World, make_world
 
 TERM_US = 1_000_000
 FENCED, LET_GO = 7, 0
-STEPS = ("intent", "segments", "written", "committed", "published", "pending_dropped", "outbox", "journal_deleted")
+STEPS = ("intent", "files", "written", "committed", "published", "pending_dropped", "outbox", "journal_deleted")
 
 
 def steward_of(world: World, holder: str, step: Callable[[str], None] = lambda name: None) -> Steward:
@@ -92,7 +92,7 @@ def take_over_from_frozen(world: World, at: str) -> str:
     return {FENCED: "fenced", -signal.SIGKILL: "killed"}[status]
 
 
-QUICK = ("segments", "committed", "outbox")
+QUICK = ("files", "committed", "outbox")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_frozen_on_sqlite(tmp_path: Path, at: str) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.slow
-@pytest.mark.parametrize("at", ("segments", "written", "published"))
+@pytest.mark.parametrize("at", ("files", "written", "published"))
 def test_frozen_on_postgresql(tmp_path: Path, postgres_url: str, at: str) -> None:
     assert take_over_from_frozen(make_world(tmp_path, postgres_url), at) in ("fenced", "killed")

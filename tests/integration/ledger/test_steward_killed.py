@@ -225,7 +225,7 @@ def test_the_order_of_write_points(tmp_path: Path) -> None:
         pass
     assert names == [
         "intent",
-        "segments",
+        "files",
         "written",
         "committed",
         "published",

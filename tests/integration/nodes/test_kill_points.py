@@ -25,7 +25,7 @@ from tests.ledger_world import Frame, World, decision, in_killed_process, make_w
 
 Step = Callable[[str], None]
 COPYING = ["copies_begun", "copy_written", "copy_begun", "copy_grown", "copy_ended"]
-SEALING = ["intent", "segments", "written", "committed", "published", "pending_dropped", "journal_deleted"]
+SEALING = ["intent", "files", "written", "committed", "published", "pending_dropped", "journal_deleted"]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])])

@@ -15,6 +15,7 @@ from pilotage.errors import InputError, IntegrityError, NotFound
 from pilotage.ledger import store
 from pilotage.ledger.keyring import ENVIRONMENT, Keyring
 from pilotage.ledger.keys import KeyCabinet, KeyNeeds, KeyRow
+from pilotage.ledger.record import Segment
 from pilotage.ledger.rotation import new_master
 from pilotage.ledger.segments import (
     SealedPayload,
@@ -22,14 +23,21 @@ from pilotage.ledger.segments import (
     iterate_segment,
     mask,
     read_payload,
+    segment_files,
     segment_path,
-    write_segments,
 )
 from pilotage.ledger.tables import day_keys, subject_keys
 from pilotage.storage.database import reading, writing
+from pilotage.storage.objects import write_all_durably
 from tests.ledger_world import START, World, make_world
 
 MASK_KEY = b"m" * 32
+
+
+def _written(folder: Path, builders: list[SegmentBuilder]) -> list[Segment]:
+    segments, files = segment_files(builders)
+    write_all_durably({folder / path: content for path, content in files.items()})
+    return segments
 
 
 def test_the_keyring_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
@@ -169,7 +177,7 @@ def test_a_segment_gives_back_what_it_took(tmp_path_factory: pytest.TempPathFact
     taken = [payload(n, size) for n, size in enumerate(sizes)]
     builder = SegmentBuilder(segment_path("credit", "2026-03-01", "b1"), MASK_KEY)
     places = [builder.add(one) for one in taken]
-    [segment] = write_segments(folder, [builder])
+    [segment] = _written(folder, [builder])
     assert segment.records == len(taken)
     read = [read_payload(folder, segment.path, *place, MASK_KEY) for place in places]
     assert read == taken == [one for *_, one in iterate_segment(folder / segment.path, MASK_KEY)]
@@ -179,7 +187,7 @@ def test_records_of_one_key_are_not_alike_in_the_file(tmp_path: Path) -> None:
     builder = SegmentBuilder("segments/s/d/b.seg", MASK_KEY)
     for n in range(5):
         builder.add(replace(payload(n), key_id="ab" * 16))
-    write_segments(tmp_path, [builder])
+    _written(tmp_path, [builder])
     content = (tmp_path / "segments/s/d/b.seg").read_bytes()
     assert b"\xab" * 16 not in content and b"ab" * 16 not in content
     assert {one.key_id for *_, one in iterate_segment(tmp_path / "segments/s/d/b.seg", MASK_KEY)} == {"ab" * 16}
@@ -189,7 +197,7 @@ def test_records_of_one_key_are_not_alike_in_the_file(tmp_path: Path) -> None:
 def test_a_broken_segment_is_named(tmp_path: Path, cut: int) -> None:
     builder = SegmentBuilder("segments/s/d/b.seg", MASK_KEY)
     offset, length = builder.add(payload(1))
-    write_segments(tmp_path, [builder])
+    _written(tmp_path, [builder])
     path = tmp_path / "segments/s/d/b.seg"
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(IntegrityError, match=r"b\.seg"):
