@@ -56,7 +56,13 @@ sys.path.insert(0, str(BENCH.parent / "tests"))
 
 _DAY_US = 86_400_000_000
 _LOOKUPS = 300
-_STAGE_OF_STEP = {"intent": "pack", "files": "segments", "written": "insert", "committed": "commit", "published": "publish"}
+_STAGE_OF_STEP = {
+    "intent": "pack",
+    "files": "segments",
+    "written": "insert",
+    "committed": "commit",
+    "published": "publish",
+}
 
 
 def say(line: str) -> None:
