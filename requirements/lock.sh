@@ -5,5 +5,5 @@ cd "$(dirname "$0")/.."
 UV=${UV:-.venv/bin/uv}
 lock() { out=$1; shift; "$UV" pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate "$@" -o "requirements/$out.txt"; }
 lock installer requirements/installer.in
-lock run --extra onnx --extra sklearn pyproject.toml
+lock run --extra onnx --extra probes --extra sklearn pyproject.toml
 lock dev --extra dev pyproject.toml

@@ -100,3 +100,11 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     }
     assert sorted(source - names) == [], "every committed file of the package is in the wheel"
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
+
+
+def test_every_extra_that_is_told_to_install_is_declared_and_every_extra_is_told() -> None:
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
+    pattern = re.compile(r'pilotage\[([a-z,]+)\]|MissingExtra\("[\w-]+", "(\w+)"\)')
+    texts = [path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")]
+    told = {name for text in texts for found in pattern.findall(text) for name in ",".join(found).split(",") if name}
+    assert told == extras - {"dev"}

@@ -218,7 +218,7 @@ def _make(place: Path, wanted: Sequence[str], date: int, seconds: float, tell: C
     until = time.monotonic() + seconds
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
-        raise _CannotInstallError("uv is not installed (pip install uv)")
+        raise _CannotInstallError("uv is not installed; pip install 'pilotage[probes]'")
     with _alone(_home() / "lock"):
         if (place / "ready").is_file():
             return
