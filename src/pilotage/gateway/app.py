@@ -98,7 +98,9 @@ class Gateway:
         self.tokens: Tokens | None = None
         self.metrics = Metrics(f"{node}/{worker}", self._readings, self._upstreams)
         self.metrics.denials = self.denials.total
-        self.shedding = Shedding(self.limits.queue_delay_s, lambda: self.limits.in_flight - self.in_flight)
+        self.shedding = Shedding(
+            self.limits.queue_delay_s, lambda: self.limits.in_flight - self.in_flight, self._count_shed
+        )
         self._sample = 0
         self._rates = Rates(self.limits)
         self._large = LargeBodies(self.limits)
@@ -190,8 +192,8 @@ class Gateway:
         turn.take(direct)
         return direct
 
-    def count_shed(self, origin: str, number: int) -> None:
-        """Requests of an address were shed by their connection: count them as what they are, denials."""
+    def _count_shed(self, origin: str, number: int) -> None:
+        """Requests of an address were shed by their connections: count them as what they are, denials."""
         self.denials.count(origin, "overloaded", self._clock(), number)
         self.metrics.turned_away("overloaded", 503, number)
 

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from pilotage.gateway.addresses import ADDRESSES
 from pilotage.gateway.exchange import Exchange, Shed, error_answer, shed_answer
+from pilotage.gateway.skim import NONE, skim
 from pilotage.gateway.tls import Certificate, certificate_of
 
 __all__ = ["BoundedHttp"]
@@ -29,6 +30,9 @@ _FAREWELL_S = 0.5
 
 _MOST_IN_LINE = 64
 """So many requests of one connection may be unanswered before it is not read further."""
+
+_LEAST = 64
+"""A usual request has more bytes."""
 
 _NEVER_SHED = frozenset(address.template.encode() for address in ADDRESSES if address.access == "open")
 
@@ -81,7 +85,8 @@ class BoundedHttp(HttpToolsProtocol):
     _body = b""
     _direct: Any = None
     _shedding: Any = None
-    _shed = 0
+    _usual = NONE
+    _origin = "unknown"
     _dropping = False
     _certificate: Certificate | None = None
 
@@ -91,6 +96,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._direct = getattr(self.app, "answer_directly", None)
         self._shedding = getattr(self.app, "shedding", None)
         self.line: deque[Any] = deque()
+        if self.client:
+            self._origin = self.client[0]
         if self.scheme == "https":
             self._certificate = certificate_of(transport.get_extra_info("peercert"))
         self._rest()
@@ -98,14 +105,44 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; afterwards look at a request that is not whole yet."""
         shedding = self._shedding
-        if shedding is not None and (now := self.loop.time()) != shedding.at:
-            shedding.begin(now)
-        self._read = len(data)
-        super().data_received(data)
-        if self._shed:
-            self._count_shed()
+        if shedding is not None:
+            if shedding.over:
+                shedding.begin(self.loop.time())
+                self.loop.call_soon(shedding.end)
+            if shedding.left * _LEAST < len(data) and not self._arriving:
+                data = self._shed_unread(data)
+                if not data:
+                    return
+        self._parse(data)
         if self._arriving:
             self._not_whole(len(data))
+
+    def _parse(self, data: bytes) -> None:
+        self._read = len(data)
+        super().data_received(data)
+
+    def _shed_unread(self, data: bytes) -> bytes:
+        """Answer 503 to those whole requests that come after what this turn has room for; what remains to be read."""
+        if self.transport.is_closing() or not (self.cycle is None or self.cycle.keep_alive):
+            return data
+        begin, usual, room = 0, self._usual, self._shedding.left
+        while room > 0:
+            number, begin, usual = skim(data, begin, usual, most=room, head_bytes=self.head_bytes)
+            room = room - number if number else 0
+        shed, end, ready = 0, begin, b""
+        while True:
+            number, end, usual = skim(data, end, usual, head_bytes=self.head_bytes)
+            if not number or usual.path in _NEVER_SHED:
+                break
+            shed, ready, rest = shed + number, ready + shed_answer(usual.path, b"POST", True) * number, end
+        if not shed:
+            return data
+        if begin:
+            self._parse(data[:begin])
+        self._usual = usual
+        self._shedding.left -= shed
+        self._answer_shed(ready, True, shed)
+        return data[rest:]
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -133,25 +170,27 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _shed_this(self) -> None:
         """Answer 503 in its place; its body, if any, is read and dropped. Who waits to be told to go on is let go."""
-        self._shed += 1
         self._dropping = True
         stays = not self.expect_100_continue and self._stays(self.parser.get_http_version())
-        ready = shed_answer(self.url, self.parser.get_method(), stays)
+        self._answer_shed(shed_answer(self.url, self.parser.get_method(), stays), stays)
+
+    def _answer_shed(self, ready: bytes, stays: bool, number: int = 1) -> None:
+        """Let so many ready answers leave, at once or behind those before them."""
+        self._shedding.count(self._origin, number)
         if not self._idle:
             self._line_up(answer := Shed(ready, stays))
+            if number > _MOST_IN_LINE:
+                self.flow.pause_reading()
             self.cycle = cast(RequestResponseCycle, answer)
         elif not self.transport.is_closing():
             self.cycle = cast(RequestResponseCycle, _LEFT)
+            self._idle_since = self._shedding.at
             self.transport.write(ready)
             if not stays:
                 self.transport.close()
-
-    def _count_shed(self) -> None:
-        """Tell the application how many were shed of what arrived now; read no further while nobody reads answers."""
-        shed, self._shed = self._shed, 0
-        self.app.count_shed(self.client[0] if self.client else "unknown", shed)
-        if self.flow.write_paused:
-            self.flow.pause_reading()
+            elif self.flow.write_paused:
+                # Nobody reads the answers.
+                self.flow.pause_reading()
 
     @property
     def _idle(self) -> bool:

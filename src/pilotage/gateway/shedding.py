@@ -33,17 +33,40 @@ _PART_OF_A_REQUEST = 1 / 16
 class Shedding:
     """The admission of one event loop. `delay_s` is how long a turn may work, 0 for any time.
 
-    Whoever reads a connection calls `begin` when the loop's time is not `at`, and takes one from `left` for each
-    request: below 0 it must be shed. `room` is how many further requests may be in flight; `cpu` is the processor's
-    time of this thread, in seconds.
+    Whoever reads a connection calls `begin` when the last turn is `over`, has `end` called before the loop
+    reads again, and takes one from `left` for each request: below 0 it must be shed, and `count` is told. `room` is how
+    many further requests may be in flight; `tell` hears how many of an address were shed, once a turn; `cpu` is the
+    processor's time of this thread, in seconds.
     """
 
-    __slots__ = ("_allowed", "_cpu", "_delay", "_known", "_room", "_short_at", "_spent", "_until", "at", "left")
+    __slots__ = (
+        "_allowed",
+        "_cpu",
+        "_delay",
+        "_known",
+        "_room",
+        "_shed",
+        "_short_at",
+        "_spent",
+        "_tell",
+        "_until",
+        "at",
+        "left",
+        "over",
+    )
 
-    def __init__(self, delay_s: float, room: Callable[[], int], cpu: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self,
+        delay_s: float,
+        room: Callable[[], int],
+        tell: Callable[[str, int], None],
+        cpu: Callable[[], float] = time.thread_time,
+    ) -> None:
         self.at = -1.0
+        self.over = True
         self.left = self._allowed = 0
-        self._delay, self._room, self._cpu = delay_s, room, cpu
+        self._delay, self._room, self._tell, self._cpu = delay_s, room, tell, cpu
+        self._shed: dict[str, int] = {}
         self._until = cpu()
         self._short_at = -1.0
         self._known, self._spent = 100.0, 100 * 100e-6
@@ -59,8 +82,20 @@ class Shedding:
             self._known, self._spent = self._known / 2, self._spent / 2
         if (spent <= self._delay and not shed) or self.at < 0:
             self._short_at = at
-        self.at = at
+        self.at, self.over = at, False
         self.left = self._allowed = max(0, min(self._room(), self._fitting(at - self._short_at > _INTERVAL_S)))
+
+    def count(self, origin: str, number: int) -> None:
+        """So many requests of an address were shed."""
+        self._shed[origin] = self._shed.get(origin, 0) + number
+
+    def end(self) -> None:
+        """All that was to be read in this turn was read: tell what was shed of it."""
+        self.over = True
+        if self._shed:
+            shed, self._shed = self._shed, {}
+            for origin, number in shed.items():
+                self._tell(origin, number)
 
     def _fitting(self, standing: bool) -> int:
         if not self._delay:

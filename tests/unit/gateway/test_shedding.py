@@ -21,7 +21,7 @@ class Loop:
     shedding: Shedding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shedding = Shedding(self.delay_s, lambda: self.room, lambda: self.cpu)
+        self.shedding = Shedding(self.delay_s, lambda: self.room, lambda *_: None, lambda: self.cpu)
 
     def turn(self, came: int, pause_s: float = 0.0) -> tuple[int, float]:
         """(how many were shed of those that came at once, how long the turn worked)."""
@@ -98,3 +98,16 @@ def test_slow_requests_are_known_as_slow_and_one_is_always_admitted():
         loop.cpu += 8 * 0.02
         loop.at += 8 * 0.02
     assert shed == 7
+
+
+def test_what_was_shed_is_told_once_a_turn_for_each_address():
+    told = []
+    shedding = Shedding(DELAY_S, lambda: 0, lambda origin, number: told.append((origin, number)))
+    shedding.begin(0.0)
+    for origin, number in (("a", 2), ("b", 1), ("a", 3)):
+        shedding.count(origin, number)
+    assert not told and not shedding.over
+    shedding.end()
+    assert shedding.over and sorted(told) == [("a", 5), ("b", 1)]
+    shedding.end()
+    assert len(told) == 2
