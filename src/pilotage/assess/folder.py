@@ -47,6 +47,7 @@ class Folder:
         self._held: dict[str, Text | None] = {}
         self._room = _MAX_HELD
         self._read: dict[Callable[[Folder], Any], Any] = {}
+        self._digests: dict[str, str] = {}
         self.files: dict[str, int] = {}
         for path, size in self._walk(self.root, "", 0):
             if len(self.files) == _MAX_FILES:
@@ -121,6 +122,23 @@ class Folder:
         if text is None:
             self.skip(f"{path}: no text, not read")
         return text or ""
+
+    def digest(self, path: str, tell: Callable[[int], None] = lambda _bytes: None) -> str:
+        """The digest of a whole file, however large; its bytes are read at the first asking only.
+
+        Empty, and listed as skipped, when it cannot be read. `tell` is called with the bytes read so far.
+        """
+        if path not in self._digests:
+            hashed = hashlib.sha256()
+            try:
+                for start in range(0, self.files[path], MAX_BYTES):
+                    tell(start)
+                    hashed.update(read_bytes(self.root / path, MAX_BYTES, start=start))
+                self._digests[path] = f"sha256:{hashed.hexdigest()}"
+            except OSError as error:
+                self.skip(f"{path}: cannot be read ({error.strerror or error})")
+                self._digests[path] = ""
+        return self._digests[path]
 
     def skip(self, why: str) -> None:
         """List what could not be looked at, and why; each once, and no more than can be read."""
@@ -202,19 +220,22 @@ class Folder:
         """
         whole, left = hashlib.sha256(), _MAX_HASHED
         for path, size in self.files.items():
-            hashed = hashlib.sha256(str(size).encode())
-            try:
-                if size <= left:
-                    left -= size
-                    for start in range(0, size, MAX_BYTES):
-                        hashed.update(read_bytes(self.root / path, MAX_BYTES, start=start))
-                else:
-                    hashed.update(read_bytes(self.root / path, _MAX_HEAD))
-                    hashed.update(read_bytes(self.root / path, _MAX_HEAD, start=max(0, size - _MAX_HEAD)))
-            except OSError as error:
-                self.skip(f"{path}: cannot be read ({error.strerror or error})")
-            whole.update(os.fsencode(path) + b"\0" + hashed.digest())
+            if size <= left:
+                left -= size
+                known = self.digest(path)
+            else:
+                known = self._ends(path, size)
+            whole.update(f"{size} {known} ".encode() + os.fsencode(path) + b"\0")
         return digest(whole.digest())
+
+    def _ends(self, path: str, size: int) -> str:
+        """The digest of a file's first and last MiB."""
+        try:
+            first = read_bytes(self.root / path, _MAX_HEAD)
+            return digest(first + read_bytes(self.root / path, _MAX_HEAD, start=max(0, size - _MAX_HEAD)))
+        except OSError as error:
+            self.skip(f"{path}: cannot be read ({error.strerror or error})")
+            return ""
 
     @cached_property
     def artefact(self) -> str:

@@ -20,14 +20,13 @@ from pilotage.assess.owasp import coverage
 from pilotage.assess.planning import SHEET, answers_of, stated
 from pilotage.assess.probes import PROBE_TIME, Probed, has_tests, probe
 from pilotage.assess.probing.calling import serves
-from pilotage.assess.reading import shown
+from pilotage.assess.reading import MAX_BYTES, shown
 from pilotage.assess.scan import scan
 from pilotage.assess.score import applies, blockers, next_steps, rate_all, required_level, verdict
 from pilotage.assess.signals import history, serving
 from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.practices import practices
 from pilotage.kernel.clock import Clock, now_us
-from pilotage.kernel.digests import file_digest
 from pilotage.systems.model import Stage
 
 __all__ = ["assess"]
@@ -35,7 +34,7 @@ __all__ = ["assess"]
 Progress = Callable[[str, float], None]
 
 _MAX_SAID = 4 << 20
-_READ, _RAN = 0.2, 0.95
+_READ, _RAN, _GB = 0.2, 0.95, 1e9
 
 
 def assess(
@@ -59,6 +58,9 @@ def assess(
     tell("reading the folder", 0.0)
     folder = Folder(path)
     at, criteria = clock(), load_criteria()
+    model = _hashed(folder, folder.artefact, tell) if folder.artefact else ""
+    if probes and folder.table:
+        _hashed(folder, folder.table, tell)
     observations = [*known, *_said(folder, at), *scan(folder, criteria, at=at, progress=tell)]
     probed = Probed(skipped=["not probed: probes were turned off"])
     if probes:
@@ -90,7 +92,7 @@ def assess(
         isolation=probed.isolation,
         seconds=round(time.perf_counter() - started, 3),
         version=__version__,
-        model=file_digest(folder.root / folder.artefact) if folder.artefact else "",
+        model=model,
         makeup=makeup,
         owasp=coverage(ratings, makeup.kinds),
         ml_test_score=ml_test_score(ratings, practices(folder), makeup.kinds),
@@ -111,6 +113,16 @@ def _said(folder: Folder, at: int) -> list[Observation]:
     return list(stated(folder.root, folder.subject, at))
 
 
+def _hashed(folder: Folder, path: str, tell: Progress) -> str:
+    """The digest of a file that evidence is bound to. It may be of any size, so how far it is read is told."""
+    size, what = folder.files[path], f"hashing {shown(path)}"
+
+    def so_far(done: int) -> None:
+        tell(what if size <= MAX_BYTES else f"{what}: {done / _GB:.1f} of {size / _GB:.1f} GB", 0.0)
+
+    return folder.digest(path, so_far)
+
+
 def _silent(_what: str, _share: float) -> None:
     return
 
@@ -128,8 +140,8 @@ def _subject(criterion: str, code: str, model: str, data: str) -> str:
 
 def _tested(folder: Folder, criteria: Mapping[str, Criterion], probed: Probed, at: int) -> list[Observation]:
     """What the probes saw, bound to the digest of the model, the data or the whole folder."""
-    model = file_digest(folder.root / folder.artefact) if folder.artefact else ""
-    data = file_digest(folder.root / folder.table) if folder.table else ""
+    model = folder.digest(folder.artefact) if folder.artefact else ""
+    data = folder.digest(folder.table) if folder.table else ""
     return [
         Observation(
             criterion=step.criterion,

@@ -17,14 +17,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pilotage.assess import folder as folders
 from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Observation
-from pilotage.assess.reading import MAX_BYTES, insides, lines_of, shown, unpacked
+from pilotage.assess.reading import MAX_BYTES, insides, lines_of, read_bytes, shown, unpacked
 from pilotage.assess.scan import scan
 from pilotage.assess.service import assess
 from pilotage.cli.assess import assess as command
 from pilotage.cli.main import Chosen
+from pilotage.kernel.digests import file_digest
 from tests.unit.assess.planted import BASE, TOKEN, notebook
 
 CRITERIA = load_criteria()
@@ -90,6 +92,24 @@ def test_a_ten_gigabyte_file_costs_nothing(pilot: Path, bounded: Callable[[float
     found = assess(pilot, probes=False)
     assert any("huge.pkl: larger than" in line for line in found.skipped)
     bounded(30, 500)
+
+
+def test_a_large_artefact_is_hashed_whole_and_once_and_told(pilot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, told = [], []
+
+    def reading(path: Path, limit: int = MAX_BYTES, *, start: int = 0) -> bytes:
+        content = read_bytes(path, limit, start=start)
+        read.append(len(content) if path.name == "huge.pkl" else 0)
+        return content
+
+    monkeypatch.setattr(folders, "read_bytes", reading)
+    with (pilot / "huge.pkl").open("wb") as file:
+        file.truncate(130 << 20)
+    found = assess(pilot, probes=False, progress=lambda what, _share: told.append(what))
+    assert found.model == file_digest(pilot / "huge.pkl") and sum(read) == 130 << 20
+    assert [each for each in told if "hashing" in each] == [
+        f"hashing huge.pkl: {done} of 0.1 GB" for done in ("0.0", "0.1", "0.1")
+    ]
 
 
 @pytest.mark.slow
