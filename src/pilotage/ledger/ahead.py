@@ -9,6 +9,7 @@ pipe, so with the steward, however that ends.
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from pilotage.ledger.keys import CabinetSecrets, KeyCabinet, KeyRow
 from pilotage.ledger.portions import prepare
 from pilotage.ledger.rows import DecisionDraft
 from pilotage.storage.database import open_engine
+from pilotage.storage.processes import KEEPS_MEMORY
 
 __all__ = ["Asked", "ReadAhead", "serve"]
 
@@ -129,7 +131,11 @@ class ReadAhead:
             number = theirs.fileno()
             command = [sys.executable, "-c", f"from pilotage.ledger.ahead import serve; serve({number})"]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[number], start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[number],
+                start_new_session=True,
+                env=KEEPS_MEMORY | os.environ,
             )
         _send(ours, pickle.dumps(self._start, 5))
         return ours

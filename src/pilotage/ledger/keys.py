@@ -252,10 +252,10 @@ def _key_row(row: Row[tuple[object, ...]] | KeyRow) -> KeyRow:
 def _parts(row: KeyRow) -> tuple[bytes, bytes, bytes, bytes]:
     """(form, nonce, ciphertext, associated data) of a wrapped key."""
     wrapped = row.wrapped
-    if not row.bound:
+    if len(wrapped) != _BOUND_BYTES:
         return b"", wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], (row.key_id + row.lookup).encode()
-    form, rest = wrapped[: len(_BOUND)], wrapped[len(_BOUND) :]
-    return form, rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _row_bytes(form, row.key_id, row.lookup, row.created)
+    form, text = wrapped[: len(_BOUND)], len(_BOUND) + _NONCE_BYTES
+    return form, wrapped[len(_BOUND) : text], wrapped[text:], _row_bytes(form, row.key_id, row.lookup, row.created)
 
 
 def _row_bytes(form: bytes, key_id: str, lookup: str, created: int) -> bytes:

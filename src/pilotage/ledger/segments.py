@@ -49,7 +49,7 @@ SegmentRecord = tuple[int, int, str, str, str, bytes, bytes]
 """Offset and length in the file, then the id, origin, key id, nonce and ciphertext of a `SealedPayload`."""
 
 
-class SealedPayload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class SealedPayload(msgspec.Struct, frozen=True, gc=False):
     """One encrypted payload as it lies in a segment. `origin` is the journal file it came from, or `outbox`."""
 
     id: str

@@ -35,6 +35,7 @@ from pilotage.ledger.verify_found import Findings, Part
 from pilotage.ledger.verify_part import PartTools, check_part
 from pilotage.ledger.verify_rows import Snapshot, snapshot
 from pilotage.storage.database import open_engine, writing
+from pilotage.storage.processes import KEEPS_MEMORY
 
 __all__ = ["View", "one_view", "serve"]
 
@@ -75,7 +76,8 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[number],
                 start_new_session=True,
-                env={name: value for name, value in os.environ.items() if not name.startswith("PILOTAGE_")},
+                env=KEEPS_MEMORY
+                | {name: value for name, value in os.environ.items() if not name.startswith("PILOTAGE_")},
             )
         self.pipe.send(begin)
 
