@@ -140,7 +140,7 @@ def sums_of_values(values: Iterable[tuple[Any, ...]]) -> dict[SumKey, dict[str, 
 
 def holds(portion: Portion, connection: Connection) -> bool:
     """Whether the ledger is as the portion took for granted."""
-    if store.sealed_ids(connection, portion.ids):
+    if store.any_sealed(connection, portion.ids):
         return False
     for table, keys in ((subject_keys, portion.subjects), (day_keys, portion.days)):
         lookups = [*keys.found, *(row.lookup for row in keys.made)]

@@ -29,6 +29,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import IntegrityError as NotUnique
 
 from pilotage.ledger.tables import (
@@ -49,6 +50,7 @@ __all__ = [
     "add_rows",
     "add_values",
     "all_heads",
+    "any_sealed",
     "count_conditions",
     "count_decisions",
     "decision_conditions",
@@ -129,10 +131,14 @@ def add_values(connection: Connection, table: Table, names: tuple[str, ...], row
     if connection.dialect.name == "postgresql":
         driver: Any = connection.connection.driver_connection
         order = f"COPY {quote(table.name)} ({columns}) FROM STDIN (FORMAT BINARY)"
-        with driver.cursor() as cursor, cursor.copy(order) as copy:
-            copy.set_types([_BINARY[type(table.c[name].type)] for name in names])
-            for row in rows:
-                copy.write_row(row)
+        failed = connection.dialect.loaded_dbapi.Error
+        try:
+            with driver.cursor() as cursor, cursor.copy(order) as copy:
+                copy.set_types([_BINARY[type(table.c[name].type)] for name in names])
+                for row in rows:
+                    copy.write_row(row)
+        except failed as error:  # as SQLAlchemy tells of all others
+            raise DBAPIError.instance(order, None, error, failed, dialect=connection.dialect) from error
         return
     marks = ", ".join("?" * len(names))
     statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"  # noqa: S608 - names of our own tables
@@ -234,6 +240,21 @@ def sealed_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
     wanted = listed(connection, ids)
     both = (select(table.c.id).where(table.c.id.in_(wanted)) for table in (decisions, events))
     return {id_ for query in both for id_ in connection.execute(query).scalars()}
+
+
+def any_sealed(connection: Connection, ids: Sequence[str]) -> bool:
+    """Whether one of these ids is a leaf already.
+
+    Ids grow with time, and hardly any is as old as the newest leaf: only those are looked up. Of ids of another kind
+    one may be missed, and is then refused by the index.
+    """
+    for table in (decisions, events):
+        newest = connection.execute(select(func.max(table.c.id))).scalar()
+        old = [id_ for id_ in ids if newest is not None and id_ <= newest]
+        query = select(table.c.id).where(table.c.id.in_(listed(connection, old))).limit(1)
+        if old and connection.execute(query).first() is not None:
+            return True
+    return False
 
 
 def listed(connection: Connection, values: Iterable[str]) -> Select[Any]:
