@@ -14,6 +14,8 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.probing.calling import calls, commands, debug_place, exposed, health_paths, places, serves
 from pilotage.assess.probing.drafting import DRAFT_LIMITS, contract_text, draft_contract
 from pilotage.assess.probing.environment import Environment, environment_for, ours
+from pilotage.assess.probing.llm.asking import OF_LLM, asks_model, attack_request
+from pilotage.assess.probing.llm.settings import settings_of
 from pilotage.assess.probing.told import Step, Told, read_told
 from pilotage.errors import Unavailable
 from pilotage.sandbox.box import run_boxed
@@ -88,6 +90,13 @@ def probe(
         parts.append(
             ("starting its service", lambda own, left: _service(folder, own, _within(_SERVICE, left), isolation, rate))
         )
+    if asks_model(folder):
+        parts.append(
+            (
+                "attacking what it does with a model",
+                lambda own, left: _attacked(folder, own, _within(_SERVICE, left), isolation),
+            )
+        )
     if not parts:
         return Probed(skipped=["not probed: neither a model, data, tests nor a service in the folder"])
     progress("looking at what it needs", 0.0)
@@ -107,7 +116,7 @@ def probe(
         progress(what, 0.3 + 0.7 * number / len(parts))
         told = part(environment, left)
         steps += told.steps
-        skipped += told.skipped
+        skipped += [each for each in told.skipped if each not in skipped]
         draft = contract_text(told.draft, folder.table) if told.draft else draft
     return Probed(steps=steps, skipped=skipped, isolation=isolation, environment=environment.said, draft=draft)
 
@@ -286,11 +295,33 @@ def _tests(folder: Folder, environment: Environment, limits: Limits, isolation: 
 def _service(
     folder: Folder, environment: Environment, limits: Limits, isolation: dict[str, Any], rate: float | None
 ) -> Told:
+    request = _starting(folder, environment, limits) | {
+        "rate": min(rate or DEFAULT_RATE, _FASTEST),
+        "rate_stated": rate is not None and rate <= _FASTEST,
+        "load_s": _LOAD_S,
+        "limit_ms": _LIMIT_MS,
+        "settings": settings_of(folder).env if asks_model(folder) else None,
+    }
+    module = "pilotage.assess.probing.boxed_service"
+    result = _run(environment, module, folder, request, limits, isolation, loopback=True)
+    return _without_network(result, "its service") or read_told(result, folder, _OF_SERVICE, "the probe of the service")
+
+
+def _without_network(result: BoxResult, what: str) -> Told | None:
+    """What is told where this machine gives a box no network of its own; else None."""
+    if result.isolation.network == "loopback":
+        return None
+    notes = "; ".join(result.isolation.notes) or "the box could not be entered"
+    return Told(skipped=[f"not probed: {what}: this machine gives a box no network of its own ({notes})"])
+
+
+def _starting(folder: Folder, environment: Environment, limits: Limits) -> dict[str, Any]:
+    """How its service is started and called."""
     row = _row(folder)
     target = folder.declared.pilot.target if folder.declared and folder.declared.pilot else guess_target(folder)
     left_out = {target, *((folder.declared.pilot.subject,) if folder.declared and folder.declared.pilot else ())}
     features = [name for name in row if name not in left_out]
-    request: dict[str, Any] = {
+    return {
         "root": str(folder.root),
         "files": list(folder.files),
         "own": environment.own,
@@ -302,17 +333,21 @@ def _service(
         "exposed": exposed(folder),
         "row": row,
         "boot_s": min(_BOOT_S, 0.4 * limits.wall_s),
-        "rate": min(rate or DEFAULT_RATE, _FASTEST),
-        "rate_stated": rate is not None and rate <= _FASTEST,
-        "load_s": _LOAD_S,
-        "limit_ms": _LIMIT_MS,
     }
-    module = "pilotage.assess.probing.boxed_service"
+
+
+# ---- what it does with a language model
+
+
+def _attacked(folder: Folder, environment: Environment, limits: Limits, isolation: dict[str, Any]) -> Told:
+    request = _starting(folder, environment, limits) | attack_request(folder, 0.8 * limits.wall_s)
+    if not request["commands"]:
+        return Told(skipped=["not probed: its language model: it is no service that could be started"])
+    module = "pilotage.assess.probing.llm.boxed_llm"
     result = _run(environment, module, folder, request, limits, isolation, loopback=True)
-    if result.isolation.network != "loopback":
-        notes = "; ".join(result.isolation.notes) or "the box could not be entered"
-        return Told(skipped=[f"not probed: its service: this machine gives a box no network of its own ({notes})"])
-    return read_told(result, folder, _OF_SERVICE, "the probe of the service")
+    return _without_network(result, "its language model") or read_told(
+        result, folder, OF_LLM, "the attack on what it does with a model"
+    )
 
 
 def _row(folder: Folder) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pilotage.assess.owasp import coverage
 from pilotage.assess.planning import SHEET, answers_of, stated
 from pilotage.assess.probes import PROBE_TIME, Probed, has_tests, probe
 from pilotage.assess.probing.calling import serves
+from pilotage.assess.probing.llm.asking import OF_LLM
 from pilotage.assess.reading import MAX_BYTES, shown
 from pilotage.assess.scan import scan
 from pilotage.assess.score import applies, blockers, next_steps, rate_all, required_level, verdict
@@ -71,7 +72,7 @@ def assess(
             seconds=probe_time,
             progress=lambda what, share: tell(what, _READ + (_RAN - _READ) * share),
         )
-        observations += _tested(folder, criteria, probed, at)
+        observations += _beside(observations, _tested(folder, criteria, probed, at))
     tell("rating", _RAN)
     dimensions = rate_all(_asked(criteria, folder, stage), criteria, observations, at)
     ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
@@ -155,6 +156,19 @@ def _tested(folder: Folder, criteria: Mapping[str, Criterion], probed: Probed, a
             findings=[msgspec.structs.replace(each, risk=criteria[step.criterion].risk) for each in step.findings],
         )
         for step in probed.steps
+    ]
+
+
+def _beside(read_of: Sequence[Observation], tested: Sequence[Observation]) -> list[Observation]:
+    """What the attacks saw, beside what reading found: an attack goes by one route, so places that it may not have
+    reached keep it from holding."""
+    places = {each.criterion for each in read_of if each.grade == "E2" and each.level < 1 and each.findings}
+    told = "; reading found places that this route may not reach"
+    return [
+        msgspec.structs.replace(each, level=0.5, summary=each.summary + told)
+        if each.criterion in OF_LLM & places and each.level == 1
+        else each
+        for each in tested
     ]
 
 

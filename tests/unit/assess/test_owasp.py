@@ -77,13 +77,16 @@ def test_what_was_not_measured_is_unknown_and_says_what_is_missing() -> None:
     assert found.not_measured == [
         "nobody tried to get the system prompt out of it",
         "No secret stands in a prompt or on the screen",
+        "The system prompt does not come out when it is asked for",
     ]
 
 
 def test_reading_alone_never_says_that_a_risk_is_met() -> None:
     assert risk("LLM07", [seen("governance.prompt_secrets", 1)]).state == "partial"
     assert risk("LLM07", [seen("governance.prompt_secrets", 0)]).state == "fails"
-    tested = risk("LLM07", [seen("governance.prompt_secrets", 1), seen("governance.prompt_secrets", 1, "E3")])
+    half = risk("LLM07", [seen("governance.prompt_secrets", 1), seen("governance.prompt_secrets", 1, "E3")])
+    assert half.state == "partial"
+    tested = risk("LLM07", [seen(name, 1, "E3") for name in ("governance.prompt_secrets", "governance.prompt_kept")])
     assert (tested.state, tested.not_measured) == ("holds", [])
 
 

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ _LISTENS = "0A"
 
 @dataclass(frozen=True)
 class Answer:
-    """`status` 0: no answer, and `why`. `ms` until the whole answer was read."""
+    """`status` 0: no answer, and `why`. `ms` until the whole answer was read. `kind` is its media type."""
 
     status: int
     body: str = ""
     why: str = ""
     ms: float = 0.0
+    kind: str = ""
 
     @property
     def good(self) -> bool:
@@ -47,9 +49,23 @@ def listening() -> dict[int, str]:
     return found
 
 
-def call(port: int, method: str, path: str, kind: str = "", body: Any = None, raw: bytes | None = None) -> Answer:
-    """One request, as JSON, form or query; `raw` is sent as it is, as JSON. Never raises."""
-    headers: dict[str, str] = {}
+def call(
+    port: int,
+    method: str,
+    path: str,
+    kind: str = "",
+    body: Any = None,
+    raw: bytes | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    wait_s: float = _WAIT_S,
+    source: str = "127.0.0.1",
+) -> Answer:
+    """One request, as JSON, form or query; `raw` is sent as it is, as JSON. Never raises.
+
+    `source` is the address that it comes from, one of 127.0.0.0/8.
+    """
+    headers = dict(headers or {})
     content = raw
     if kind == "query" and isinstance(body, dict):
         path = f"{path}{'&' if '?' in path else '?'}{urllib.parse.urlencode(body)}"
@@ -60,12 +76,13 @@ def call(port: int, method: str, path: str, kind: str = "", body: Any = None, ra
     if kind == "json":
         headers["Content-Type"] = "application/json"
     started = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_WAIT_S)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=wait_s, source_address=(source, 0))
     try:
         connection.request(method, path, body=content, headers=headers)
         got = connection.getresponse()
         text = got.read(_MAX_BODY).decode(errors="replace")
-        return Answer(got.status, text, ms=1000 * (time.perf_counter() - started))
+        ms = 1000 * (time.perf_counter() - started)
+        return Answer(got.status, text, ms=ms, kind=(got.getheader("Content-Type") or "").lower())
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Answer(0, why=type(error).__name__, ms=1000 * (time.perf_counter() - started))
     finally:

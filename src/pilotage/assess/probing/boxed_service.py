@@ -6,127 +6,34 @@ The box has a network that holds nothing but its own 127.0.0.1. Each result is t
 from __future__ import annotations
 
 import json
-import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
-from pilotage.assess.probing.boxed_copy import Child, Writer, begin, copied, interpreter, place_of
+from pilotage.assess.probing.boxed_copy import begin, copied
 from pilotage.assess.probing.boxed_garbage import spoilt
-from pilotage.assess.probing.boxed_http import Answer, call, listening, sustained
+from pilotage.assess.probing.boxed_http import Answer, call, sustained
+from pilotage.assess.probing.boxed_schema import example_of, optional_of
+from pilotage.assess.probing.boxed_start import Started
+from pilotage.assess.probing.llm.boxed_upstream import Upstream
 
 __all__ = ["main"]
 
 _DEBUGGER = re.compile(r"Werkzeug Debugger|EVALEX|__debugger__|Interactive Console")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
-_NETWORK = re.compile(
-    r"Network is unreachable|Name or service not known|Temporary failure in name resolution|Max retries"
-)
-_LACKS = re.compile(r"No module named '?([\w.]+)'?")
-_SETTING = re.compile(r"KeyError: '([A-Z][A-Z0-9_]{2,})'")
 _PREDICTS = re.compile(r"(?i)predict|score|infer|classif|answer|invoke")
 _REFUSAL = re.compile(r"(?i)error|invalid|missing|required|must be|could not|cannot|bad request|not valid")
 
 
-class _Service:
-    def __init__(self, request: dict[str, Any], writer: Writer, copy: Path) -> None:
-        self.request, self.writer, self.copy = request, writer, copy
-        self.child: Child | None = None
-        self.port = 0
+class _Service(Started):
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.example: dict[str, Any] = {}
         self.good = ""
         self.optional: set[str] = set()
         self.schema: dict[str, Any] = {}
         self.healthy = ""
         self.answers: list[Answer] = []
-
-    # ---- start
-
-    def start(self) -> bool:
-        """Try each command until something listens; tell what came of it."""
-        said: list[tuple[dict[str, Any], str]] = []
-        until = time.monotonic() + self.request["boot_s"]
-        for command in self.request["commands"]:
-            began = time.monotonic()
-            listens = self._listens(command, until)
-            if listens:
-                self._started(command, listens, time.monotonic() - began)
-                return True
-            said.append((command, self.child.text if self.child and self.child.ended else ""))
-            if self.child:
-                self.child.end()
-        self._not_started(said)
-        return False
-
-    def _listens(self, command: dict[str, Any], until: float) -> dict[int, str]:
-        argv = command["argv"]
-        words = [*interpreter(), *argv[1:]] if argv[0] == "python" else argv
-        cwd = self.copy / command["cwd"]
-        paths = [str(cwd), str(self.copy), os.environ.get("PYTHONPATH", "")]
-        env = {"PYTHONPATH": os.pathsep.join(paths), "PORT": "8000", **command["env"]}
-        self.child = Child(words, cwd, env)
-        while time.monotonic() < until:
-            if found := listening():
-                return found
-            if self.child.ended:
-                return {}
-            time.sleep(0.1)
-        return {}
-
-    def _started(self, command: dict[str, Any], ports: dict[int, str], seconds: float) -> None:
-        self.port = min(ports)
-        where = ports[self.port]
-        said = f"it listens on port {self.port} of {where} {seconds:.1f} s after {command['said']}"
-        self.writer.step(
-            "infrastructure.starts",
-            1,
-            said,
-            port=self.port,
-            address=where,
-            seconds=round(seconds, 2),
-            how=command["argv"],
-        )
-        opened = self.request["exposed"]
-        if opened and self.port not in [port for _, _, port in opened]:
-            file, line, port = opened[0]
-            message = f"it opens port {port}, the service listens on {self.port}"
-            found = {"message": message, "file": file, "line": line, "mend": "use one port"}
-            self.writer.step("infrastructure.container", 0, message, findings=[found], port=self.port, opened=port)
-        elif opened and where == "127.0.0.1" and command["said"].startswith(opened[0][0]):
-            file, line, port = opened[0]
-            message = f"in a container nobody reaches it: it listens on 127.0.0.1:{self.port} only"
-            found = {"message": message, "file": file, "line": line, "mend": "listen on 0.0.0.0"}
-            self.writer.step("infrastructure.container", 0, message, findings=[found], port=self.port, opened=port)
-
-    def _not_started(self, said: list[tuple[dict[str, Any], str]]) -> None:
-        """Only an end of its own, for a reason that lies in the pilot, is a finding; all else stays unknown."""
-        ended = [(command, text) for command, text in said if text]
-        if not ended:
-            why = (
-                "nothing says how to start it"
-                if not said
-                else f"nothing listened within {self.request['boot_s']:.0f} s"
-            )
-            self.writer.unknown("infrastructure.starts", why)
-            return
-        command, text = ended[0]
-        last = next((line for line in reversed(text.strip().splitlines()) if line.strip()), "it ended")
-        lacks, setting = _LACKS.search(text), _SETTING.search(text)
-        absent = lacks[1].split(".")[0] if lacks else ""
-        if absent and not (self.copy / f"{absent}.py").exists() and not self.request["own"]:
-            self.writer.unknown("infrastructure.starts", f"{absent} is not installed here")
-        elif _NETWORK.search(text):
-            self.writer.unknown("infrastructure.starts", "it wants a network before it listens")
-        elif setting:
-            self.writer.unknown("infrastructure.starts", f"it needs the setting {setting[1]}, which a stranger lacks")
-        else:
-            file, line = place_of(text, self.copy)
-            mend = f"declare {absent}" if absent else "mend what it names, or say in the README what must be there"
-            found = [{"message": last, "file": file, "line": line, "mend": mend}]
-            self.writer.step(
-                "infrastructure.starts", 0, f"it does not start ({command['said']}): {last}", findings=found
-            )
 
     # ---- call
 
@@ -151,7 +58,7 @@ class _Service:
             got = self._call(example["method"], example["path"], example["kind"], example["body"])
             if got.good:
                 self.example = {key: example[key] for key in ("method", "path", "kind", "body")}
-                self.good, self.optional = got.body, _optional(self.schema, example["path"])
+                self.good, self.optional = got.body, optional_of(self.schema, example["path"])
                 self._answered(example, got, tried)
                 return
             tried.append((example, got))
@@ -213,7 +120,7 @@ class _Service:
                 kind = "json" if "application/json" in content else "form"
                 media = content.get("application/json") or content["application/x-www-form-urlencoded"]
                 own = media.get("example") or next((e.get("value") for e in media.get("examples", {}).values()), None)
-                body = own or _example(media["schema"], document, self.request["row"], 0)
+                body = own or example_of(media["schema"], document, self.request["row"], 0)
             except (KeyError, TypeError, AttributeError, StopIteration):
                 continue
             file, line = self.request["places"].get(path, ["", 0])
@@ -244,7 +151,7 @@ class _Service:
                 taken.append(what)
             else:
                 refused += 1
-            if self.child is None or self.child.ended or not listening():
+            if not self.stands:
                 broken.append(f"{what}: the service ended")
                 break
         tried = len(taken) + len(broken) + refused
@@ -301,49 +208,6 @@ class _Service:
         self.writer.step("infrastructure.latency", 1 if kept else 0, said, **figures)
 
 
-def _optional(document: dict[str, Any], path: str) -> set[str]:
-    """The inputs that the service's own schema says may be left out."""
-    try:
-        schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        found: Any = document if "$ref" in schema else schema
-        for part in schema["$ref"].removeprefix("#/").split("/") if "$ref" in schema else ():
-            found = found[part]
-        return set(found.get("properties", {})) - set(found.get("required", []))
-    except (KeyError, TypeError, AttributeError):
-        return set()
-
-
-def _example(schema: Any, document: Any, row: dict[str, Any], depth: int, name: str = "") -> Any:
-    """A value that a JSON schema describes: its example or default, the pilot's own row by name, else by type."""
-    if depth > 6:
-        return None
-    if "$ref" in schema:
-        found: Any = document
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        return _example(found, document, row, depth + 1, name)
-    for known in ("example", "default"):
-        if known in schema:
-            return schema[known]
-    if schema.get("examples"):
-        return schema["examples"][0]
-    if name in row:
-        return row[name]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for choice in ("anyOf", "oneOf", "allOf"):
-        if schema.get(choice):
-            return _example(schema[choice][0], document, row, depth + 1, name)
-    if "properties" in schema:
-        return {key: _example(each, document, row, depth + 1, key) for key, each in schema["properties"].items()}
-    if schema.get("type") == "array":
-        length = max(1, min(64, int(schema.get("minItems", 1))))
-        return [_example(schema.get("items", {}), document, row, depth + 1)] * length
-    low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
-    plain = {"integer": int(low) + 1, "number": float(low) + 1.0, "boolean": True, "string": "a", "object": {}}
-    return plain.get(schema.get("type", ""), 1)
-
-
 def main() -> None:
     """Read the request, start the service, run the steps in order; one that fails leaves its criteria unknown."""
     request, writer = begin()
@@ -351,7 +215,12 @@ def main() -> None:
     if copy is None:
         writer.unknown("infrastructure.starts", "the folder is too large to be copied")
         return
-    service = _Service(request, writer, copy)
+    env, ours = {}, set()
+    if request["settings"] is not None:  # it asks a language model: one that answers is put beside it
+        upstream = Upstream()
+        upstream.redirect(copy)
+        env, ours = upstream.settings(request["settings"]), upstream.ports
+    service = _Service(request, writer, copy, env=env, ours=ours)
     try:
         steps = [service.health, service.answer, service.garbage, service.debug, service.load]
         if service.start():
