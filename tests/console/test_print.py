@@ -25,6 +25,8 @@ _A4_INSIDE = {"width": 695, "height": 1000}
 
 _HIDDEN = """() => [...document.querySelectorAll('li, td, .rating')]
     .filter(each => !each.checkVisibility({contentVisibilityAuto: true})).map(each => each.textContent.slice(0, 60))"""
+_BROKEN = "names => names.filter(each => each.getClientRects().length > 1).map(each => each.textContent)"
+_CUT = "tables => tables.filter(each => each.scrollWidth > each.parentElement.clientWidth).map(each => each.innerText)"
 _TOO_WIDE = """() => [...document.querySelectorAll('body *')]
     .filter(each => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1
         || (each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0
@@ -76,6 +78,17 @@ def test_on_paper_nothing_is_folded_clipped_or_dark(page: Page) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.emulate_media(media="screen")
     assert page.evaluate(_HIDDEN) != [], "the control: on the screen much is folded"
+
+
+def test_no_name_in_the_roadmap_is_broken_or_cut_off_on_paper_a_phone_and_a_desk(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    names, tables = page.locator(".items code"), page.locator(".items")
+    assert names.count() > 40
+    for media, width in (("print", 695), ("screen", 390), ("screen", 1280)):
+        page.emulate_media(media=media)  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 900})
+        assert names.evaluate_all(_BROKEN) == [], (media, width)
+        assert tables.evaluate_all(_CUT) == [], (media, width)
 
 
 def test_the_pdf_has_all_text_in_pages_with_numbers(page: Page) -> None:

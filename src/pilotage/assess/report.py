@@ -54,6 +54,11 @@ def _lines(found: Assessment, plan: Plan) -> Iterator[str]:
             knock = " (knock-out)" if blocker.knock_out else ""
             why, mend = in_markdown(blocker.why), in_markdown(blocker.mend)
             yield f"- {in_markdown(blocker.text)}{knock}: {why}. Mend: {mend}."
+    if found.raises:
+        yield from ["", "## What would raise it soonest", ""]
+        for step in found.raises[:8]:
+            about = f"{step.dimension}, about {step.days:.1f} days, then level {step.verdict_after}"
+            yield f"1. {in_markdown(step.text)}: {in_markdown(step.mend)} ({about})"
     if found.contradictions:
         yield from ["", "## Claimed, but measured otherwise", ""]
         for one in found.contradictions:

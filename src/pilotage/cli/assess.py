@@ -210,7 +210,8 @@ def show_lists(found: Assessment) -> None:
         screen.print("\n[bold]What would raise the verdict most[/] [dim](days are first-use guesses)[/]")
     for step in found.raises[:8]:
         screen.print(
-            f"  {step.mend} [dim]({step.dimension}, about {step.days:.1f} days, verdict {step.verdict_after})[/]"
+            f"  {step.text}: {step.mend} "
+            f"[dim]({step.dimension}, about {step.days:.1f} days, then level {step.verdict_after})[/]"
         )
     show_skipped(found)
 

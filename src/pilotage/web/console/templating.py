@@ -29,6 +29,7 @@ def make_templates() -> jinja2.Environment:
     environment.filters["exactly"] = lambda us: rfc3339(us)
     environment.filters["short"] = short
     environment.filters["value"] = _value
+    environment.filters["sentence"] = _sentence
     environment.globals["version"] = __version__
     environment.globals["may"] = may
     return environment
@@ -39,3 +40,8 @@ def _value(value: float | str | bool | None) -> str:
     if value is None:
         return "none"
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _sentence(text: str) -> str:
+    """A sentence from its words: only the first letter changes, and that of a command does not."""
+    return text if text.startswith("pilotage ") else text[:1].upper() + text[1:]
