@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _LONGEST_OVERLAP = 90 * 86_400_000_000
-SCOPE = re.compile(r"(?:decide|outcome):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
+SCOPE = re.compile(r"(?:decide|outcome|drill):(\*|[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?)")
 """What may be asked of the gateway: an action and a system, or `*` for every system."""
 
 
@@ -43,7 +43,8 @@ def issue_key(
 ) -> Secret:
     """A new API key in the caller's transaction, with its event `key.issued`.
 
-    `scopes` are `decide:<system>` (ask it) and `outcome:<system>` (tell what became of its decisions), `*` for all;
+    `scopes` are `decide:<system>` (ask it), `outcome:<system>` (tell what became of its decisions) and
+    `drill:<system>` (ask it in a drill: nothing that is answered counts), `*` for all;
     `expires` is Unix microseconds, 0 for never; `networks` are where it may be used from, in CIDR form, none for
     anywhere. Raises Forbidden, InputError.
     """

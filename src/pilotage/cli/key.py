@@ -28,7 +28,7 @@ def key() -> None:
     "scopes",
     multiple=True,
     required=True,
-    help="decide:SYSTEM (ask it) or outcome:SYSTEM (tell what became of it); * for all; may be repeated.",
+    help="decide:SYSTEM (ask it), outcome:SYSTEM (tell what became of it), drill:SYSTEM (ask, uncounted); * for all.",
 )
 @click.option("--expires", default="", help="When it ends, such as 2027-03-01T00:00Z (default: never).")
 @click.option(

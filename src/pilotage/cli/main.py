@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approve": ("gate", "Approve a release for a stage, as one of several eyes."),
     "promote": ("rollout", "Put a release live at a stage whose gate it passed."),
     "rollback": ("rollout", "Return to the release that was live before."),
+    "drill": ("drill", "Rehearse a rollback or a fallback on what serves, as evidence."),
     "stop": ("rollout", "Refuse every request to a system, at once, on record."),
     "start": ("rollout", "End a stop."),
     "decisions": ("decisions", "List, show, explain, replay and prove decisions."),

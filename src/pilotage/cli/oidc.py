@@ -52,7 +52,7 @@ def oidc() -> None:
     multiple=True,
     required=True,
     metavar="CLAIM=VALUE RIGHT",
-    help="What a claim gives: decide:SYSTEM, outcome:SYSTEM, role:ROLE or service; repeatable.",
+    help="What a claim gives: decide:SYSTEM, outcome:SYSTEM, drill:SYSTEM, role:ROLE or service; repeatable.",
 )
 @click.option(
     "--keys", "keys", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JWK set: ask nobody."

@@ -24,8 +24,8 @@ _BRING = "send `Authorization: Bearer <key>` or `X-API-Key: <key>` with a key th
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
     """The holder of a key or a token. `systems` are those it may ask for decisions, `outcomes` those whose outcomes it
-    may tell; `*` in one stands for every system. `name` is how records name it; `networks` are where it may be used
-    from, none for anywhere.
+    may tell, `drills` those it may ask in a drill; `*` in one stands for every system. `name` is how records name it;
+    `networks` are where it may be used from, none for anywhere.
     """
 
     id: str
@@ -33,11 +33,16 @@ class Principal:
     expires: int
     systems: frozenset[str]
     outcomes: frozenset[str] = frozenset()
+    drills: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
 
     def may_decide(self, system: str) -> bool:
         """Whether its scopes cover decisions of this system."""
         return system in self.systems or "*" in self.systems
+
+    def only_drills(self, system: str) -> bool:
+        """Whether what it asks of this system is a drill: its scopes cover drills, and no decisions that count."""
+        return (system in self.drills or "*" in self.drills) and not self.may_decide(system)
 
 
 class Principals:
@@ -112,7 +117,7 @@ class Principals:
 
 def authorize(principal: Principal, system: str) -> None:
     """Raises Forbidden when the key's scopes do not cover the system, whether or not such a system exists."""
-    if not principal.may_decide(system):
+    if not (principal.may_decide(system) or principal.only_drills(system)):
         raise Forbidden(
             "this API key or token may not ask the system for decisions",
             got=", ".join(sorted(f"decide:{name}" for name in principal.systems)) or "no scope",
@@ -123,19 +128,21 @@ def authorize(principal: Principal, system: str) -> None:
 
 def principal_of(key: Key) -> Principal:
     """The principal that a key of a plan stands for."""
-    decide, outcome = scopes_of(key.scopes)
+    decide, outcome, drill = scopes_of(key.scopes)
     return Principal(
         id=key.id,
         name=f"key:{key.id}",
         expires=key.expires,
         systems=decide,
         outcomes=outcome,
+        drills=drill,
         networks=parse_networks(key.networks),
     )
 
 
-def scopes_of(scopes: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The systems that scopes let ask for decisions, and those whose outcomes they let tell."""
+def scopes_of(scopes: Iterable[str]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The systems that scopes let ask for decisions, those to tell outcomes of, and those to ask in a drill."""
     parts = [scope.partition(":") for scope in scopes]
     decide = frozenset(system for action, _, system in parts if action in ("decide", "*"))
-    return decide, frozenset(system for action, _, system in parts if action in ("outcome", "*"))
+    outcome = frozenset(system for action, _, system in parts if action in ("outcome", "*"))
+    return decide, outcome, frozenset(system for action, _, system in parts if action == "drill")

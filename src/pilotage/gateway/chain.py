@@ -17,7 +17,10 @@ from pilotage.gateway.record import Settled
 from pilotage.gateway.state import LiveSystem
 from pilotage.ledger.record import Attempt
 
-__all__ = ["Ended", "settle"]
+__all__ = ["AWAY", "Ended", "settle"]
+
+AWAY = "runtime_unavailable"
+"""Why nothing came of the model while a drill keeps it away: the same as when it really is."""
 
 _SHARE = 0.8
 """Of the time that is left a target may use this part, so that the next one has some too; the last may use all."""
@@ -37,6 +40,8 @@ async def settle(live: LiveSystem, row: CheckedRow, deadline_ns: int, scored: Se
         return _at_fault(live if live.model is not None else live.chain[0], row, live)
     if live.route.stopped:
         first = Settled("refused", row, reason="system_stopped")
+    elif live.away:
+        first = Settled("refused", row, attempts=[Attempt(target=live.target, ms=0.0, status="away")], reason=AWAY)
     else:
         first = scored or await _answered_by(live, row, _part(deadline_ns, last=not live.chain))
         if first.outcome == "answered":
@@ -120,8 +125,7 @@ async def _fall_back(live: LiveSystem, row: CheckedRow, first: Settled, deadline
 
 def _attempt(by: LiveSystem, settled: Settled) -> Attempt:
     """The one attempt of a plain answer."""
-    name = by.model.target if by.model is not None else by.route.arm
-    return Attempt(target=name, ms=settled.answer_us / 1_000, status="ok", batch=settled.batch or msgspec.UNSET)
+    return Attempt(target=by.target, ms=settled.answer_us / 1_000, status="ok", batch=settled.batch or msgspec.UNSET)
 
 
 def _read_again(target: LiveSystem, row: CheckedRow) -> CheckedRow:

@@ -7,6 +7,7 @@ cut at the marks, and joined again around the values of each answer.
 
 from __future__ import annotations
 
+from typing import Literal
 from uuid import uuid4
 
 import msgspec
@@ -38,6 +39,7 @@ class AnsweredForms:
         stage: str,
         arm: str,
         target: str,
+        mode: Literal["live", "drill"] = "live",
     ) -> None:
         marks = [f"mark-{uuid4().hex}" for _ in range(4)]
         numbers = [int(uuid4().hex[:12], 16) + 10**16 + place for place in range(6)]
@@ -46,6 +48,7 @@ class AnsweredForms:
             id=marks[0],
             request_id=marks[1],
             trace=marks[2],
+            mode=mode,
             system=system,
             release=release,
             environment=environment,

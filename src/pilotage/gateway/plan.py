@@ -11,7 +11,7 @@ from pilotage.access.limits import Limit
 from pilotage.kernel.digests import digest
 from pilotage.systems.serving import Breaker, Bulkhead, Retry
 
-__all__ = ["Answering", "Key", "Route", "ServingPlan", "Target", "Together", "decode_plan", "encode_plan"]
+__all__ = ["Answering", "Drill", "Key", "Route", "ServingPlan", "Target", "Together", "decode_plan", "encode_plan"]
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +85,13 @@ class Route(Answering, frozen=True, kw_only=True):
     stopped: str = ""
 
 
+class Drill(msgspec.Struct, frozen=True, kw_only=True):
+    """Until `until` (Unix microseconds) a system's model is away to whoever asks it in a drill, and to nobody else."""
+
+    system: str
+    until: int
+
+
 class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One version of the plan. `steward_key` is the steward's X25519 public key in hex: journals are sealed to it.
 
@@ -100,6 +107,7 @@ class ServingPlan(msgspec.Struct, frozen=True, kw_only=True):
     journals_since: int = 0
     limits: list[Limit] = []
     issuers: list[Issuer] = []
+    drills: list[Drill] = []
 
 
 _decoder = msgspec.json.Decoder(ServingPlan)

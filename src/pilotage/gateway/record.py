@@ -157,6 +157,7 @@ def _plain(live: LiveSystem, asked: Asked, settled: Settled, decision_id: str, c
         request_id=asked.id,
         trace=asked.trace,
         kind=live.kind,
+        mode=live.mode,
         system=route.system,
         release=route.release,
         environment=live.environment,

@@ -20,6 +20,7 @@ from pilotage.gateway.forms import AnsweredForms
 from pilotage.gateway.plan import Answering, Route, ServingPlan, Target, Together, decode_plan
 from pilotage.gateway.store import StoredPlan
 from pilotage.gateway.upstream import Upstream
+from pilotage.kernel.clock import now_us
 from pilotage.kernel.digests import digest, short
 from pilotage.releases.load import open_release
 from pilotage.runtimes.environment import environment_digest
@@ -75,7 +76,8 @@ class LiveSystem:
 
     `chain` are the same system answered by something else, in order; `kind` says by what this one answers. A row that
     fits a system that is not `guarded` is scored at the end of the turn, and its score is the answer. Up to `together`
-    rows may be scored in one call; 0: each alone.
+    rows may be scored in one call; 0: each alone. In `mode` drill what it answers does not count, and until
+    `away_until` (Unix microseconds) its model is not asked.
     """
 
     route: Route
@@ -87,6 +89,18 @@ class LiveSystem:
     kind: Literal["model", "rules"] = "model"
     chain: tuple[LiveSystem, ...] = ()
     together: int = 0
+    mode: Literal["live", "drill"] = "live"
+    away_until: int = 0
+
+    @property
+    def target(self) -> str:
+        """How attempts name it."""
+        return self.model.target if self.model is not None else self.route.arm
+
+    @property
+    def away(self) -> bool:
+        """Whether a drill keeps its model away now."""
+        return bool(self.away_until) and now_us() < self.away_until
 
     @property
     def at_once(self) -> int:
@@ -103,7 +117,7 @@ class LiveSystem:
     def guarded(self) -> bool:
         """Whether a row that fits needs more than to be scored."""
         inline = self.model is not None and self.model.runtime.inline and self.model.enricher is None
-        return bool(self.route.stopped or self.chain or self.route.floor) or not inline
+        return bool(self.route.stopped or self.chain or self.route.floor or self.away_until) or not inline
 
     @property
     def models(self) -> Iterator[LoadedModel]:
@@ -141,6 +155,12 @@ class Serving:
     def broken(self) -> bool:
         """Whether a release of the plan could not be loaded; it is tried again."""
         return any(live.model is None or live.broken for live in self.systems.values())
+
+    @cached_property
+    def drills(self) -> Mapping[str, LiveSystem]:
+        """Each system as it answers whoever asks it in a drill."""
+        away = {each.system: each.until for each in self.plan.drills}
+        return {name: _in_a_drill(live, away.get(name, 0)) for name, live in self.systems.items()}
 
     @property
     def models(self) -> dict[int, LoadedModel]:
@@ -319,17 +339,7 @@ def _must_be_planned(contract: str, model: LoadedModel) -> None:
 
 
 def _live(route: Route, plan_digest: str, environment: str, model: LoadedModel | None, broken: str = "") -> LiveSystem:
-    forms = AnsweredForms(
-        system=route.system,
-        release=route.release,
-        environment=environment,
-        contract=route.contract,
-        policy=route.policy,
-        plan=plan_digest,
-        stage=route.stage,
-        arm=route.arm,
-        target=model.target if model is not None else "",
-    )
+    forms = _forms(route, plan_digest, environment, model)
     # A proof is of the environment that it was made in.
     together = route.together.rows if route.together.environment == environment else 0
     return LiveSystem(
@@ -340,4 +350,32 @@ def _live(route: Route, plan_digest: str, environment: str, model: LoadedModel |
         model=model,
         broken=broken,
         together=together,
+    )
+
+
+def _in_a_drill(live: LiveSystem, away_until: int) -> LiveSystem:
+    forms = _forms(live.route, live.plan_digest, live.environment, live.model, mode="drill")
+    chain = tuple(_in_a_drill(each, 0) for each in live.chain)
+    return replace(live, mode="drill", forms=forms, chain=chain, away_until=away_until)
+
+
+def _forms(
+    route: Route,
+    plan_digest: str,
+    environment: str,
+    model: LoadedModel | None,
+    *,
+    mode: Literal["live", "drill"] = "live",
+) -> AnsweredForms:
+    return AnsweredForms(
+        system=route.system,
+        release=route.release,
+        environment=environment,
+        contract=route.contract,
+        policy=route.policy,
+        plan=plan_digest,
+        stage=route.stage,
+        arm=route.arm,
+        target=model.target if model is not None else "",
+        mode=mode,
     )

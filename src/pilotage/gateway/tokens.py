@@ -134,11 +134,12 @@ def _principal(token: Verified, at: int) -> Principal:
 
     Limits and rates know them by a digest; records by issuer and subject, encrypted.
     """
-    decide, outcome = scopes_of(rights_of(token.claims, token.issuer.grants).scopes)
+    decide, outcome, drill = scopes_of(rights_of(token.claims, token.issuer.grants).scopes)
     return Principal(
         id=digest(token.name.encode()),
         name=token.name,
         expires=min(token.expires, at + _KNOWN_US),
         systems=decide,
         outcomes=outcome,
+        drills=drill,
     )

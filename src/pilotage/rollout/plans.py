@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection, Engine
@@ -12,7 +13,7 @@ from pilotage.access.keys import active_keys
 from pilotage.access.limits import list_limits
 from pilotage.access.model import ApiKey
 from pilotage.evidence.store import latest
-from pilotage.gateway.plan import Answering, Key, Route, ServingPlan, Together, decode_plan
+from pilotage.gateway.plan import Answering, Drill, Key, Route, ServingPlan, Together, decode_plan
 from pilotage.gateway.plan_file import write_plan_file
 from pilotage.gateway.store import StoredPlan, add_plan, newest_plan, newest_version, serving_plans
 from pilotage.releases.model import folder_name
@@ -28,13 +29,24 @@ from pilotage.storage.witness import attest
 __all__ = ["add_compiled_plan", "compile_plan", "read_steward_key", "refresh_plan_file"]
 
 
-def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journals: bool = False) -> ServingPlan:
+def compile_plan(
+    connection: Connection,
+    *,
+    steward_key: str,
+    at: int,
+    new_journals: bool = False,
+    drills: Sequence[Drill] | None = None,
+) -> ServingPlan:
     """The plan that the database says now, one version after the newest. `steward_key` is X25519 public, hex.
 
-    With `new_journals`, workers begin new journal files when they adopt it.
+    With `new_journals`, workers begin new journal files when they adopt it. `drills` are those under way; None: those
+    of the plan before that are not over.
     """
-    before = newest_plan(connection)
-    since = at if new_journals else decode_plan(before.body).journals_since if before is not None else 0
+    newest = newest_plan(connection)
+    before = decode_plan(newest.body) if newest is not None else None
+    since = at if new_journals else before.journals_since if before is not None else 0
+    if drills is None:
+        drills = before.drills if before is not None else ()
     lives = [live_after(history(connection, system)) for system in deployed_systems(connection)]
     return ServingPlan(
         version=newest_version(connection) + 1,
@@ -45,12 +57,20 @@ def compile_plan(connection: Connection, *, steward_key: str, at: int, new_journ
         journals_since=since,
         limits=list_limits(connection),
         issuers=list_issuers(connection),
+        drills=[each for each in drills if each.until > at],
     )
 
 
-def add_compiled_plan(connection: Connection, *, steward_key: str, at: int, new_journals: bool = False) -> StoredPlan:
+def add_compiled_plan(
+    connection: Connection,
+    *,
+    steward_key: str,
+    at: int,
+    new_journals: bool = False,
+    drills: Sequence[Drill] | None = None,
+) -> StoredPlan:
     """Compile and store a plan in the caller's transaction, with its event `plan.published`."""
-    plan = compile_plan(connection, steward_key=steward_key, at=at, new_journals=new_journals)
+    plan = compile_plan(connection, steward_key=steward_key, at=at, new_journals=new_journals, drills=drills)
     stored = add_plan(connection, plan)
     row = {"version": stored.version, "digest": stored.digest, "body": stored.body.decode(), "created": at}
     facts = {"version": stored.version, "plan": stored.digest, "rows": attest(serving_plans, row)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from pilotage.evidence.store import latest
 from pilotage.gates.policy import gate_stages
 from pilotage.gates.service import ATTESTED, pass_gate
 from pilotage.gates.store import find_passage
-from pilotage.gateway.plan import Answering
+from pilotage.gateway.plan import Answering, Drill
 from pilotage.gateway.store import StoredPlan, newest_plan, newest_version, serving_plans
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.kernel.ids import uuid7
@@ -71,13 +71,13 @@ class Rollout:
         if found.system != system:
             raise NotFound(f"{found.name} is no release of {system}", got=release, mend="name a release of this system")
         loaded = open_release(self.home.releases, found.digest)
-        with self._changing(person, "system.promote", system) as (connection, at):
+        with self.changing(person, "system.promote", system) as (connection, at):
             now = live_after(store.history(connection, system))
             _refuse_stage(now, found.digest, stage)
             before = previous_release([*store.history(connection, system), _placing(system, stage, found.digest)])
-            answering = self._answering(connection, loaded, before, refuse=True)
+            answering = self.answering(connection, loaded, before, refuse=True)
             passage = pass_gate(connection, found, stage, at)
-            act = self._act(
+            act = self.act(
                 connection,
                 "promote",
                 person,
@@ -90,7 +90,7 @@ class Rollout:
                 at=at,
                 answering=answering,
             )
-        return self._published(*act, answering)
+        return self.published(*act, answering)
 
     def rollback(self, person: Person, system: str, reason: str = "") -> RolledBack:
         """Return to the release that was live before at the same stage, on the gate it passed then.
@@ -101,7 +101,7 @@ class Rollout:
         with reading(self.control) as connection:
             target = _rollback_target(connection, system)
         loaded = open_release(self.home.releases, target)
-        with self._changing(person, "system.rollback", system) as (connection, at):
+        with self.changing(person, "system.rollback", system) as (connection, at):
             now = _placed(connection, system)
             if _rollback_target(connection, system) != target:
                 raise Conflict("the system changed meanwhile", got=system, mend="look at it, then roll back again")
@@ -109,7 +109,7 @@ class Rollout:
             if passage is None:
                 raise Refused("the previous release never passed this gate", got=target, mend="promote one that does")
             before = previous_release([*store.history(connection, system), _placing(system, "", target, "rollback")])
-            _, plan = self._act(
+            _, plan = self.act(
                 connection,
                 "rollback",
                 person,
@@ -121,7 +121,7 @@ class Rollout:
                 passage=passage.id,
                 reason=reason,
                 at=at,
-                answering=self._answering(connection, loaded, before, refuse=False),
+                answering=self.answering(connection, loaded, before, refuse=False),
             )
         committed = self.clock()
         refresh_plan_file(self.control, self.home)
@@ -150,12 +150,12 @@ class Rollout:
     ) -> Secret:
         """A new API key, good on every gateway as soon as the plan arrives. Raises Forbidden, InputError, NotFound."""
         asked = list(scopes)
-        with self._changing(person, "key.issue") as (connection, at):
+        with self.changing(person, "key.issue") as (connection, at):
             new = keys.issue_key(connection, person, name=name, scopes=asked, expires=expires, networks=networks, at=at)
             for scope in asked:
                 if not scope.endswith(":*"):
                     find_system(connection, scope.partition(":")[2])
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return new
 
@@ -164,9 +164,9 @@ class Rollout:
 
         Raises Forbidden, NotFound, Conflict (revoked or over already), InputError.
         """
-        with self._changing(person, "key.issue") as (connection, at):
+        with self.changing(person, "key.issue") as (connection, at):
             new = keys.rotate_key(connection, person, key, overlap=overlap, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return new
 
@@ -175,23 +175,23 @@ class Rollout:
 
         Raises Forbidden, NotFound, Conflict, InputError.
         """
-        with self._changing(person, "key.issue") as (connection, at):
+        with self.changing(person, "key.issue") as (connection, at):
             keys.name_certificate(connection, person, key, name, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
 
     def unname_certificate(self, person: Person, name: str) -> None:
         """Let a certificate's name stand for no key, as soon as the plan arrives. Raises Forbidden, NotFound."""
-        with self._changing(person, "key.revoke") as (connection, at):
+        with self.changing(person, "key.revoke") as (connection, at):
             keys.unname_certificate(connection, person, name, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
 
     def revoke_key(self, person: Person, key: str) -> None:
         """End an API key, on every gateway as soon as the plan arrives. Raises Forbidden, NotFound, Conflict."""
-        with self._changing(person, "key.revoke") as (connection, at):
+        with self.changing(person, "key.revoke") as (connection, at):
             keys.revoke_key(connection, person, key, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
 
     def set_limit(self, person: Person, limit: Limit) -> Limit:
@@ -199,19 +199,19 @@ class Rollout:
 
         Raises Forbidden, InputError, NotFound (no such system or key).
         """
-        with self._changing(person, "limit.edit") as (connection, at):
+        with self.changing(person, "limit.edit") as (connection, at):
             kept = limits.set_limit(connection, person, limit, at=at)
             if kept.scope.startswith("system:"):
                 find_system(connection, kept.scope.removeprefix("system:"))
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return kept
 
     def remove_limit(self, person: Person, limit: str) -> None:
         """End a limit (by its id), on every gateway as soon as the plan arrives. Raises Forbidden, NotFound."""
-        with self._changing(person, "limit.edit") as (connection, at):
+        with self.changing(person, "limit.edit") as (connection, at):
             limits.remove_limit(connection, person, limit, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
 
     def add_issuer(self, person: Person, issuer: Issuer, *, replace: bool = False) -> Issuer:
@@ -219,21 +219,21 @@ class Rollout:
 
         Raises Forbidden, InputError, Conflict (there is one of that name or address), NotFound (no such system).
         """
-        with self._changing(person, "issuer.edit") as (connection, at):
+        with self.changing(person, "issuer.edit") as (connection, at):
             kept = issuers.add_issuer(connection, person, issuer, replace=replace, at=at)
             for grant in kept.grants:
                 action, _, system = grant.right.partition(":")
-                if action in ("decide", "outcome") and system != "*":
+                if action in ("decide", "outcome", "drill") and system != "*":
                     find_system(connection, system)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return kept
 
     def revoke_tokens(self, person: Person, issuer: str) -> Issuer:
         """Refuse every token that an issuer issued until now, once the plan arrives. Raises Forbidden, NotFound."""
-        with self._changing(person, "issuer.edit") as (connection, at):
+        with self.changing(person, "issuer.edit") as (connection, at):
             kept = issuers.revoke_tokens(connection, person, issuer, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return kept
 
@@ -242,31 +242,31 @@ class Rollout:
 
         Raises Forbidden, NotFound, InputError, Conflict (suspended already).
         """
-        with self._changing(person, "issuer.edit") as (connection, at):
+        with self.changing(person, "issuer.edit") as (connection, at):
             kept = issuers.suspend_person(connection, person, issuer, subject=subject, reason=reason, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return kept
 
     def resume_person(self, person: Person, issuer: str, subject: str) -> Issuer:
         """Take a suspended person's tokens again, by `sub` or identity. Raises Forbidden, NotFound."""
-        with self._changing(person, "issuer.edit") as (connection, at):
+        with self.changing(person, "issuer.edit") as (connection, at):
             kept = issuers.resume_person(connection, person, issuer, subject=subject, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
         return kept
 
     def remove_issuer(self, person: Person, issuer: str) -> None:
         """Trust an issuer no longer, as soon as the plan arrives. Raises Forbidden, NotFound."""
-        with self._changing(person, "issuer.edit") as (connection, at):
+        with self.changing(person, "issuer.edit") as (connection, at):
             issuers.remove_issuer(connection, person, issuer, at=at)
-            self._plan(connection, at)
+            self.plan(connection, at)
         refresh_plan_file(self.control, self.home)
 
     def follow_steward_key(self, person: Person, old: str) -> StoredPlan:
         """Publish the steward's new key, on record: gateways seal their next journal file to it. Raises Forbidden."""
-        with self._changing(person, "keyring.rotate") as (connection, at):
-            stored = self._plan(connection, at)
+        with self.changing(person, "keyring.rotate") as (connection, at):
+            stored = self.plan(connection, at)
             facts = {"key": "steward", "old": old, "new": self.steward_key, "plan": stored.version}
             emit(connection, "key.rotated", facts=facts, private={"by": person.id, "name": person.name}, at=at)
         refresh_plan_file(self.control, self.home)
@@ -276,26 +276,31 @@ class Rollout:
         """Let every worker begin a new journal file, so that the steward can delete the ones until now."""
         with writing(self.control) as connection:
             store.lock_plans(connection)
-            stored = self._plan(connection, self.clock(), new_journals=True)
+            stored = self.plan(connection, self.clock(), new_journals=True)
         refresh_plan_file(self.control, self.home)
         return stored
+
+    def newest(self) -> int:
+        """The version of the newest plan."""
+        with reading(self.control) as connection:
+            return newest_version(connection)
 
     def publish(self) -> StoredPlan:
         """Compile and publish a plan from what the database says now; needed once, before anything is live."""
         with writing(self.control) as connection:
             store.lock_plans(connection)
-            stored = self._plan(connection, self.clock())
+            stored = self.plan(connection, self.clock())
         refresh_plan_file(self.control, self.home)
         return stored
 
     def _switch(self, person: Person, action: Action, system: str, reason: str) -> Published:
-        with self._changing(person, f"system.{action}", system) as (connection, at):
+        with self.changing(person, f"system.{action}", system) as (connection, at):
             now = _placed(connection, system)
             if (action == "stop") == bool(now.stopped):
                 word = "stopped" if now.stopped else "running"
                 raise Conflict(f"{system} is {word} already", got=now.stopped or None, mend="nothing is left to do")
             placed = now.deployment
-            act = self._act(
+            act = self.act(
                 connection,
                 action,
                 person,
@@ -308,10 +313,10 @@ class Rollout:
                 reason=reason,
                 at=at,
             )
-        return self._published(*act)
+        return self.published(*act)
 
     @contextmanager
-    def _changing(self, person: Person, permission: str, system: str = "") -> Iterator[tuple[Connection, int]]:
+    def changing(self, person: Person, permission: str, system: str = "") -> Iterator[tuple[Connection, int]]:
         """A transaction that is alone with the plan (and the system), for a person who may."""
         require(person, permission)
         with writing(self.control) as connection:
@@ -321,7 +326,7 @@ class Rollout:
                 lock_system(connection, system)
             yield connection, self.clock()
 
-    def _act(
+    def act(
         self,
         connection: Connection,
         action: Action,
@@ -356,7 +361,7 @@ class Rollout:
         if answering is not None:
             kept = store.add_answering(connection, act.id, answering)
             rows += attest(store.deployment_answering, kept)
-        plan = self._plan(connection, at)
+        plan = self.plan(connection, at)
         facts: dict[str, object] = {"stage": stage, "plan": plan.version, "passage": passage, "rows": rows}
         if answering is not None and answering.fallback:
             facts["fallback"] = _names(answering)
@@ -364,9 +369,13 @@ class Rollout:
         emit(connection, _EVENT[action], system=system, release=release, facts=facts, private=private, at=at)
         return act, plan
 
-    def _plan(self, connection: Connection, at: int, *, new_journals: bool = False) -> StoredPlan:
+    def plan(
+        self, connection: Connection, at: int, *, new_journals: bool = False, drills: Sequence[Drill] | None = None
+    ) -> StoredPlan:
+        """The next plan from what the database says, in the caller's transaction. `drills` as in `compile_plan`."""
         self._refuse_older_keyring(connection)
-        return add_compiled_plan(connection, steward_key=self.steward_key, at=at, new_journals=new_journals)
+        key = self.steward_key
+        return add_compiled_plan(connection, steward_key=key, at=at, new_journals=new_journals, drills=drills)
 
     def _refuse_older_keyring(self, connection: Connection) -> None:
         """A process with an older keyring must not turn gateways back to a key that may be dropped already."""
@@ -381,7 +390,7 @@ class Rollout:
                 mend="install the keyring that the last rotation wrote, then start this process again",
             )
 
-    def _answering(self, connection: Connection, release: LoadedRelease, before: str, *, refuse: bool) -> Answering:
+    def answering(self, connection: Connection, release: LoadedRelease, before: str, *, refuse: bool) -> Answering:
         """How a release answers, with the release `before` it in its chain where that is declared.
 
         Where it does not fit: raises Refused, or leaves it out of the chain, since a rollback must always be possible.
@@ -395,7 +404,7 @@ class Rollout:
             refuse_unfit(release, previous, faults)
         return answering_of(release, None if faults else previous, proof)
 
-    def _published(self, act: Deployment, plan: StoredPlan, answering: Answering | None = None) -> Published:
+    def published(self, act: Deployment, plan: StoredPlan, answering: Answering | None = None) -> Published:
         committed = self.clock()
         refresh_plan_file(self.control, self.home)
         return Published(

@@ -52,3 +52,15 @@ def test_scopes_say_which_systems(scopes, system, allowed):
     with pytest.raises(Forbidden) as caught:
         authorize(principal, system)
     assert caught.value.expected == f"decide:{system}"
+
+
+def test_who_may_only_drill_asks_without_counting_and_never_by_the_short_way():
+    book = principals(scopes=["drill:credit"])
+    drills = book.authenticate(SECRET.encode(), at=1)
+    authorize(drills, "credit")
+    assert drills.only_drills("credit") and not drills.may_decide("credit")
+    assert book.usual(SECRET.encode(), 1, "credit") is None, "the short way answers for what counts"
+    with pytest.raises(Forbidden):
+        authorize(drills, "other")
+    both = principals(scopes=["drill:*", "decide:credit"]).authenticate(SECRET.encode(), at=1)
+    assert not both.only_drills("credit") and both.only_drills("other")
