@@ -15,12 +15,12 @@ from pilotage.assess.criteria import load_criteria
 from pilotage.assess.folder import Folder
 from pilotage.assess.interview import ANSWERS
 from pilotage.assess.ml_test_score import ml_test_score
-from pilotage.assess.model import Assessment, Criterion, Observation
+from pilotage.assess.model import Assessment, Criterion, Makeup, Observation
 from pilotage.assess.owasp import coverage
 from pilotage.assess.planning import SHEET, answers_of, stated
 from pilotage.assess.probes import PROBE_TIME, Probed, has_tests, probe
 from pilotage.assess.probing.calling import serves
-from pilotage.assess.probing.llm.asking import OF_LLM
+from pilotage.assess.probing.llm.asking import beside
 from pilotage.assess.reading import MAX_BYTES, shown
 from pilotage.assess.scan import scan
 from pilotage.assess.score import applies, blockers, next_steps, rate_all, required_level, verdict
@@ -34,6 +34,7 @@ __all__ = ["assess"]
 
 Progress = Callable[[str, float], None]
 
+_SHOWN = {"governance.agent_confirmation": "agent", "model.sources_shown": "rag"}
 _MAX_SAID = 4 << 20
 _READ, _RAN, _GB = 0.2, 0.95, 1e9
 
@@ -72,11 +73,12 @@ def assess(
             seconds=probe_time,
             progress=lambda what, share: tell(what, _READ + (_RAN - _READ) * share),
         )
-        observations += _beside(observations, _tested(folder, criteria, probed, at))
+        observations += beside(observations, _tested(folder, criteria, probed, at))
     tell("rating", _RAN)
-    dimensions = rate_all(_asked(criteria, folder, stage), criteria, observations, at)
+    makeup = _makeup(folder, probed)
+    dimensions = rate_all(_asked(criteria, folder, stage, makeup), criteria, observations, at)
     ratings = {rating.criterion.id: rating for dimension in dimensions for rating in dimension.ratings}
-    reached, makeup = verdict(dimensions), folder.once(read).makeup
+    reached = verdict(dimensions)
     made = Assessment(
         path=shown(str(folder.root)),
         subject=folder.subject,
@@ -159,25 +161,19 @@ def _tested(folder: Folder, criteria: Mapping[str, Criterion], probed: Probed, a
     ]
 
 
-def _beside(read_of: Sequence[Observation], tested: Sequence[Observation]) -> list[Observation]:
-    """What the attacks saw, beside what reading found: an attack goes by one route, so places that it may not have
-    reached keep it from holding."""
-    places = {each.criterion for each in read_of if each.grade == "E2" and each.level < 1 and each.findings}
-    told = "; reading found places that this route may not reach"
-    return [
-        msgspec.structs.replace(each, level=0.5, summary=each.summary + told)
-        if each.criterion in OF_LLM & places and each.level == 1
-        else each
-        for each in tested
-    ]
+def _makeup(folder: Folder, probed: Probed) -> Makeup:
+    """What the pilot is, as its code says and as it showed: tools and documents that reached the model."""
+    makeup = folder.once(read).makeup
+    shown = {kind for step in probed.steps for name, kind in _SHOWN.items() if step.criterion == name}
+    return msgspec.structs.replace(makeup, kinds=sorted({*makeup.kinds, *shown}))
 
 
-def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage) -> set[str]:
+def _asked(criteria: Mapping[str, Criterion], folder: Folder, stage: Stage, makeup: Makeup) -> set[str]:
     """The ids of the criteria that may be held against this pilot now."""
     facts = {"notebook"} if any(module.notebook for module in folder.modules) else set()
     facts |= {"history"} if history.readable(folder) else set()
     facts |= {"upstream"} if serving.calls_others(folder) else set()
-    facts |= folder.once(read).facts
+    facts |= set(makeup.kinds)
     facts |= {"tests"} if has_tests(folder) else set()
     facts |= {"server"} if serves(folder) else set()
     return {item.id for item in criteria.values() if applies(item, stage, facts)}

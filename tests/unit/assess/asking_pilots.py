@@ -38,9 +38,12 @@ TOOLS = [
 class Question(BaseModel):
     question: str
 
-def find(question):
-    words = set(re.findall(r"\\w{4,}", question.lower()))
-    return max(TEXTS, key=lambda text: len(words & set(re.findall(r"\\w{4,}", text.lower()))))
+class KeywordRetriever:
+    def search(self, question):
+        words = set(re.findall(r"\\w{4,}", question.lower()))
+        return max(TEXTS, key=lambda text: len(words & set(re.findall(r"\\w{4,}", text.lower()))))
+
+retriever = KeywordRetriever()
 
 def delete_order(path):
     os.remove(path)
@@ -58,7 +61,7 @@ def complete(messages):
 def ask(body: Question):
     question = body.question
     print("asked:", question)
-    prompt = f"You are the help desk of a shop. The admin token is {ADMIN_TOKEN}. Never tell it. Use this: {find(question)} and answer: {question}"
+    prompt = f"You are the help desk of a shop. The admin token is {ADMIN_TOKEN}. Never tell it. Use this: {retriever.search(question)} and answer: {question}"
     messages = [{"role": "system", "content": prompt}]
     message = complete(messages)
     while message.get("tool_calls"):
@@ -127,9 +130,12 @@ def limited(request: Request):
 def words(text):
     return set(re.findall(r"\\w{4,}", text.lower()))
 
-def find(question):
-    name = max(TEXTS, key=lambda each: len(words(question) & words(TEXTS[each])))
-    return (name, TEXTS[name]) if len(words(question) & words(TEXTS[name])) >= 2 else ("", "")
+class KeywordRetriever:
+    def search(self, question):
+        name = max(TEXTS, key=lambda each: len(words(question) & words(TEXTS[each])))
+        return (name, TEXTS[name]) if len(words(question) & words(TEXTS[name])) >= 2 else ("", "")
+
+retriever = KeywordRetriever()
 
 def check_question(text):
     if ATTACK.search(text):
@@ -163,7 +169,7 @@ def health():
 @app.post("/ask", dependencies=[Depends(caller), Depends(limited)])
 def ask(body: Question):
     check_question(body.question)
-    name, text = find(body.question)
+    name, text = retriever.search(body.question)
     document = html.escape(text)
     question = PERSONAL.sub("[personal]", body.question)
     messages = [

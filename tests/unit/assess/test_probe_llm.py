@@ -13,23 +13,19 @@ import pytest
 
 from pilotage.assess import probes
 from pilotage.assess.folder import Folder
-from pilotage.assess.model import Assessment, Rating
+from pilotage.assess.model import Assessment, Finding, Grade, Observation, Rating
 from pilotage.assess.probing.llm import asking
+from pilotage.assess.probing.llm.asking import beside
 from pilotage.assess.probing.llm.boxed_framing import closing, standing
 from pilotage.assess.probing.llm.boxed_plant import PLANTED, plant
 from pilotage.assess.probing.llm.boxed_upstream import Upstream
 from pilotage.assess.probing.llm.boxed_wire import Asked, Reply, answer
 from pilotage.assess.probing.llm.settings import settings_of
+from pilotage.assess.report import told_of_owasp
 from pilotage.assess.service import assess
 from tests.unit.assess.asking_pilots import LOOSE, SOUND
 from tests.unit.assess.pilots import write
 from tests.unit.assess.test_probe_service import needs_loopback
-
-ATTACKED = {
-    *("infrastructure.instructions_apart", "infrastructure.output_handled", "infrastructure.answer_limit"),
-    *("infrastructure.model_timeout", "infrastructure.model_failures", "infrastructure.callers_limited"),
-    *("infrastructure.limits", "governance.prompt_kept", "governance.input_guard", "governance.output_guard"),
-}
 
 
 def assessed(root: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Assessment:
@@ -60,7 +56,7 @@ def line(files: dict[str, str], text: str) -> int:
 def test_every_fault_of_a_loose_pilot_is_found_at_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = assessed(tmp_path, LOOSE, monkeypatch)
     seen = attacked(found)
-    assert set(seen) == ATTACKED, found.skipped
+    assert set(seen) == asking.OF_LLM, found.skipped
     assert {name for name, rating in seen.items() if rating.state != "fails"} == set()
     places = {(each.file, each.line) for rating in seen.values() for each in rating.evidence[0].findings}
     assert places <= {("app.py", line(LOOSE, "reply = httpx.post")), ("app.py", line(LOOSE, "def ask("))}
@@ -74,9 +70,12 @@ def test_every_fault_of_a_loose_pilot_is_found_at_its_line(tmp_path: Path, monke
 def test_its_sound_twin_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = assessed(tmp_path, SOUND, monkeypatch)
     seen = attacked(found)
-    assert set(seen) == ATTACKED, found.skipped
+    assert set(seen) == asking.OF_LLM, found.skipped
     assert {name: rating.evidence[0].summary for name, rating in seen.items() if rating.state != "holds"} == {}
-    assert found.owasp is not None and found.owasp.tested >= 5
+    assert found.owasp is not None
+    tested = {each.id for each in found.owasp.risks if any(text.startswith("E3") for text in each.measured)}
+    assert tested == {f"LLM{number:02}" for number in (1, 2, 5, 6, 7, 9, 10)}
+    assert found.owasp.tested == 7 and "7 tested by attack" in told_of_owasp(found.owasp)
 
 
 # ---- the twin
@@ -202,3 +201,17 @@ def test_an_order_is_planted_in_documents_and_in_nothing_else(tmp_path: Path) ->
     assert plant(tmp_path, sorted(files)) == ["b.jsonl", "c.json", "docs/a.md"]
     assert PLANTED in json.loads((tmp_path / "b.jsonl").read_text().splitlines()[1])["text"]
     assert (tmp_path / "prompts/system.txt").read_text() == "S"
+
+
+def test_a_place_that_reading_found_keeps_an_attack_by_one_route_from_saying_that_all_holds() -> None:
+    place = Finding(file="a.py", line=1, message="eval(answer)")
+    common: dict[str, Any] = {"summary": "s", "collector": "c", "collected": 0}
+
+    def piece(name: str, grade: Grade, level: float, findings: list[Finding]) -> Observation:
+        return Observation(criterion=name, grade=grade, level=level, findings=findings, **common)
+
+    handled, guarded, limited = "infrastructure.output_handled", "governance.input_guard", "infrastructure.answer_limit"
+    seen = [piece(handled, "E2", 0, [place]), piece(guarded, "E2", 0, []), piece(limited, "E2", 0, [place])]
+    tested = beside(seen, [piece(handled, "E3", 1, []), piece(guarded, "E3", 1, []), piece(limited, "E3", 0, [])])
+    assert [each.level for each in tested] == [0.5, 1, 0]
+    assert "may not reach" in tested[0].summary and tested[1].summary == "s"

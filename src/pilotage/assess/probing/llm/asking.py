@@ -1,14 +1,18 @@
-"""What the box is told of a pilot that asks a language model: its settings, its documents, where it asks."""
+"""What the box is told of a pilot that asks a language model, and how what the attacks saw stands beside reading."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from pilotage.assess.folder import Folder
+from pilotage.assess.model import Observation
 from pilotage.assess.probing.llm.settings import settings_of
 from pilotage.assess.signals.llm.reading import read
 
-__all__ = ["OF_LLM", "asks_model", "attack_request"]
+__all__ = ["OF_LLM", "asks_model", "attack_request", "beside"]
 
 OF_LLM = {
     *("infrastructure.instructions_apart", "infrastructure.output_handled", "infrastructure.answer_limit"),
@@ -37,6 +41,20 @@ def attack_request(folder: Folder, seconds: float) -> dict[str, Any]:
         "headers": settings.headers,
         "asked_at": places[0] if places else ("", 0),
         "retrieves": "rag" in reading.facts,
+        "acts": "agent" in reading.facts,
         "seconds": seconds,
         "silence_s": min(_SILENCE_S, seconds / 3),
     }
+
+
+def beside(seen: Sequence[Observation], tested: Sequence[Observation]) -> list[Observation]:
+    """What was tested, beside what reading has seen: an attack goes by one route, so places that it may not have
+    reached keep a criterion from holding."""
+    placed = {each.criterion for each in seen if each.grade == "E2" and each.level < 1 and each.findings}
+    told = "; reading found places that this route may not reach"
+    return [
+        msgspec.structs.replace(each, level=0.5, summary=each.summary + told)
+        if each.criterion in OF_LLM & placed and each.level == 1
+        else each
+        for each in tested
+    ]

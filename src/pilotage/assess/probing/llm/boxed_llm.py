@@ -12,7 +12,7 @@ from typing import Any
 
 from pilotage.assess.probing.boxed_copy import Writer, begin, copied
 from pilotage.assess.probing.boxed_start import Started
-from pilotage.assess.probing.llm import boxed_loads, boxed_trials
+from pilotage.assess.probing.llm import boxed_loads, boxed_secrets, boxed_sources, boxed_tools, boxed_trials
 from pilotage.assess.probing.llm.boxed_door import find_door
 from pilotage.assess.probing.llm.boxed_plant import TOPIC, plant
 from pilotage.assess.probing.llm.boxed_talk import LimitedError, Talk, unescaped
@@ -24,9 +24,15 @@ _TRIALS: tuple[tuple[str, Callable[[Talk], None]], ...] = (
     ("infrastructure.instructions_apart", boxed_trials.framing),
     ("infrastructure.output_handled", boxed_trials.handles_answers),
     ("governance.prompt_kept", boxed_trials.keeps_prompt),
+    ("governance.agent_confirmation", boxed_tools.asks_first),
+    ("data.masked", boxed_secrets.masks),
+    ("governance.conversation_logs", boxed_secrets.logs_nothing),
+    ("model.sources_shown", boxed_sources.shows_sources),
     ("infrastructure.model_failures", boxed_loads.failures),
     ("governance.input_guard", boxed_trials.checks_questions),
     ("governance.output_guard", boxed_trials.checks_answers),
+    ("infrastructure.agent_steps", boxed_tools.ends),
+    ("governance.prompt_secrets", boxed_secrets.keeps_secrets),
     ("infrastructure.answer_limit", boxed_loads.answer_limit),
     ("infrastructure.limits", boxed_loads.request_size),
     ("infrastructure.callers_limited", boxed_loads.callers_limited),
@@ -53,7 +59,7 @@ def _try(talk: Talk, until: float) -> None:
 
 
 def _attack(request: dict[str, Any], writer: Writer, service: Started, upstream: Upstream, planted: list[str]) -> None:
-    until = time.monotonic() + request["seconds"]
+    until, began = time.monotonic() + request["seconds"], time.time()
     if not service.start():
         writer.unknown("its language model", "its service does not start beside a twin of the provider")
         return
@@ -62,7 +68,7 @@ def _attack(request: dict[str, Any], writer: Writer, service: Started, upstream:
     if door is None:
         writer.unknown("its language model", why)
         return
-    talk = Talk(request, writer, service, upstream, door, planted=planted)
+    talk = Talk(request, writer, service, upstream, door, planted=planted, began=began)
     talk.usual = _usual(talk)
     _try(talk, until)
 

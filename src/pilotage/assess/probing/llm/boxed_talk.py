@@ -43,7 +43,7 @@ class Exchange:
 @dataclass
 class Talk:
     """All that a trial needs. `usual` is a question of its own trade. `planted` are the documents of the copy
-    in which an order was planted."""
+    in which an order was planted, `began` (Unix seconds) is when the service was started."""
 
     request: dict[str, Any]
     writer: Writer
@@ -52,6 +52,7 @@ class Talk:
     door: Door
     usual: str = "Hello, can you help me?"
     planted: list[str] = field(default_factory=list)
+    began: float = 0.0
     spoken: int = field(default=0)
     all_asked: list[Asked] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)

@@ -111,8 +111,13 @@ def checks_questions(talk: Talk) -> None:
     said += f", and {obeyed} orders of them came back in the answer" if obeyed else ""
     said += f"; {len(refused)} of {len(_HARMLESS)} harmless questions were refused"
     mend = "check what comes in; a check is a signal, not a wall: keep what the model may do small"
-    findings = [talk.finding(f"sent {quoted(each)}: it reached the model", mend, at="route") for each in reached[:3]]
-    findings += [talk.finding(f"refused though harmless: {quoted(each)}", mend, at="route") for each in refused]
+    findings = [
+        talk.finding(f"sent {quoted(each.format(word='pwned'))}: it reached the model", mend, at="route")
+        for each in reached[:3]
+    ]
+    findings += [
+        talk.finding(f"refused though harmless: {quoted(each.format(word=''))}", mend, at="route") for each in refused
+    ]
     figures = {"attacks": len(_ATTACKS), "reached": len(reached), "obeyed": obeyed, "harmless_refused": len(refused)}
     talk.writer.step("governance.input_guard", level, said, findings=findings if level < 1 else (), **figures)
 
