@@ -6,12 +6,14 @@ import click
 import msgspec
 
 from pilotage.access.model import require
+from pilotage.assess.operating import STABLE
 from pilotage.cli.gate import chosen_release
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import as_json, json_option, show_table
 from pilotage.cli.performance import show_performance
 from pilotage.errors import NotFound
+from pilotage.evidence.model import Evidence
 from pilotage.kernel.clock import now_us, parse_time
 from pilotage.kernel.digests import short
 from pilotage.ledger.outcomes import Outcomes
@@ -20,8 +22,11 @@ from pilotage.monitor.outcomes import realised_performance
 from pilotage.monitor.service import status as drift_status
 from pilotage.rollout.service import live
 from pilotage.wiring.installation import Installation
+from pilotage.wiring.operating import keep_operation
 
 __all__ = ["monitor"]
+
+_NOT_ALL = 3
 
 
 def _live_or(installation: Installation, system: str, release: str) -> str:
@@ -69,6 +74,39 @@ def outcomes(chosen: Chosen, system: str, release: str, arm: str, since: str, un
         as_json(msgspec.to_builtins(found))
     else:
         show_performance(found)
+
+
+@monitor.command("keep")
+@click.option("--system", required=True, help="The system's id; what is kept is of its live release.")
+@json_option
+@click.pass_obj
+def keep(chosen: Chosen, system: str, json_: bool) -> None:
+    """Keep how the live release ran as evidence for the next gate: days, failures, times, drift.
+
+    Exit code 3 where something could not be told, or does not hold. An approval binds evidence: keep first, then
+    approve.
+    """
+    installation = opened(chosen)
+    found = keep_operation(installation, acting(installation), system)
+    if json_:
+        as_json({"made": msgspec.to_builtins(found.made), "lacks": found.lacks})
+    else:
+        show_table(
+            ("evidence", "says", "figures"),
+            [(fact.check, "holds" if fact.passed else "does NOT hold", _brief(fact)) for fact in found.made]
+            + [(check, "cannot be told", why) for check, why in found.lacks.items()],
+        )
+    if found.lacks or not all(fact.passed for fact in found.made):
+        raise SystemExit(_NOT_ALL)
+
+
+def _brief(fact: Evidence) -> str:
+    figures = fact.figures
+    if fact.check == STABLE:
+        drifted = ", ".join(figures["drifted"]) or "nothing"
+        return f"{figures['rows']:,} rows: {drifted} drifted"
+    told = f"{figures['days']:g} days, {figures['decisions']:,} decisions, {figures['failed']:,} failed"
+    return "; ".join([f"{told}, 95 % in {figures['p95_ms']:g} ms", *figures["missing"]])
 
 
 @monitor.command("status")

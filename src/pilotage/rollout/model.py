@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Action", "Deployment", "Live", "Published", "RolledBack", "live_after", "previous_release"]
+__all__ = ["Action", "Deployment", "Live", "Published", "RolledBack", "live_after", "live_since", "previous_release"]
 
 Action = Literal["promote", "rollback", "stop", "start"]
 
@@ -98,6 +98,16 @@ def live_after(history: Iterable[Deployment]) -> Live | None:
             case _:
                 placed = act
     return None if placed is None else Live(deployment=placed, stopped=stopped)
+
+
+def live_since(history: Iterable[Deployment]) -> int:
+    """When what is live was first live at its stage, Unix microseconds; 0: nothing is. A drill changes nothing here."""
+    acts = list(history)
+    now = live_after(acts)
+    if now is None:
+        return 0
+    placed = [act for act in acts if act.action in ("promote", "rollback")]
+    return next(act.at for act in placed if (act.release, act.stage) == (now.release, now.stage))
 
 
 def previous_release(history: Iterable[Deployment]) -> str:

@@ -35,7 +35,7 @@ from pilotage.releases.model import Release
 from pilotage.releases.store import find_release, list_releases
 from pilotage.releases.yanking import yanked
 from pilotage.rollout import store as rollout_store
-from pilotage.rollout.model import Live, live_after
+from pilotage.rollout.model import Live, live_after, live_since
 from pilotage.storage.database import reading, writing
 from pilotage.storage.outbox import emit
 from pilotage.systems.model import STAGES, AISystem, Stage
@@ -76,6 +76,7 @@ class _Facts:
     verified: Evidence | None = None
     run: str = ""
     rolled_back: int = 0
+    live_since: int = 0
 
     @property
     def stage(self) -> Stage:
@@ -235,6 +236,7 @@ def _read(connection: Connection, id_: str) -> _Facts:
     facts = _Facts(system=system, declared=declared_at(connection, id_), placed=placed, release=release)
     facts.assessed = latest(connection, subject_of(id_), ASSESSED)
     facts.verified = latest(connection, *VERIFIED)
+    facts.live_since = live_since(acts)
     facts.rolled_back = max((act.at for act in acts if act.action == "rollback"), default=0)
     if release is None:
         return facts
@@ -372,7 +374,8 @@ def _observed(
         skipped.append("telemetry: nothing is live")
         return None
     load = (loaded.system() if loaded is not None else facts.system).evaluation.load
-    return telemetry_of(installation, facts.placed, load, at, skipped, verified=_verified(facts.verified, at))
+    verified = _verified(facts.verified, at)
+    return telemetry_of(installation, facts.placed, load, at, skipped, since=facts.live_since, verified=verified)
 
 
 def _verified(newest: Evidence | None, at: int) -> bool | None:

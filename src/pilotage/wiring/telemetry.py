@@ -23,12 +23,20 @@ _DRIFT_SPANS_US = (600_000_000, 6 * 3_600_000_000, _DAY_US)
 
 
 def telemetry_of(
-    installation: Installation, placed: Live, load: Load, at: int, skipped: list[str], *, verified: bool | None
+    installation: Installation,
+    placed: Live,
+    load: Load,
+    at: int,
+    skipped: list[str],
+    *,
+    since: int,
+    verified: bool | None,
 ) -> Telemetry | None:
-    """What is known of the live decisions until a moment; None where there are none. What cannot be told is added to
-    `skipped`. `load` is what serving must bear, `verified` whether the record's newest verification held."""
+    """What is known of the live decisions until a moment, of 30 days at most; None where there are none. What cannot be
+    told is added to `skipped`. `load` is what serving must bear, `since` when the release went live at its stage,
+    `verified` whether the record's newest verification held."""
     system, release = placed.system, placed.release
-    since = max(placed.deployment.at, at - LIFE_DAYS * _DAY_US)
+    since = max(since, at - LIFE_DAYS * _DAY_US)
     ledger, outcomes = installation.ledger(), Outcomes(installation.ledger_engine)
     found = ledger.stats(system, since, _PEAK_S, release)
     if not found.decisions or not found.per_second:

@@ -246,7 +246,7 @@ def test_an_approval_counts_for_its_own_release_and_stage_only(house: GovernedHo
 def test_later_stages_are_out_of_reach_and_say_so(house: GovernedHome, ready: Release) -> None:
     found = verdict(house, ready, "general")
     assert not found.go
-    assert any("monitoring.stable is missing" in text and "out of reach" in text for text in found.missing)
+    assert any("fairness.reviewed is missing" in text and "out of reach" in text for text in found.missing)
     assert any("run: pilotage drill rollback" in text for text in found.missing)
     for stage in ("pilot", "retired", "production", ""):
         with pytest.raises(InputError, match="internal, limited, general"):
