@@ -5,7 +5,12 @@
 A request that is due goes to a connection that has no answer to wait for; where there is none, behind the requests of
 another (HTTP pipelining), up to BEHIND on one, so that a slow server does not slow the load; with BEHIND 1 it is held,
 as by clients with a pool. Plain sockets and ready bytes, so that one core asks several times what the server can
-answer. Latency counts from when a request was written. The last line on standard output is one JSON object.
+answer. The last line on standard output is one JSON object.
+
+Two latencies are told apart, because client and server have a core each and the client's may be the busier one. That of
+the server counts from when the last byte of a request was in its socket (over the loopback a write puts it there) to
+when the last byte of the answer was in the client's, as the kernel stamped it. What the client sees counts from when a
+request was due to when its answer was read. Where several answers were read at once, all have the stamp of the last.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import os
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -27,14 +33,18 @@ __all__ = ["Flooded", "begin", "told"]
 
 _TICK_S = 0.002
 _DRAIN_S = 5.0
+_STAMP = 35
+"""SO_TIMESTAMPNS of Linux: the kernel tells when what is read had arrived, by its wall clock."""
+_TIME = struct.Struct("@qq")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flooded:
-    """What a flood met: requests due, sent, answered by status, without an answer; latencies in ms.
+    """What a flood met: requests due, sent, answered by status, without an answer; latencies of the server in ms.
 
     `held` could not be sent: every connection had too many before it. `bare` are answers 503 without `Retry-After`.
-    `seconds` is how long it was sent for.
+    `seconds` is how long it was sent for. `seen` are latencies as the client sees them. `late` is the share of the
+    client's rounds that began more than four of its ticks after the last.
     """
 
     due: int
@@ -48,17 +58,22 @@ class Flooded:
     p99_ms: float
     shed_p50_ms: float
     shed_p99_ms: float
+    seen_p99_ms: float
+    shed_seen_p99_ms: float
     late: float
 
 
 class _Connection:
+    """`sent` holds for each request without an answer when it was due, and when it was in the server's socket."""
+
     __slots__ = ("buffer", "sent", "socket", "unwritten")
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, _STAMP, 1)
         self.socket.setblocking(False)
-        self.sent: deque[float] = deque()
+        self.sent: deque[tuple[float, float]] = deque()
         self.buffer = self.unwritten = b""
 
 
@@ -75,6 +90,9 @@ class _Flood:
         self.statuses: Counter[str] = Counter()
         self.answered: list[float] = []
         self.shed: list[float] = []
+        self.answered_seen: list[float] = []
+        self.shed_seen: list[float] = []
+        self._due = 0.0
         self.sent = self.held = self.bare = 0
 
     def run(self, rate: float, seconds: float) -> Flooded:
@@ -83,6 +101,8 @@ class _Flood:
         while (now := time.perf_counter() - start) < seconds:
             more = int(now * rate) - due
             ticks, late, due = ticks + 1, late + (more > rate * _TICK_S * 5), due + more
+            # Those due since the last round: as if all were due when the first of them was.
+            self._due = time.time() - more / rate
             self._send(more)
             self._receive(max(0.0, _TICK_S - (time.perf_counter() - start - now)))
         spent, end = time.perf_counter() - start, time.perf_counter() + _DRAIN_S
@@ -100,6 +120,8 @@ class _Flood:
             p99_ms=_at(self.answered, 0.99),
             shed_p50_ms=_at(self.shed, 0.5),
             shed_p99_ms=_at(self.shed, 0.99),
+            seen_p99_ms=_at(self.answered_seen, 0.99),
+            shed_seen_p99_ms=_at(self.shed_seen, 0.99),
             late=round(late / max(1, ticks), 3),
         )
 
@@ -124,7 +146,7 @@ class _Flood:
         self.held += max(0, number)
 
     def _write(self, connection: _Connection, several: int) -> None:
-        connection.sent.extend([time.perf_counter()] * several)
+        connection.sent.extend([(self._due, time.time())] * several)
         self.sent += several
         content = self._request * several
         try:
@@ -144,26 +166,29 @@ class _Flood:
                 if not connection.unwritten:
                     self._poll.modify(number, select.EPOLLIN)
             if event & ~select.EPOLLOUT:
-                content = connection.socket.recv(1 << 20)
+                content, told, _, _ = connection.socket.recvmsg(1 << 18, 64)
                 if not content:
                     raise SystemExit("the server closed a connection")
-                self._read(connection, content)
+                seconds, nanoseconds = _TIME.unpack(told[0][2])
+                self._read(connection, content, seconds + nanoseconds / 1e9)
 
-    def _read(self, connection: _Connection, content: bytes) -> None:
+    def _read(self, connection: _Connection, content: bytes, arrived: float) -> None:
         content = connection.buffer + content if connection.buffer else content
-        now, at = time.perf_counter(), 0
+        now, at = time.time(), 0
         while (end := content.find(b"\r\n\r\n", at)) >= 0:
             length = content.find(b"content-length: ", at, end) + 16
             body = end + 4 + int(content[length : content.index(b"\r", length)])
             if body > len(content):
                 break
             status = content[at + 9 : at + 12].decode()
-            took = now - connection.sent.popleft()
+            due, sent = connection.sent.popleft()
             self.statuses[status] += 1
             if status == "200":
-                self.answered.append(took)
+                self.answered.append(arrived - sent)
+                self.answered_seen.append(now - due)
             else:
-                self.shed.append(took)
+                self.shed.append(arrived - sent)
+                self.shed_seen.append(now - due)
                 self.bare += content.find(b"retry-after", at, end) < 0
             at = body
         connection.buffer = content[at:]

@@ -5,8 +5,9 @@ So the delay of the queue is how long a turn works, and a turn is kept short by 
 is counted is the processor's time of the loop's thread, so that neither a slow sync of the journal nor another process
 looks like a queue; what waits for the journal is bounded by its number.
 
-A short burst may fill a longer turn: only where every turn was too long for an interval is there a standing queue, and
-turns are then held to the delay itself. (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; in the
+A short burst may fill a longer turn: only where every turn was too long for an interval is a queue standing. Turns
+are then held to the delay itself, until there was no long turn for a while: a flood has gaps, and after each the next
+burst would keep all others waiting. (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; in the
 form for servers of Maurer, "Fail at Scale", ACM Queue 13(8), 2015.)
 """
 
@@ -17,11 +18,14 @@ from collections.abc import Callable
 
 __all__ = ["Shedding"]
 
-_BURST = 4
+_BURST = 3
 """A burst may fill a turn of so many times the delay."""
 
-_INTERVAL_S = 0.1
+_INTERVAL_S = 0.05
 """A queue that was never short for this long is a standing one."""
+
+_CALM_S = 0.1
+"""A standing queue is gone when it was short for this long."""
 
 _KNOWN = 1_000
 """The cost of a request is the mean over the last one to two thousand."""
@@ -44,10 +48,12 @@ class Shedding:
         "_cpu",
         "_delay",
         "_known",
+        "_long_at",
         "_room",
         "_shed",
         "_short_at",
         "_spent",
+        "_standing",
         "_tell",
         "_until",
         "at",
@@ -68,22 +74,26 @@ class Shedding:
         self._delay, self._room, self._tell, self._cpu = delay_s, room, tell, cpu
         self._shed: dict[str, int] = {}
         self._until = cpu()
-        self._short_at = -1.0
+        self._standing, self._short_at, self._long_at = False, -1.0, -1.0
         self._known, self._spent = 100.0, 100 * 100e-6
 
     def begin(self, at: float) -> None:
         """A turn begins at this time of the loop, in seconds: see what the last one cost, and what this may admit."""
         until = self._cpu()
-        spent, self._until = until - self._until, until
+        # What starting took is no turn.
+        spent, self._until = until - self._until if self.at >= 0 else 0.0, until
         shed = max(0, -self.left)
         self._known += self._allowed - self.left - shed + shed * _PART_OF_A_REQUEST
         self._spent += spent
         if self._known > 2 * _KNOWN:
             self._known, self._spent = self._known / 2, self._spent / 2
-        if (spent <= self._delay and not shed) or self.at < 0:
-            self._short_at = at
+        if spent > self._delay or shed:
+            self._long_at = at
+        elif not self._standing or at - self._long_at > _CALM_S:
+            self._short_at, self._standing = at, False
+        self._standing = self._standing or at - self._short_at > _INTERVAL_S
         self.at, self.over = at, False
-        self.left = self._allowed = max(0, min(self._room(), self._fitting(at - self._short_at > _INTERVAL_S)))
+        self.left = self._allowed = max(0, min(self._room(), self._fitting()))
 
     def count(self, origin: str, number: int) -> None:
         """So many requests of an address were shed."""
@@ -97,8 +107,8 @@ class Shedding:
             for origin, number in shed.items():
                 self._tell(origin, number)
 
-    def _fitting(self, standing: bool) -> int:
+    def _fitting(self) -> int:
         if not self._delay:
             return 1_000_000
-        most = self._delay if standing else self._delay * _BURST
+        most = self._delay if self._standing else self._delay * _BURST
         return max(1, int(most * self._known / self._spent))

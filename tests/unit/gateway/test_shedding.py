@@ -82,6 +82,23 @@ def test_after_a_flood_all_is_answered_at_once():
     assert loop.turn(300)[0] == 0
 
 
+def test_a_gap_in_a_flood_lets_no_burst_in_but_calm_does():
+    loop = Loop()
+    flood(loop, times=5, seconds=1)
+    assert loop.turn(5)[0] == 0
+    assert loop.turn(3_000)[1] < 1.5 * DELAY_S
+    for _ in range(150):
+        loop.turn(5, pause_s=0.001)
+    assert loop.turn(700)[0] == 0
+
+
+def test_what_starting_took_is_no_request():
+    loop = Loop()
+    loop.cpu += 2.0
+    loop.turn(1)
+    assert loop.turn(400)[0] == 0
+
+
 def test_what_waits_for_the_journal_is_bounded_and_a_delay_of_zero_bounds_nothing_else():
     loop = Loop(delay_s=0.0, room=50)
     assert loop.turn(60)[0] == 10
