@@ -209,7 +209,7 @@ def _chosen_by_answer(flow: Flow) -> set[str]:
         if isinstance(node, ast.Assign) and dotted(node.targets[0]) in tables and isinstance(node.value, ast.Dict):
             found |= {each.id for each in node.value.values if isinstance(each, ast.Name)}
     if any(word.arg in ("tools", "functions") for ask in flow.asks.values() for word in ask.call.keywords):
-        found |= {name for name, given in flow.given.items() if any(ANSWER in labels for labels in given.values())}
+        found |= {name for name in flow.functions if any(ANSWER in labels for labels in flow.given_to(name).values())}
     return found
 
 

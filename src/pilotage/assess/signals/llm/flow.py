@@ -9,22 +9,17 @@ walked twice, functions of the module entered with what their callers give them.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pilotage.assess.signals.llm import libraries
+from pilotage.assess.signals.llm.asking import Ask, asks
 from pilotage.assess.signals.llm.checks import checked, compared
+from pilotage.assess.signals.llm.names import merge, place
 from pilotage.assess.signals.llm.origins import (
-    ADDRESSES,
     ALL,
-    ANSWER,
     ANSWERED,
-    ASKED,
-    CLIENT,
-    ENDS,
     ENGINE,
-    EVENTS,
     FOUND,
     MASKS,
     MODEL,
@@ -35,57 +30,45 @@ from pilotage.assess.signals.llm.origins import (
     PUTS_IN,
     REQUEST,
     RETRIEVER,
-    ROUTES,
     SAFE,
     SAID,
     SEARCHES,
     SECRET,
     SPEAKS,
-    SPOKEN,
     STORE,
     TEXTS,
-    UI_FUNCTION,
-    USER,
     WIDGETS,
     WILD,
     Function,
     Labels,
     Names,
-    last_name,
     secret_environment,
     secret_name,
     secret_setting,
 )
 from pilotage.assess.signals.llm.parts import made_by
+from pilotage.assess.signals.llm.people import parameters, ui_functions
+from pilotage.assess.signals.llm.pilot import Pilot, Target, arguments, bases, home, imported
 from pilotage.assess.signals.llm.texts import constants_of, text_of
 from pilotage.assess.source import Module, dotted
 
-__all__ = ["Ask", "Flow"]
+__all__ = ["Flow"]
 
 _MOST_PASSES = 5
 _MOST_LOOPS = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """A call by which a model is asked: whole name, and what the receiver is."""
-
-    call: ast.Call
-    name: str
-    kinds: Labels
-
-
 @dataclass(kw_only=True)
 class Flow:
-    """The origins in one module. `exported` are names of other modules of the pilot: {(module, name): labels}."""
+    """The origins in one module. `pilot` is what the modules beside it know of each other, and learn from this one."""
 
     module: Module
-    exported: Mapping[tuple[str, str], Labels] = field(default_factory=dict)
+    pilot: Pilot
     at: dict[int, Labels] = field(default_factory=dict)
     asks: dict[int, Ask] = field(default_factory=dict)
     finds: dict[int, ast.Call] = field(default_factory=dict)
     names: Names = field(default_factory=dict)
-    given: dict[str, Names] = field(default_factory=dict)
+    entered: dict[int, list[Target]] = field(default_factory=dict)
     returned: dict[str, Labels] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,8 +76,12 @@ class Flow:
             n.name: n for n in self.module.nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
         }
         self._made_of: dict[str, set[str]] = {}
-        self._from_ui = self._ui_functions()
+        self._home = home(self.module)
+        self._imports = dict(imported(self.module))
+        self._near = {stem for stem, _ in self._imports.values()} | {name for _, name in self._imports.values()}
+        self._from_ui = ui_functions(self.module)
         self._entered: list[str] = []
+        self._classes: list[str] = []
         self._loops = 0
         for _ in range(_MOST_PASSES):
             before = self._size()
@@ -108,8 +95,7 @@ class Flow:
 
     def _size(self) -> tuple[int, ...]:
         counts = (self.at, self.names, self.returned)
-        inner = [labels for given in self.given.values() for labels in given.values()]
-        return (*(sum(map(len, each.values())) + len(each) for each in counts), sum(map(len, inner)))
+        return (*(sum(map(len, each.values())) + len(each) for each in counts), self.pilot.size())
 
     def labels(self, node: ast.AST | None) -> Labels:
         """The origins of an expression."""
@@ -132,25 +118,18 @@ class Flow:
     # ---- what is known before
 
     def _imported(self) -> Iterable[tuple[str, Labels]]:
-        for name, origin in self.module.origins.items():
-            stem, _, last = origin.rpartition(".")
-            if labels := self.exported.get((stem.rpartition(".")[2], last)):
+        for name, (stem, last) in self._imports.items():
+            if last and (labels := self.pilot.known.get((stem, last))):
                 yield name, labels
-        for node in self.module.nodes:
-            if isinstance(node, ast.ImportFrom) and node.level:
-                for alias in node.names:
-                    key = ((node.module or "").rpartition(".")[2], alias.name)
-                    if labels := self.exported.get(key):
-                        yield alias.asname or alias.name, labels
+        made_from = bases(self.module)
+        for (stem, name), labels in self.pilot.known.items():
+            inherited = name.startswith("self.") and any(self._imports.get(each, ("", ""))[0] == stem for each in made_from)
+            if stem != self._home and (inherited or "session_state." in name):
+                yield name, labels
 
-    def _ui_functions(self) -> set[str]:
-        """Functions that a user interface calls with what a person typed."""
-        named: set[str] = set()
-        for call, name in self.module.calls:
-            if name.rpartition(".")[2] in UI_FUNCTION:
-                inside = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "fn")]
-                named |= {each.id for each in inside if isinstance(each, ast.Name)}
-        return named & set(self.functions)
+    def given_to(self, function: str) -> Names:
+        """What callers in any module hand to a function of this one."""
+        return self.pilot.given.get((self._home, function), {})
 
     # ---- statements
 
@@ -163,7 +142,9 @@ class Flow:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 self._function(node, names)
             case ast.ClassDef():
+                self._classes.append(node.name)
                 self._run(node.body, names)
+                self._classes.pop()
             case ast.Assign():
                 labels = self._of(node.value, names)
                 for target in node.targets:
@@ -226,7 +207,7 @@ class Flow:
             inside = dict(names)
             self._run(body, inside)
             ends.append(inside)
-        _merge(names, ends)
+        merge(names, ends)
 
     def _branch(self, node: ast.If, names: Names) -> bool:
         self._of(node.test, names)
@@ -235,7 +216,7 @@ class Flow:
             self._clear(known, PARTS, names_then)
             self._clear(passed, ALL - {WILD}, names_then)
         ended = self._run(node.body, yes), self._run(node.orelse, no)
-        _merge(names, [each for each, over in zip((yes, no), ended, strict=True) if not over] or [yes, no])
+        merge(names, [each for each, over in zip((yes, no), ended, strict=True) if not over] or [yes, no])
         return all(ended)
 
     def _clear(self, vetted: set[str], kept: Labels, names: Names) -> None:
@@ -260,7 +241,7 @@ class Flow:
             case ast.Starred():
                 self._set(target.value, labels, names)
             case ast.Subscript() | ast.Attribute():
-                self._add(_place(target), labels, names)
+                self._add(place(target), labels, names)
             case ast.Name():
                 names[target.id] = labels
                 if value is not None:
@@ -276,23 +257,10 @@ class Flow:
 
     def _function(self, node: Function, names: Names) -> None:
         inside = {**self.names, **names}
-        given = self.given.get(node.name, {})
-        asked = self._from_people(node)
-        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        injected = {
-            arg.arg
-            for arg, default in _defaults(node)
-            if isinstance(default, ast.Call) and last_name(default) == "Depends"
-        }
-        for arg in arguments:
-            labels = given.get(arg.arg, NONE)
-            typed = dotted(arg.annotation) if arg.annotation is not None else ""
-            if arg.arg not in ("self", "cls") and arg.arg not in injected:
-                if asked and not typed.endswith(("Session", "BackgroundTasks", "Response", "RunContext")):
-                    labels |= {asked, WILD, PLAIN}
-                elif SPOKEN.search(arg.arg):
-                    labels |= SAID
-            inside[arg.arg] = labels
+        given = dict(self.given_to(node.name))
+        if node.name == "__init__" and self._classes:
+            given |= self.given_to(self._classes[-1])
+        inside |= parameters(self.module, node, given, node.name in self._from_ui)
         for each in node.decorator_list:
             self._of(each, names)
         if node.name not in self._entered:
@@ -300,16 +268,6 @@ class Flow:
             self._run(node.body, inside)
             self._entered.pop()
         names[node.name] = frozenset()
-
-    def _from_people(self, node: Function) -> str:
-        """Whose words the parameters are: a person's (routes, events, widgets), a model's (tools), or unknown."""
-        for each in node.decorator_list:
-            name, last = self.module.name_of(each), last_name(each)
-            if last in ("tool", "tool_plain", "function_tool", "ai_function", "kernel_function", "register_for_llm"):
-                return ANSWER
-            if last in EVENTS or (last in ROUTES and "." in name):
-                return USER
-        return USER if node.name in self._from_ui else ""
 
     # ---- expressions
 
@@ -347,8 +305,8 @@ class Flow:
                 if isinstance(node.slice, ast.Constant) and node.slice.value in NEUTRAL:
                     self._of(node.value, names)
                     return NONE
-                place = _place(node)
-                kept = self._held(place, names) if "." in place else None
+                where = place(node)
+                kept = self._held(where, names) if "." in where else None
                 if kept is not None:
                     return kept
                 part = self._of(node.value, names) - ({SECRET} if isinstance(node.slice, ast.Slice) else NONE)
@@ -385,6 +343,11 @@ class Flow:
             case _:
                 return self._all((each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)), names)
 
+    def _address(self, node: ast.Call) -> str:
+        """The text of what a call may be posted to."""
+        url = [word.value for word in node.keywords if word.arg in ("url", "full_url")]
+        return " ".join(self.text(each) for each in [*node.args[:2], *url])
+
     def _held(self, name: str, names: Names) -> Labels | None:
         held = names.get(name)
         return self.names.get(name) if held is None and "." in name else held
@@ -408,7 +371,7 @@ class Flow:
         )
         if made := made_by(name, last, receiver, given, literals):
             return made
-        if self._asks(node, name, last, receiver, own):
+        if asks(node, name, receiver, own, self._address(node)):
             self.asks[id(node)] = Ask(call=node, name=name, kinds=receiver | own)
             return ANSWERED
         if receiver & {STORE, RETRIEVER} and SEARCHES.search(last) and (receiver & {STORE} or last not in ("search",)):
@@ -418,64 +381,41 @@ class Flow:
             return SAID
         if secret := secret_environment(name, node):
             return secret
-        local = self._entering(node, name, last)
+        local = self._entering(node, name, given)
         if local is not None:
             return local - {PLAIN} if MASKS.search(name) else local
         if SAFE.search(name) or last in NEUTRAL:
             return NONE
-        home, _, own_name = name.rpartition(".")
-        known = self.exported.get((home.rpartition(".")[2], own_name), NONE)
         passed = (receiver | given) & (TEXTS - {PLAIN} if MASKS.search(name) else TEXTS)
-        return (passed if SPEAKS.search(name) else passed - {SECRET}) | (own & PARTS) | known
+        return (passed if SPEAKS.search(name) else passed - {SECRET}) | (own & PARTS)
 
-    def _asks(self, node: ast.Call, name: str, last: str, receiver: Labels, own: Labels) -> bool:
-        if f".{name}".endswith(ENDS) and not receiver & {STORE, RETRIEVER}:
-            return bool(receiver & {CLIENT}) or "messages." not in name or any(w.arg == "model" for w in node.keywords)
-        if own & ASKED or (receiver & ASKED and last in libraries.ASKS):
-            return True
-        if last == "post" and node.args:
-            return bool(ADDRESSES.search(self.text(node.args[0])))
-        return bool(receiver & {CLIENT}) and last in ("chat", "generate", "chat_stream", "text_generation", "complete")
+    def targets(self, func: ast.expr) -> list[Target]:
+        """The functions of the pilot that a callee may be: of this module, imported, or methods of what is imported."""
+        if isinstance(func, ast.Name):
+            found = [(self._home, func.id), self._imports.get(func.id, ("", ""))]
+        elif isinstance(func, ast.Attribute):
+            stem, own = self._imports.get(dotted(func.value), ("", ""))
+            found = [(own or stem, func.attr)]
+            if stem in ("", *self.pilot.homes) or own in self.pilot.homes:
+                found.append((self._home, func.attr))
+            if not any(each in self.pilot.parameters for each in found):
+                found = [each for each in self.pilot.methods.get(func.attr, []) if each[0] in self._near]
+        else:
+            found = []
+        return list(dict.fromkeys(each for each in found if each in self.pilot.parameters))
 
-    def _entering(self, node: ast.Call, name: str, last: str) -> Labels | None:
-        """Enter a function of this module: its parameters get what is given, the call what it returns."""
-        function = self.functions.get(last)
-        if function is None or (isinstance(node.func, ast.Name) and node.func.id not in self.functions):
+    def _entering(self, node: ast.Call, name: str, given: Labels) -> Labels | None:
+        """Enter functions of the pilot: their parameters get what is given, the call what they return."""
+        targets = self.targets(node.func)
+        if not targets:
             return None
-        parameters = [arg.arg for arg in [*function.args.posonlyargs, *function.args.args]]
-        if parameters[:1] in (["self"], ["cls"]):
-            parameters = parameters[1:]
-        held = self.given.setdefault(last, {})
-        for at, each in enumerate(node.args):
-            if at < len(parameters):
-                held[parameters[at]] = held.get(parameters[at], NONE) | self.labels(each)
-        for word in node.keywords:
-            if word.arg:
-                held[word.arg] = held.get(word.arg, NONE) | self.labels(word.value)
-        if SAFE.search(name):
-            return frozenset()
-        return self.returned.get(last, NONE)
-
-
-def _merge(names: Names, ends: Sequence[Names]) -> None:
-    for end in ends[1:]:
-        for name in end:
-            ends[0][name] = ends[0].get(name, names.get(name, NONE)) | end[name]
-    names.clear()
-    names.update(ends[0])
-
-
-def _place(node: ast.AST) -> str:
-    """The dotted name under which a value is kept: `state["chain"]` is `state.chain`; another index is the whole."""
-    if isinstance(node, ast.Subscript):
-        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
-        base = dotted(node.value)
-        return f"{base}.{key}" if base.endswith("session_state") and isinstance(key, str) else base
-    return dotted(node)
-
-
-def _defaults(node: Function) -> list[tuple[ast.arg, ast.expr | None]]:
-    plain = [*node.args.posonlyargs, *node.args.args]
-    missing: list[ast.expr | None] = [None] * (len(plain) - len(node.args.defaults))
-    pairs = list(zip(plain, [*missing, *node.args.defaults], strict=True))
-    return [*pairs, *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+        self.entered[id(node)] = targets
+        returned = NONE
+        for target in targets:
+            for parameter, value in arguments(node, self.pilot.parameters[target]):
+                self.pilot.give(target, parameter, self.labels(value))
+            own = self.returned if target[0] == self._home else {}
+            returned |= own.get(target[1], NONE) | self.pilot.known.get(target, NONE)
+            if target[1][:1].isupper():
+                returned |= given & TEXTS
+        return NONE if SAFE.search(name) else returned

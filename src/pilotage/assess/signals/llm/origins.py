@@ -39,6 +39,7 @@ __all__ = [
     "SPOKEN",
     "STORE",
     "TEXTS",
+    "TOOL_MARKS",
     "UI_FUNCTION",
     "USER",
     "WIDGETS",
@@ -101,6 +102,7 @@ KEEPS = frozenset({
     "as_runnable", "configurable_fields", "with_types", "pick", "half", "cuda",
 })  # fmt: skip
 ROUTES = frozenset({"route", "get", "post", "put", "api_route", "websocket", "patch", "event", "message", "command"})
+TOOL_MARKS = frozenset({"tool", "tool_plain", "function_tool", "ai_function", "kernel_function", "register_for_llm"})
 EVENTS = frozenset({"on_message", "message_handler", "on_chat_message", "on_text"})
 WIDGETS = re.compile(
     r"(^|\.)(input|text_input|text_area|chat_input|file_uploader|receive_text|receive_json|getpass|AskUserMessage"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,16 @@ from pathlib import Path
 from pilotage.assess.folder import ARTEFACTS, Folder
 from pilotage.assess.model import Makeup
 from pilotage.assess.signals.llm import libraries
-from pilotage.assess.signals.llm.flow import Ask, Flow
-from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, RETRIEVER, STORE, Labels
+from pilotage.assess.signals.llm.asking import Ask
+from pilotage.assess.signals.llm.flow import Flow
+from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, NONE, RETRIEVER, STORE, Labels
+from pilotage.assess.signals.llm.pilot import Pilot, Target, home, imported
 from pilotage.assess.source import Module
 
 __all__ = ["Reading", "makes_model", "models", "read"]
 
 _MOST = 300
+_ROUNDS = 4
 _MENTIONS = (
     "openai", "anthropic", "langchain", "langgraph", "llama", "litellm", "cohere", "mistral", "groq", "together",
     "replicate", "ctransformers", "gpt4all", "vllm", "dspy", "guidance", "instructor", "autogen", "crewai",
@@ -115,27 +118,49 @@ def read(folder: Folder) -> Reading:
     ]
     if len(wanted) > _MOST:
         folder.skip(f"more than {_MOST} modules about language models: the texts of the rest were not followed")
-    names: dict[tuple[str, str], Labels] = {}
-    flows: list[Flow] = []
-    for _ in range(2):
-        flows = [flow for module in wanted[:_MOST] if (flow := _flow(folder, module, names))]
-        names = {key: labels for flow in flows for key, labels in _exports(flow)}
+    flows = _followed(folder, wanted[:_MOST])
     return Reading(folder, flows) if any(flow.asks or flow.parts for flow in flows) else Reading(folder, [])
 
 
-def _flow(folder: Folder, module: Module, names: Mapping[tuple[str, str], Labels]) -> Flow | None:
+def _followed(folder: Folder, modules: list[Module]) -> list[Flow]:
+    """The flows of modules that hand texts to each other: each again while what it is given or imports still grows."""
+    pilot = Pilot.of(modules)
+    near = {module.path: {name for _, target in imported(module) for name in target} for module in modules}
+    found: dict[str, Flow] = {}
+    seen: dict[str, int] = {}
+    for _ in range(_ROUNDS):
+        before = pilot.size()
+        for module in modules:
+            around = near[module.path] | {home(module)}
+            size = sum(len(labels) + 1 for (stem, _), labels in pilot.known.items() if stem in around)
+            size += sum(
+                len(labels) for (stem, _), names in pilot.given.items() if stem == home(module) for labels in names.values()
+            )
+            if seen.get(module.path) == size or (module.path in seen and module.path not in found):
+                continue
+            seen[module.path] = size
+            if flow := _flow(folder, module, pilot):
+                found[module.path] = flow
+                for key, labels in _exports(flow):
+                    pilot.known[key] = pilot.known.get(key, NONE) | labels
+        if pilot.size() == before:
+            break
+    return [found[module.path] for module in modules if module.path in found]
+
+
+def _flow(folder: Folder, module: Module, pilot: Pilot) -> Flow | None:
     """The flow of a module; None, and listed as skipped, for one that is nested too deep."""
     try:
-        return Flow(module=module, exported=names)
+        return Flow(module=module, pilot=pilot)
     except RecursionError:
         folder.skip(f"{module.path}: nested too deep, its texts were not followed")
         return None
 
 
-def _exports(flow: Flow) -> Iterator[tuple[tuple[str, str], Labels]]:
-    stem = Path(flow.module.path).stem
+def _exports(flow: Flow) -> Iterator[tuple[Target, Labels]]:
+    stem = home(flow.module)
     for name, labels in flow.names.items():
-        if "." not in name and labels:
+        if labels and ("." not in name or name.startswith("self.") or "session_state." in name):
             yield (stem, name), labels
     for name, labels in flow.returned.items():
         if labels:
