@@ -25,7 +25,7 @@ from pilotage.assess.signals import (
     training,
     unsafe,
 )
-from pilotage.assess.signals.llm import agents, answers, limits, prompts, quality, retrieval
+from pilotage.assess.signals.llm import agents, answers, limits, prompts, quality, retrieval, versions
 from pilotage.assess.signals.seen import Seen
 
 __all__ = ["SIGNALS", "scan"]
@@ -73,7 +73,7 @@ SIGNALS: tuple[Callable[[Folder], Iterator[Seen]], ...] = (
     answers.conversation_logs,
     limits.answer_limit,
     limits.model_timeout,
-    limits.pinned_model,
+    versions.pinned_model,
     limits.usage_metered,
     limits.callers_limited,
     retrieval.index_safe,

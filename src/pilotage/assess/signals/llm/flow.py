@@ -76,7 +76,7 @@ class Flow:
             n.name: n for n in self.module.nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
         }
         self._made_of: dict[str, set[str]] = {}
-        self._home = home(self.module)
+        self.home = home(self.module)
         self._imports = dict(imported(self.module))
         self._near = {stem for stem, _ in self._imports.values()} | {name for _, name in self._imports.values()}
         self._from_ui = ui_functions(self.module)
@@ -106,6 +106,29 @@ class Flow:
         """What kinds of parts any name or expression of the module is."""
         return frozenset().union(*self.at.values(), *self.names.values()) & PARTS
 
+    def function_of(self, node: ast.AST) -> Function | None:
+        """The innermost function in which a node stands."""
+        return self._around.get(id(node))
+
+    @cached_property
+    def _around(self) -> dict[int, Function]:
+        functions = [n for n in self.module.nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        return {id(each): function for function in functions for each in ast.walk(function) if each is not function}
+
+    def assigned(self, name: str) -> list[ast.Assign | ast.AugAssign | ast.AnnAssign]:
+        """The statements that give a value to a name or to one of its keys, or to an attribute by its dotted name."""
+        return self._assigned.get(name, [])
+
+    @cached_property
+    def _assigned(self) -> dict[str, list[ast.Assign | ast.AugAssign | ast.AnnAssign]]:
+        found: dict[str, list[ast.Assign | ast.AugAssign | ast.AnnAssign]] = {}
+        for node in self.module.nodes:
+            if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    place = target.value if isinstance(target, ast.Subscript) else target
+                    found.setdefault(dotted(place), []).append(node)
+        return found
+
     def text(self, node: ast.AST | None) -> str:
         """The text of an expression as far as it stands in the code; what is filled in at run time stands as `{}`."""
         return text_of(node, self.constants)
@@ -124,12 +147,12 @@ class Flow:
         made_from = bases(self.module)
         for (stem, name), labels in self.pilot.known.items():
             inherited = name.startswith("self.") and any(self._imports.get(each, ("", ""))[0] == stem for each in made_from)
-            if stem != self._home and (inherited or "session_state." in name):
+            if stem != self.home and (inherited or "session_state." in name):
                 yield name, labels
 
     def given_to(self, function: str) -> Names:
         """What callers in any module hand to a function of this one."""
-        return self.pilot.given.get((self._home, function), {})
+        return self.pilot.given.get((self.home, function), {})
 
     # ---- statements
 
@@ -392,12 +415,12 @@ class Flow:
     def targets(self, func: ast.expr) -> list[Target]:
         """The functions of the pilot that a callee may be: of this module, imported, or methods of what is imported."""
         if isinstance(func, ast.Name):
-            found = [(self._home, func.id), self._imports.get(func.id, ("", ""))]
+            found = [(self.home, func.id), self._imports.get(func.id, ("", ""))]
         elif isinstance(func, ast.Attribute):
             stem, own = self._imports.get(dotted(func.value), ("", ""))
             found = [(own or stem, func.attr)]
             if stem in ("", *self.pilot.homes) or own in self.pilot.homes:
-                found.append((self._home, func.attr))
+                found.append((self.home, func.attr))
             if not any(each in self.pilot.parameters for each in found):
                 found = [each for each in self.pilot.methods.get(func.attr, []) if each[0] in self._near]
         else:
@@ -414,7 +437,7 @@ class Flow:
         for target in targets:
             for parameter, value in arguments(node, self.pilot.parameters[target]):
                 self.pilot.give(target, parameter, self.labels(value))
-            own = self.returned if target[0] == self._home else {}
+            own = self.returned if target[0] == self.home else {}
             returned |= own.get(target[1], NONE) | self.pilot.known.get(target, NONE)
             if target[1][:1].isupper():
                 returned |= given & TEXTS

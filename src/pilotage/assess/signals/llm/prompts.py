@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm.flow import Flow
+from pilotage.assess.signals.llm.instructions import SYSTEM, SYSTEM_WORDS, instructions_of, origins_of, role_of
 from pilotage.assess.signals.llm.origins import SECRET, USER
-from pilotage.assess.signals.llm.reading import makes_model, read
+from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.python import argument, finding, literal
 from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import dotted
 
 __all__ = ["instructions_apart", "prompt_secrets", "prompts_versioned"]
 
-_SYSTEM = ("system", "developer")
-_SYSTEM_WORDS = frozenset({
-    "system", "system_instruction", "system_prompt", "instructions", "preamble", "system_message", "prefix",
-    "state_modifier", "system_instructions", "developer_message",
-})  # fmt: skip
 _SPOKEN = re.compile(
     r"(?<!\{)\{(question|query|input|user_input|user_message|message|user_question|user_query|human_input|user_text"
     r"|user_prompt|customer_message|user)\}"
@@ -30,7 +25,10 @@ _SPOKEN = re.compile(
 _INSTRUCTS = re.compile(
     r"(?i)\b(you are (a|an|the|our)\b|act as (a|an|the)\b|your (task|role|job) is|never (reveal|tell|say|answer)"
     r"|you must (not|never|only))"
+    r"|(?:^|\n|[.:;] )\s*(?:please )?(?:write|give|convert|translate|turn|summari[sz]e|classify|extract|generate|rewrite|reply"
+    r"|draft|create|produce|return|explain|decide|list|find|compose|analy[sz]e|describe|review|answer the)\b(?: [\w'-]+){2}"
 )
+_PROMPT_WORDS = frozenset({"prompt", "prompts", "contents", "input", "inputs", "message", "inputText", "text_prompt"})
 _SHOWS = frozenset({
     "write", "text", "markdown", "code", "info", "success", "warning", "json", "caption", "print", "Markdown", "HTML",
     "Label", "Textbox", "Message", "markup",
@@ -50,118 +48,67 @@ _CLEAR = "a key is typed in the clear"
 _PROMPT_NAME = re.compile(r"(?i)(prompt|system|instruction|persona|preamble|template)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Instruction:
-    """A text that is given as an instruction: the expression, and whether it is a template filled in later."""
-
-    text: ast.expr
-    template: bool = False
-
-
-def instructions_of(flow: Flow) -> Iterator[Instruction]:
-    """System messages, as dictionaries, message objects, pairs of a template, and arguments."""
-    for node in flow.module.nodes:
-        match node:
-            case ast.Dict():
-                role, text = _role(node)
-                if role in _SYSTEM and text is not None:
-                    yield Instruction(text=text)
-            case ast.Tuple(elts=[role, text]) if literal(role) in _SYSTEM:
-                yield Instruction(text=text, template=True)
-            case ast.Call():
-                yield from _in_call(flow, node)
-
-
-def _in_call(flow: Flow, node: ast.Call) -> Iterator[Instruction]:
-    name = flow.module.name_of(node.func)
-    last = name.rpartition(".")[2]
-    first = node.args[0] if node.args else None
-    if name == "dict":
-        role, text = _role(node)
-        if role in _SYSTEM and text is not None:
-            yield Instruction(text=text)
-    elif last in ("SystemMessage", "SystemChatMessage") or name.endswith("ChatMessage.from_system"):
-        text = argument(node, "content") or argument(node, "text") or first
-        if text is not None:
-            yield Instruction(text=text)
-    elif name.endswith("SystemMessagePromptTemplate.from_template") and first is not None:
-        yield Instruction(text=first, template=True)
-    elif last == "ChatMessage":
-        role = argument(node, "role")
-        text = argument(node, "content")
-        if text is not None and role is not None and (literal(role) in _SYSTEM or dotted(role).endswith("SYSTEM")):
-            yield Instruction(text=text)
-    elif id(node) in flow.asks or makes_model(name, node) or flow.labels(node):
-        for word in node.keywords:
-            if word.arg in _SYSTEM_WORDS and not isinstance(word.value, ast.Dict):
-                yield Instruction(text=word.value)
-
-
 def instructions_apart(folder: Folder) -> Iterator[Seen]:
     """What people say is no part of a system prompt, nor one text with the instructions."""
     flows = folder.once(read).flows
     if not flows:
         return
-    findings = [each for flow in flows for each in _mixed(flow)]
+    findings = list(_mixed(flows))
     bad = f"in {len(findings)} places what people say becomes part of the instructions"
     yield Seen.of("infrastructure.instructions_apart", findings, bad, "instructions and what people say are kept apart")
 
 
-def _mixed(flow: Flow) -> Iterator[Finding]:
-    told: set[int] = set()
-    for each in instructions_of(flow):
-        spoken = _SPOKEN.search(flow.text(each.text)) if each.template else None
-        if USER in flow.labels(each.text) or spoken:
-            at = _joined(flow, each.text)
-            line = flow.module.place(at)
-            if line not in told:
-                told.add(line)
-                yield finding(flow.module, at, "what a person says is written into the system prompt")
+def _mixed(flows: Sequence[Flow]) -> Iterator[Finding]:
+    told: set[tuple[str, int]] = set()
+    for where, node, why in _joined(flows):
+        place = where.module.path, where.module.place(node)
+        if place not in told:
+            told.add(place)
+            yield finding(where.module, node, why)
+
+
+def _joined(flows: Sequence[Flow]) -> Iterator[tuple[Flow, ast.AST, str]]:
+    """Where words of people and instructions become one text."""
+    for flow in flows:
+        for each in instructions_of(flow):
+            spoken = _SPOKEN.search(flow.text(each.text)) if each.template else None
+            if USER in flow.labels(each.text) or spoken:
+                for where, node, _ in origins_of(flows, flow, each.text, USER):
+                    yield where, node, "what a person says is written into the system prompt"
+        for text in _whole_prompts(flow):
+            if USER in flow.labels(text):
+                for where, node, put in origins_of(flows, flow, text, USER):
+                    if _INSTRUCTS.search(where.text(put)):
+                        yield where, node, "instructions and what a person says are one text"
+
+
+def _whole_prompts(flow: Flow) -> Iterator[ast.expr]:
+    """Texts that are all a model is given: no system message stands beside them."""
     for node in flow.module.nodes:
-        if not isinstance(node, ast.List):
+        if isinstance(node, ast.List):
+            roles = [role_of(each) for each in node.elts]
+            if any(role in SYSTEM for role, _ in roles) or _told_apart(flow, node):
+                continue
+            yield from (text for role, text in roles if role == "user" and text is not None)
+    for ask in flow.asks.values():
+        if any(word.arg in SYSTEM_WORDS for word in ask.call.keywords):
             continue
-        roles = [_role(each) for each in node.elts]
-        if any(role in _SYSTEM for role, _ in roles):
-            continue
-        for role, text in roles:
-            mixed = role == "user" and text is not None and USER in flow.labels(text)
-            if mixed and not _told_apart(flow, node) and _INSTRUCTS.search(flow.text(text)):
-                at = _joined(flow, text)
-                if flow.module.place(at) not in told:
-                    told.add(flow.module.place(at))
-                    yield finding(flow.module, at, "instructions and what a person says are one text")
-
-
-def _role(node: ast.expr) -> tuple[object, ast.expr | None]:
-    """Role and text of a message that is written as a dictionary; None for anything else."""
-    if isinstance(node, ast.Call) and dotted(node.func) == "dict":
-        return literal(argument(node, "role")), argument(node, "content")
-    if not isinstance(node, ast.Dict):
-        return None, None
-    held = {literal(key): value for key, value in zip(node.keys, node.values, strict=True) if key}
-    return literal(held.get("role")), held.get("content")
+        for value in [*ask.call.args, *(word.value for word in ask.call.keywords if word.arg in ("json", "body"))]:
+            for each in ast.walk(value):
+                if isinstance(each, ast.Dict):
+                    held = {literal(key): text for key, text in zip(each.keys, each.values, strict=True) if key}
+                    yield from (text for key, text in held.items() if key in _PROMPT_WORDS and "system" not in held)
+        yield from (word.value for word in ask.call.keywords if word.arg in _PROMPT_WORDS)
+        yield from (each for each in ask.call.args[:1] if isinstance(each, (ast.Name, ast.JoinedStr, ast.BinOp)))
 
 
 def _told_apart(flow: Flow, messages: ast.List) -> bool:
     """Whether the call that is given these messages has its instructions elsewhere."""
     for ask in flow.asks.values():
         words = {word.arg for word in ask.call.keywords}
-        if words & _SYSTEM_WORDS and any(each is messages for each in ast.walk(ask.call)):
+        if words & SYSTEM_WORDS and any(each is messages for each in ast.walk(ask.call)):
             return True
     return False
-
-
-def _joined(flow: Flow, text: ast.AST | None) -> ast.AST:
-    """Where a person's words meet the instructions: in the expression itself, or where its name is given its value."""
-    assert text is not None  # noqa: S101 - the callers looked
-    if not isinstance(text, ast.Name):
-        return text
-    for node in flow.module.nodes:
-        if isinstance(node, (ast.Assign, ast.AugAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(dotted(each) == text.id for each in targets) and USER in flow.labels(node.value):
-                return node
-    return text
 
 
 def prompt_secrets(folder: Folder) -> Iterator[Seen]:
@@ -169,7 +116,7 @@ def prompt_secrets(folder: Folder) -> Iterator[Seen]:
     flows = folder.once(read).flows
     if not flows:
         return
-    found = {(each.file, each.line): each for flow in flows for each in _secrets(flow)}
+    found = {(each.file, each.line): each for flow in flows for each in _secrets(flows, flow)}
     findings = [found[place] for place in sorted(found)]
     typed = [each for each in findings if each.message == _CLEAR]
     bad = f"{len(findings)} secrets stand in prompts or on the screen"
@@ -181,7 +128,7 @@ def prompt_secrets(folder: Folder) -> Iterator[Seen]:
     )
 
 
-def _secrets(flow: Flow) -> Iterator[Finding]:
+def _secrets(flows: Sequence[Flow], flow: Flow) -> Iterator[Finding]:
     for node in flow.module.nodes:
         if isinstance(node, ast.Assign) and _PROMPT_NAME.search(dotted(node.targets[0])):
             yield from _written(flow, node.value)
@@ -189,9 +136,10 @@ def _secrets(flow: Flow) -> Iterator[Finding]:
         for given in [each.text, *_given_to(flow, each.text)]:
             yield from _written(flow, given)
         if SECRET in flow.labels(each.text):
-            yield finding(flow.module, _joined_secret(flow, each.text), "a secret is put into the system prompt")
+            for where, node, _ in origins_of(flows, flow, each.text, SECRET):
+                yield finding(where.module, node, "a secret is put into the system prompt")
     for node in flow.module.nodes:
-        role, text = _role(node) if isinstance(node, ast.expr) else (None, None)
+        role, text = role_of(node) if isinstance(node, ast.expr) else (None, None)
         if role == "user" and text is not None and SECRET in flow.labels(text):
             yield finding(flow.module, text, "a secret is put into a message")
     for call, name in flow.module.calls:
@@ -206,13 +154,6 @@ def _given_to(flow: Flow, text: ast.expr) -> list[ast.expr]:
         for node in flow.module.nodes
         if name and isinstance(node, ast.Assign) and any(dotted(target) == name for target in node.targets)
     ]
-
-
-def _joined_secret(flow: Flow, text: ast.expr) -> ast.AST:
-    for node in flow.module.nodes:
-        if isinstance(text, ast.Name) and isinstance(node, ast.Assign) and dotted(node.targets[0]) == text.id:
-            return node
-    return text
 
 
 def _written(flow: Flow, node: ast.AST) -> Iterator[Finding]:

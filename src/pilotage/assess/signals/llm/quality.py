@@ -11,9 +11,9 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.flow import Flow
-from pilotage.assess.signals.llm.limits import spells
 from pilotage.assess.signals.llm.origins import ANSWER, FOUND, MODEL, USER
 from pilotage.assess.signals.llm.reading import makes_model, models, read
+from pilotage.assess.signals.llm.spelt import spells
 from pilotage.assess.signals.python import argument, finding, literal
 from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import Module, dotted

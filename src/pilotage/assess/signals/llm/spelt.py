@@ -1,0 +1,94 @@
+"""Whether a call says something: by an argument, or by a key of what it is given."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+
+from pilotage.assess.signals.llm.flow import Flow
+from pilotage.assess.signals.llm.instructions import callers_of
+from pilotage.assess.signals.llm.origins import Function
+from pilotage.assess.signals.python import literal
+from pilotage.assess.source import dotted
+
+__all__ = ["spells", "unspelt"]
+
+_SETTINGS = frozenset({
+    "config", "client", "http_client", "async_client", "http_async_client", "http_options", "request_options",
+    "client_kwargs", "generation_config", "model_settings", "settings", "options", "params", "sampling_params",
+    "model_kwargs",
+})  # fmt: skip
+"""Arguments in which limits may lie: where what they are given cannot be seen, nothing is said."""
+
+
+def spells(flow: Flow, call: ast.Call, pattern: re.Pattern[str]) -> bool | None:
+    """Whether an argument, or a key of a dictionary that is given or that a name stands for, is so called; None:
+    it cannot be seen."""
+    if any(word.arg and pattern.search(word.arg) for word in call.keywords):
+        return True
+    unseen = False
+    spread = {id(word.value) for word in call.keywords if word.arg is None or word.arg in _SETTINGS}
+    todo: list[ast.AST] = [*call.args, *(word.value for word in call.keywords)]
+    looked: set[str] = set()
+    while todo:
+        part = todo.pop()
+        for each in ast.walk(part):
+            if isinstance(each, ast.keyword) and each.arg and pattern.search(each.arg):
+                return True
+            if isinstance(each, ast.Dict):
+                if any(pattern.search(str(literal(key) or "")) for key in each.keys):
+                    return True
+                inner = [value for key, value in zip(each.keys, each.values, strict=True) if key is None]
+                spread |= {id(value) for value in inner}
+                todo += inner
+        name = dotted(part) if isinstance(part, (ast.Name, ast.Attribute)) else ""
+        if name and name not in looked:
+            looked.add(name)
+            values = _values(flow, name)
+            todo += values
+            unseen |= id(part) in spread and not values
+        elif not name and id(part) in spread and not isinstance(part, (ast.Dict, ast.Constant)):
+            unseen = not isinstance(part, ast.Call) or not part.keywords or unseen
+    return None if unseen else False
+
+
+def unspelt(
+    flows: Sequence[Flow], flow: Flow, call: ast.Call, pattern: re.Pattern[str], deep: int = 3
+) -> list[tuple[Flow, ast.Call]] | None:
+    """Where it should be said and is not: at the call, or at callers that hand on what it is given; None: unseen."""
+    spelt = spells(flow, call, pattern)
+    if spelt is not None:
+        return [] if spelt else [(flow, call)]
+    around = flow.function_of(call)
+    if around is None or not deep or not _hands_on(around, call, flow):
+        return None
+    found: list[tuple[Flow, ast.Call]] = []
+    seen = False
+    for caller, each, _ in callers_of(flows, flow, around.name):
+        places = unspelt(flows, caller, each, pattern, deep - 1)
+        seen |= places is not None
+        found += places or []
+    return found if seen else None
+
+
+def _hands_on(around: Function, call: ast.Call, flow: Flow) -> bool:
+    """Whether a call, or a dictionary that it is given, takes in whatever the function around it was given by name."""
+    kept = around.args.kwarg.arg if around.args.kwarg else ""
+    given = [*call.args, *(word.value for word in call.keywords)]
+    given += [value for each in given if isinstance(each, ast.Name) for value in _values(flow, each.id)]
+    return bool(kept) and any(isinstance(e, ast.Name) and e.id == kept for part in given for e in ast.walk(part))
+
+
+def _values(flow: Flow, name: str) -> list[ast.expr]:
+    """What a name is given in this module, and what is put into it by key."""
+    found: list[ast.expr] = []
+    for each in {name, name.removeprefix("self."), name.removeprefix("cls.")}:
+        for node in flow.assigned(each):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets if node.value is not None else []:
+                if isinstance(target, ast.Subscript):
+                    found.append(ast.Dict(keys=[target.slice], values=[node.value]))
+                elif dotted(target) == each:
+                    found.append(node.value)
+    return found
