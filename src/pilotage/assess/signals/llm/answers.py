@@ -11,6 +11,7 @@ from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm.flow import Flow
 from pilotage.assess.signals.llm.origins import ANSWER, PLAIN, USER, WILD
 from pilotage.assess.signals.llm.reading import read
+from pilotage.assess.signals.llm.tools import dispatches
 from pilotage.assess.signals.python import argument, finding, handlers, is_server, literal
 from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import dotted
@@ -70,6 +71,9 @@ def _trusted(flow: Flow) -> Iterator[Finding]:
             and {ANSWER, WILD} <= flow.labels(node.slice)
         ):
             yield finding(flow.module, node, "the answer chooses any function of the module")
+    for call in dispatches(flow):
+        if WILD in flow.labels(call.args[1]):
+            yield finding(flow.module, call, "the answer chooses any function of the module")
     for handler in handlers(flow.module):
         for node in ast.walk(handler):
             if isinstance(node, ast.Return) and node.value is not None and ANSWER in flow.labels(node.value):

@@ -77,8 +77,8 @@ class Flow:
         }
         self._made_of: dict[str, set[str]] = {}
         self.home = home(self.module)
-        self._imports = dict(imported(self.module))
-        self._near = {stem for stem, _ in self._imports.values()} | {name for _, name in self._imports.values()}
+        self.imports = dict(imported(self.module))
+        self._near = {stem for stem, _ in self.imports.values()} | {name for _, name in self.imports.values()}
         self._from_ui = ui_functions(self.module)
         self._entered: list[str] = []
         self._classes: list[str] = []
@@ -141,12 +141,12 @@ class Flow:
     # ---- what is known before
 
     def _imported(self) -> Iterable[tuple[str, Labels]]:
-        for name, (stem, last) in self._imports.items():
+        for name, (stem, last) in self.imports.items():
             if last and (labels := self.pilot.known.get((stem, last))):
                 yield name, labels
         made_from = bases(self.module)
         for (stem, name), labels in self.pilot.known.items():
-            inherited = name.startswith("self.") and any(self._imports.get(each, ("", ""))[0] == stem for each in made_from)
+            inherited = name.startswith("self.") and any(self.imports.get(each, ("", ""))[0] == stem for each in made_from)
             if stem != self.home and (inherited or "session_state." in name):
                 yield name, labels
 
@@ -388,7 +388,7 @@ class Flow:
             imported = into.partition(".")[0] in self.module.roots | set(self.module.origins)
             if not imported or "session_state" in into:
                 self._add(into, given & TEXTS, names)
-            return NONE
+            return given if last == "setdefault" else NONE
         literals = tuple(
             each.value for each in [*node.args, *(w.value for w in node.keywords)] if isinstance(each, ast.Constant)
         )
@@ -415,9 +415,9 @@ class Flow:
     def targets(self, func: ast.expr) -> list[Target]:
         """The functions of the pilot that a callee may be: of this module, imported, or methods of what is imported."""
         if isinstance(func, ast.Name):
-            found = [(self.home, func.id), self._imports.get(func.id, ("", ""))]
+            found = [(self.home, func.id), self.imports.get(func.id, ("", ""))]
         elif isinstance(func, ast.Attribute):
-            stem, own = self._imports.get(dotted(func.value), ("", ""))
+            stem, own = self.imports.get(dotted(func.value), ("", ""))
             found = [(own or stem, func.attr)]
             if stem in ("", *self.pilot.homes) or own in self.pilot.homes:
                 found.append((self.home, func.attr))

@@ -13,9 +13,9 @@ from pilotage.assess.model import Makeup
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.asking import Ask
 from pilotage.assess.signals.llm.flow import Flow
-from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, NONE, RETRIEVER, STORE, Labels
+from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, ANSWER, NONE, RETRIEVER, STORE, Labels
 from pilotage.assess.signals.llm.pilot import Pilot, Target, home, imported
-from pilotage.assess.source import Module
+from pilotage.assess.source import Module, dotted
 
 __all__ = ["Reading", "makes_model", "models", "read"]
 
@@ -85,10 +85,23 @@ def models(flow: Flow) -> Iterator[tuple[ast.AST, str]]:
             known = word.arg in ("model", "model_name", "model_id", "modelId", "model_path", "llm")
             if known and (text := flow.text(word.value)) and (id(call) in flow.asks or makes_model(name, call)):
                 yield word.value, text
+        if id(call) in flow.asks:
+            yield from _posted(flow, call)
         first = call.args[0] if call.args else None
         positional = makes_model(name, call) and not name.endswith("pipeline")
         if first is not None and positional and (text := flow.text(first)):
             yield first, text
+
+
+def _posted(flow: Flow, call: ast.Call) -> Iterator[tuple[ast.AST, str]]:
+    """The model's name in what is posted to a provider by hand."""
+    bodies = [word.value for word in call.keywords if word.arg in ("json", "data", "body", "content")]
+    bodies += [node.value for each in bodies for node in flow.assigned(dotted(each)) if node.value is not None]
+    for node in (each for body in bodies for each in ast.walk(body)):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value in ("model", "modelId") and (text := flow.text(value)):
+                    yield value, text
 
 
 def makes_model(name: str, call: ast.Call) -> bool:
@@ -196,7 +209,12 @@ def _imports(module: Module) -> Iterator[str]:
 
 
 def _calls_tools(flow: Flow) -> bool:
-    """Whether a model is given tools by hand, or functions are marked as tools."""
+    """Whether a model is given tools by hand, functions are marked as tools, or its answer chooses what is called."""
+    if any(name == "getattr" and ANSWER in flow.labels(call.args[1]) for call, name in flow.module.calls if call.args[1:]):
+        return True
+    for call, _ in flow.module.calls:
+        if isinstance(call.func, ast.Subscript) and ANSWER in flow.labels(call.func.slice):
+            return True
     given = any(
         word.arg in ("tools", "functions") and not _empty(word.value)
         for ask in flow.asks.values()

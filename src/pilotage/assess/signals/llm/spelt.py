@@ -77,7 +77,17 @@ def _hands_on(around: Function, call: ast.Call, flow: Flow) -> bool:
     kept = around.args.kwarg.arg if around.args.kwarg else ""
     given = [*call.args, *(word.value for word in call.keywords)]
     given += [value for each in given if isinstance(each, ast.Name) for value in _values(flow, each.id)]
-    return bool(kept) and any(isinstance(e, ast.Name) and e.id == kept for part in given for e in ast.walk(part))
+    spread = [word.value for word in call.keywords if word.arg is None]
+    spread += [
+        value
+        for part in given
+        for each in ast.walk(part)
+        if isinstance(each, ast.Dict)
+        for key, value in zip(each.keys, each.values, strict=True)
+        if key is None
+    ]
+    known = [each for each in spread if not (isinstance(each, ast.Dict) or _values(flow, dotted(each)))]
+    return bool(known) and all(isinstance(each, ast.Name) and each.id == kept for each in known)
 
 
 def _values(flow: Flow, name: str) -> list[ast.expr]:
