@@ -42,17 +42,28 @@ def unsafe_calls(folder: Folder) -> Iterator[Seen]:
 
 
 def _in_module(module: Module) -> Iterator[Finding]:
+    fixed = _fixed(module)
     checked = any(name.startswith(_CHECKS) for _, name in module.calls)
     fetched = _fetched(module) if any(name in _PICKLES for _, name in module.calls) else set()
     for call, name in module.calls:
-        why = _why(call, name)
+        why = _why(call, name, fixed)
         if not why and name in _PICKLES and not checked and _foreign(module, call, fetched):
             why = f"{name} opens what comes from the network, unchecked"
         if why:
             yield finding(module, call, why)
 
 
-def _why(call: ast.Call, name: str) -> str:
+def _fixed(module: Module) -> set[str]:
+    """Names that are only ever given texts that stand in the code."""
+    given: dict[str, list[ast.expr]] = {}
+    for node in module.nodes:
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                given.setdefault(dotted(target), []).append(node.value)
+    return {name for name, values in given.items() if all(folded(each) is not None for each in values)}
+
+
+def _why(call: ast.Call, name: str, fixed: set[str]) -> str:
     first = call.args[0] if call.args else None
     if name in _CODE and folded(first or call) is None and not _closed(call):
         return f"{name.rpartition('.')[2]} runs text as code"
@@ -66,7 +77,10 @@ def _why(call: ast.Call, name: str) -> str:
         return "yaml.load makes any object that the text names"
     if name in ("yaml.unsafe_load", "yaml.full_load"):
         return f"{name} makes objects that the text names"
-    return next((why for flag, why in _FLAGS.items() if literal(argument(call, flag)) is True), "")
+    flag = next((flag for flag in _FLAGS if literal(argument(call, flag)) is True), "")
+    if flag == "unsafe_allow_html" and first is not None and (folded(first) is not None or dotted(first) in fixed):
+        return ""
+    return _FLAGS.get(flag, "")
 
 
 def _closed(call: ast.Call) -> bool:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm.flow import Flow
-from pilotage.assess.signals.llm.origins import ANSWER, PLAIN, USER, WILD
+from pilotage.assess.signals.llm.origins import ANSWER, PLAIN, USER, WILD, Function
+from pilotage.assess.signals.llm.pages import in_pages
+from pilotage.assess.signals.llm.people import ui_functions
 from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.llm.tools import dispatches
 from pilotage.assess.signals.python import argument, finding, handlers, is_server, literal
@@ -34,16 +36,6 @@ _HTML_ENDS = ("components.html", "components.v1.html", "st.html", "streamlit.htm
 _TAG = re.compile(
     r"<(/?(div|p|html|body|span|h\d|pre|br|b|ul|li|table|section|article|main|img|a)\b|!doctype)", re.IGNORECASE
 )
-_PAGES = (".html", ".htm", ".jinja", ".jinja2", ".j2", ".js", ".jsx", ".ts", ".tsx", ".vue", ".svelte")
-_WORDS = (
-    r"(answer|response|reply|completion|output|message|bot\w*|generated\w*|llm\w*|assistant\w*|content|chunk|token)"
-)
-_MARKUP = re.compile(
-    rf"(?i)(innerHTML|outerHTML)\s*\+?=\s*(?!['\"`]['\"`]).*\b{_WORDS}\b|insertAdjacentHTML\(.*\b{_WORDS}\b"
-    rf"|\{{\{{[^}}]*\b{_WORDS}\b[^}}]*\|\s*safe\s*\}}\}}|dangerouslySetInnerHTML=.*\b{_WORDS}\b|v-html=[\"'].*\b{_WORDS}\b"
-    rf"|\{{@html[^}}]*\b{_WORDS}\b"
-)
-_CLEANED = re.compile(r"(?i)dompurify|sanitize|escapeHtml|\bescape\(|bleach|textContent|xss")
 _LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
 _LOG_ROOTS = re.compile(r"(?i)(^|\.|_)(log|logger|logging|loguru|log_\w+|audit)$")
 _LOG_FILE = re.compile(r"(?i)(log|memory|histor|chat|conversation|transcript|dialog|session|convers|interaction|audit)")
@@ -54,7 +46,7 @@ def output_handled(folder: Folder) -> Iterator[Seen]:
     flows = folder.once(read).flows
     if not flows:
         return
-    findings = [each for flow in flows for each in _trusted(flow)] + list(_in_pages(folder))
+    findings = [each for flow in flows for each in _trusted(flow)] + list(in_pages(folder))
     bad = f"{len(findings)} places trust what the model answers"
     yield Seen.of("infrastructure.output_handled", findings, bad, "no answer is run or rendered as markup")
 
@@ -74,12 +66,32 @@ def _trusted(flow: Flow) -> Iterator[Finding]:
     for call in dispatches(flow):
         if WILD in flow.labels(call.args[1]):
             yield finding(flow.module, call, "the answer chooses any function of the module")
-    for handler in handlers(flow.module):
-        for node in ast.walk(handler):
-            if isinstance(node, ast.Return) and node.value is not None and ANSWER in flow.labels(node.value):
-                page = isinstance(node.value, (ast.JoinedStr, ast.BinOp)) and _TAG.search(flow.text(node.value))
-                if page:
-                    yield finding(flow.module, node, "the answer becomes part of a page as HTML")
+    for function in _page_makers(flow):
+        for node in ast.walk(function):
+            shown = node.value if isinstance(node, (ast.Return, ast.Yield)) else None
+            if shown is not None and {ANSWER, WILD} <= flow.labels(shown) and _marked_up(flow, shown):
+                yield finding(flow.module, node, "the answer becomes part of a page as HTML")
+
+
+def _page_makers(flow: Flow) -> list[Function]:
+    """Functions whose text becomes a page or a part of one: handlers of requests, and those that a page calls."""
+    shown = ui_functions(flow.module) if any(name.endswith(".HTML") for _, name in flow.module.calls) else set()
+    return [*handlers(flow.module), *(flow.functions[name] for name in shown if name in flow.functions)]
+
+
+def _marked_up(flow: Flow, text: ast.expr | None) -> bool:
+    """Whether a text is put together of tags and something else."""
+    text = _assigned(flow, text)
+    joined = isinstance(text, (ast.JoinedStr, ast.BinOp)) or (
+        isinstance(text, ast.Call) and dotted(text.func).endswith((".format", ".replace", ".substitute"))
+    )
+    return joined and bool(_TAG.search(flow.text(text)))
+
+
+def _assigned(flow: Flow, node: ast.expr | None) -> ast.expr | None:
+    """What a name was given last, where it is a name."""
+    given = flow.assigned(node.id) if isinstance(node, ast.Name) else []
+    return given[-1].value if given else node
 
 
 def _why(flow: Flow, call: ast.Call, name: str) -> str:
@@ -104,6 +116,8 @@ def _why(flow: Flow, call: ast.Call, name: str) -> str:
         return "the answer runs as a query"
     shown = literal(argument(call, "unsafe_allow_html")) is True
     typed = "html" in str(literal(argument(call, "media_type")) or literal(argument(call, "mimetype")) or "")
+    if last in ("HttpResponse", "make_response", "Response", "write_html") and _marked_up(flow, first):
+        return "the answer becomes part of a page as HTML"
     if shown or last in _HTML or name.endswith(_HTML_ENDS) or (last == "Response" and typed):
         return "the answer becomes part of a page as HTML"
     return ""
@@ -119,28 +133,6 @@ def _commands(first: ast.expr) -> bool:
         or fixed[0] is None
         or fixed[0] in ("sh", "bash", "/bin/sh", "/bin/bash", "python", "python3", "powershell")
     )
-
-
-def _in_pages(folder: Folder) -> Iterator[Finding]:
-    """Templates and scripts of pages that write an answer as markup."""
-    for path, size in folder.files.items():
-        if (
-            not path.lower().endswith(_PAGES)
-            or size > 1 << 20
-            or path.endswith(".min.js")
-            or not (text := folder.text(path))
-        ):
-            continue
-        if any("DOMPurify" in line for line in text.lines):
-            continue
-        for number, line in enumerate(text.lines, 1):
-            if len(line) < 2000 and _MARKUP.search(line) and not _CLEANED.search(line):
-                yield Finding(
-                    file=path,
-                    line=number,
-                    message="the answer becomes part of a page as HTML",
-                    digest=text.line_digest(number),
-                )
 
 
 def conversation_logs(folder: Folder) -> Iterator[Seen]:

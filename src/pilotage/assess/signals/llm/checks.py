@@ -23,12 +23,21 @@ def compared(test: ast.expr) -> Pair:
     if split := _split(test, compared):
         return split
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and not isinstance(test.left, ast.Constant):
-        names = {dotted(each) for each in ast.walk(test.left) if isinstance(each, (ast.Name, ast.Attribute))}
+        names = _named(test.left)
         if isinstance(test.ops[0], (ast.In, ast.Eq)):
             return names, set()
         if isinstance(test.ops[0], (ast.NotIn, ast.NotEq)):
             return set(), names
     return set(), set()
+
+
+def _named(node: ast.expr) -> set[str]:
+    """What a comparison looks at: `block.type` is itself, and no word on `block`; a call looks at what it is given."""
+    if isinstance(node, ast.Attribute) and dotted(node).count(".") and not any(
+        isinstance(each, (ast.Call, ast.Subscript)) for each in ast.walk(node)
+    ):
+        return {dotted(node)}
+    return {dotted(each) for each in ast.walk(node) if isinstance(each, (ast.Name, ast.Attribute))}
 
 
 def checked(test: ast.expr) -> Pair:

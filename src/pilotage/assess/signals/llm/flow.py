@@ -39,6 +39,7 @@ from pilotage.assess.signals.llm.origins import (
     TEXTS,
     WIDGETS,
     WILD,
+    WRITTEN,
     Function,
     Labels,
     Names,
@@ -321,6 +322,8 @@ class Flow:
                 held = self._held(dotted(node), names) if not isinstance(node.value, ast.Call) else None
                 origin = self.module.name_of(node)
                 if origin.startswith(("request.", "flask.request.")) and node.attr in REQUEST:
+                    return SAID
+                if held is None and not inner and WRITTEN.search(dotted(node)):
                     return SAID
                 return (inner if held is None else held) | secret_name(node.attr)
             case ast.Subscript():

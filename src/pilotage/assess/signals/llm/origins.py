@@ -44,6 +44,7 @@ __all__ = [
     "USER",
     "WIDGETS",
     "WILD",
+    "WRITTEN",
     "Function",
     "Labels",
     "Names",
@@ -72,8 +73,14 @@ ASKED = frozenset({MODEL, AGENT, ENGINE})
 
 SPOKEN = re.compile(
     r"(?i)^(user_?)?(question|query|utterance)$|^user_(input|message|msg|text|prompt|request|content)$"
-    r"|^(customer|client|visitor)_(message|input|text|question)$"
+    r"|^(customer|client|visitor|caller|patient|applicant)_(message|input|text|question|request)$"
+    r"|^(ticket|complaint|email|mail|review|comment|feedback|transcript|resume|cv)_?(text|body|content)?$"
 )
+WRITTEN = re.compile(
+    r"(?i)(^|[._])(ticket|complaint|e?mail|message|msg|review|comment|feedback|inquiry|enquiry|claim|case|issue|post|tweet|lead"
+    r"|application|candidate|row)\.(body|text|content|description|subject|message|comment|notes|transcript)$"
+)
+"""Attributes under which lies what somebody outside wrote."""
 _SECRET_NAME = re.compile(r"(?i)(api_?key|secret(_?key)?|passw(or)?d|access_?token|auth_?token|bearer)$")
 _SECRET_SETTING = re.compile(r"(?i)(key|token|secret|passw(or)?d|credential|dsn)")
 SAFE = re.compile(

@@ -14,6 +14,7 @@ from pilotage.assess.signals.llm.origins import ANSWER, STORE, USER, WILD
 from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.python import argument, finding, literal
 from pilotage.assess.signals.seen import Seen
+from pilotage.assess.source import dotted
 
 __all__ = ["grounded", "index_safe", "known_sources", "retrieval_rights"]
 
@@ -57,7 +58,14 @@ def _of_index(flow: Flow, call: ast.Call) -> bool:
     texts = [flow.text(each) for each in words]
     names = [flow.module.name_of(each) for each in words if isinstance(each, (ast.Name, ast.Attribute))]
     opened = [text for name in names for text in _opens(flow, name)]
-    return any(_INDEX.search(each) for each in [*texts, *opened])
+    names += [
+        dotted(target)
+        for node in flow.module.nodes
+        if isinstance(node, ast.Assign) and node.value is call
+        for top in node.targets
+        for target in ast.walk(top)
+    ]
+    return any(_INDEX.search(each) for each in [*texts, *opened, *names])
 
 
 def _opens(flow: Flow, name: str) -> Iterator[str]:
