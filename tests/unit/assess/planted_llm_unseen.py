@@ -147,13 +147,15 @@ def nearest(text, team):
     )
     return [(hit.payload["text"], hit.payload["source"]) for hit in hits.points]
 """
-DJANGO = """from django.shortcuts import render
+DJANGO = """from django.contrib.auth.decorators import login_required
+from django.shortcuts import render
 from django.utils.safestring import mark_safe
 from openai import OpenAI
 
 client = OpenAI(timeout=20)
 
 
+@login_required
 def explain(request):
     made = client.responses.create(model="gpt-4.1-2025-04-14", input=request.POST["text"], max_output_tokens=200)
     body = made.output_text.replace("\\n", "<br>")

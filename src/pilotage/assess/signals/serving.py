@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.signals.llm.pilot import home
+from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.python import (
     argument,
     finding,
@@ -28,7 +30,12 @@ _HEALTH = re.compile(
 )
 _APPS = {"Flask", "FastAPI", "Starlette", "Bottle", "Sanic", "Quart", "Litestar", "App"}
 _GUARDS = re.compile(r"(?i)auth|login|jwt|api_?key|token_required|security|permission|credential")
-_REFUSES = (401, 403)
+_REFUSES = (401, 403, 1008, 4401, 4403)
+_EVERYWHERE = frozenset({"add_middleware"})
+_DJANGO_GUARDS = (
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "rest_framework.permissions.IsAuthenticated",
+)
 _LOOSE = {"dict", "Dict", "Any", "list", "List", "Request", "object"}
 _TEXT_LOADS = ("json.load", "yaml.load", "toml.load", "tomllib.load", "yaml.safe_load")
 _CHANCE = re.compile(r"(?i)prob|score|pred|risk|likelihood")
@@ -174,7 +181,7 @@ def observable(folder: Folder) -> Iterator[Seen]:
 def _answers(handler: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether a handler takes something: it is posted to, or predicts."""
     verbs = [dotted(each).rpartition(".")[2] for each in handler.decorator_list]
-    posted = any(verb in ("post", "put", "patch") for verb in verbs) or any(
+    posted = any(verb in ("post", "put", "patch", "websocket") for verb in verbs) or any(
         literal(each) == "POST" for decorator in handler.decorator_list for each in ast.walk(decorator)
     )
     return posted or any(
@@ -186,19 +193,30 @@ def _answers(handler: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def access(folder: Folder) -> Iterator[Seen]:
     """Each handler that takes something refuses whom it does not know: itself, by what it depends on, or before it."""
+    modules = [module for module in folder.modules if not module.is_test]
     functions = [
-        node
-        for module in folder.modules
-        if not module.is_test
-        for node in module.nodes
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        node for module in modules for node in module.nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
     refusing = {node.name for node in functions if any(literal(each) in _REFUSES for each in ast.walk(node))}
+    asking = folder.once(read).asking
+    wrapped = {
+        dotted(given).rpartition(".")[2]
+        for module in modules
+        for call, name in module.calls
+        for given in call.args
+        if _GUARDS.search(name)
+    }
+    open_to_all = not any(_guarded_as_a_whole(module, refusing, _EVERYWHERE) for module in modules)
     findings, looked = [], 0
-    for module in _servers(folder):
-        asked = [handler for handler in handlers(module) if _answers(handler)]
+    for module in scripts(folder):
+        asked = [
+            handler
+            for handler in (handlers(module) if is_server(module) else [])
+            if _answers(handler) or (home(module), handler.name) in asking
+        ]
+        asked += _views(module, wrapped)
         looked += len(asked)
-        if _guarded_as_a_whole(module, refusing):
+        if not open_to_all or _guarded_as_a_whole(module, refusing) or _included_guarded(modules, module, refusing):
             continue
         findings += [
             finding(module, handler, f"{handler.name} answers anybody")
@@ -208,6 +226,31 @@ def access(folder: Folder) -> Iterator[Seen]:
     if looked:
         bad = f"{len(findings)} of {looked} handlers answer anybody"
         yield Seen.of("infrastructure.access", findings, bad, "callers must show who they are")
+
+
+def _views(module: Module, wrapped: set[str]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Django's functions that read what a request brings."""
+    if "django" not in module.roots and "rest_framework" not in module.roots:
+        return []
+    return [
+        node
+        for node in module.nodes
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name not in wrapped
+        and [arg.arg for arg in node.args.args][:1] == ["request"]
+        and name_in(node, "request.post", "request.get", "request.body", "request.data")
+    ]
+
+
+def _included_guarded(modules: list[Module], module: Module, refusing: set[str]) -> bool:
+    """Whether another module takes in the routes of this one behind a guard."""
+    for other in modules:
+        for call, name in other.calls:
+            if name.rpartition(".")[2] == "include_router" and call.args and _guards(call, refusing):
+                own = home(module)
+                if own in other.name_of(call.args[0]).split("."):
+                    return True
+    return False
 
 
 def _names_of(node: ast.AST) -> set[str]:
@@ -222,18 +265,26 @@ def _names_of(node: ast.AST) -> set[str]:
     return (names - own) | ({"auth"} if inside else set())
 
 
-def _guarded_as_a_whole(module: Module, refusing: set[str]) -> bool:
+def _guarded_as_a_whole(module: Module, refusing: set[str], only: frozenset[str] = frozenset()) -> bool:
+    """Whether all handlers of a module lie behind one guard; with `only`, whether those of the whole application do."""
     for node in module.nodes:
+        if only and literal(node) in _DJANGO_GUARDS:
+            return True
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             placed = [dotted(each).rpartition(".")[2] for each in node.decorator_list]
-            if set(placed) & {"before_request", "before_app_request", "middleware"} and node.name in refusing:
+            on_app = {dotted(each).partition(".")[0] for each in node.decorator_list} & {
+                "app",
+                "application",
+            } or not only
+            before = set(placed) & {"before_request", "before_app_request", "middleware"}
+            if on_app and before and node.name in refusing:
                 return True
     for call, name in module.calls:
         last = name.rpartition(".")[2]
         given = argument(call, "dependencies") or argument(call, "middleware")
-        if last in _APPS | {"APIRouter"} and given is not None and _guards(given, refusing):
+        if last in (_APPS if only else _APPS | {"APIRouter"}) and given is not None and _guards(given, refusing):
             return True
-        if last in ("add_middleware", "before_request", "include_router") and _guards(call, refusing):
+        if last in (only or {"add_middleware", "before_request", "include_router"}) and _guards(call, refusing):
             return True
     return False
 

@@ -11,7 +11,7 @@ from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.flow import Flow
 from pilotage.assess.signals.llm.pilot import Target
-from pilotage.assess.signals.llm.reading import read
+from pilotage.assess.signals.llm.reading import asks_in_turn, read
 from pilotage.assess.signals.llm.tools import first_act, tools_in, tools_of
 from pilotage.assess.signals.python import argument, finding, literal
 from pilotage.assess.signals.seen import Seen
@@ -101,9 +101,9 @@ def _acting(flow: Flow, named: set[Target]) -> Iterator[Finding]:
             yield finding(flow.module, call, f"the agent is given {on}, and nobody is asked")
         elif last == "load_tools" and call.args:
             for each in ast.walk(call.args[0]):
-                named = _NAMED_TOOLS.get(str(literal(each)))
-                if named:
-                    yield finding(flow.module, each, f"the agent is given {named}, and nobody is asked")
+                what = _NAMED_TOOLS.get(str(literal(each)))
+                if what:
+                    yield finding(flow.module, each, f"the agent is given {what}, and nobody is asked")
         elif last == "CodeAgent" and literal(argument(call, "executor_type")) in (None, "local"):
             yield finding(flow.module, call, "the agent is given a Python interpreter, and nobody is asked")
         elif last in ("UserProxyAgent", "ConversableAgent", "AssistantAgent") and _executes(call):
@@ -161,8 +161,7 @@ def agent_steps(folder: Folder) -> Iterator[Seen]:
     reading = folder.once(read)
     if "agent" not in reading.facts:
         return
-    asking = _asking(reading.flows)
-    findings = [each for flow in reading.flows for each in _endless(flow, asking)]
+    findings = [each for flow in reading.flows for each in _endless(flow, reading.asking)]
     bad = f"{len(findings)} agents may go on without end"
     yield Seen.of("infrastructure.agent_steps", findings, bad, "every agent ends")
 
@@ -182,16 +181,12 @@ def _endless(flow: Flow, asking: set[Target]) -> Iterator[Finding]:
     for node in flow.module.nodes:
         if isinstance(node, ast.While) or (isinstance(node, ast.For) and _unending(flow, node.iter)):
             inside = list(ast.walk(node))
-            if any(_asks_in_turn(flow, each, asking) for each in inside) and not _ends(flow, inside):
+            if any(asks_in_turn(flow, each, asking) for each in inside) and not _ends(flow, inside):
                 yield finding(flow.module, node, "the model is asked until it says stop", "count the steps")
 
 
 def _unending(flow: Flow, over: ast.expr) -> bool:
     return isinstance(over, ast.Call) and flow.module.name_of(over.func) in ("itertools.count", "itertools.cycle")
-
-
-def _asks_in_turn(flow: Flow, node: ast.AST, asking: set[Target]) -> bool:
-    return id(node) in flow.asks or any(each in asking for each in flow.entered.get(id(node), []))
 
 
 def _ends(flow: Flow, inside: list[ast.AST]) -> bool:
@@ -202,17 +197,3 @@ def _ends(flow: Flow, inside: list[ast.AST]) -> bool:
         for each in inside
     )
     return waits or counted
-
-
-def _asking(flows: list[Flow]) -> set[Target]:
-    """Functions that ask a model, themselves or through others."""
-    found: set[Target] = set()
-    size = -1
-    while size != len(found):
-        size = len(found)
-        for flow in flows:
-            for call, _ in flow.module.calls:
-                around = flow.function_of(call)
-                if around is not None and _asks_in_turn(flow, call, found):
-                    found.add((flow.home, around.name))
-    return found

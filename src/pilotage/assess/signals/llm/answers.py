@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.flow import Flow
 from pilotage.assess.signals.llm.origins import ANSWER, PLAIN, USER, WILD, Function
 from pilotage.assess.signals.llm.pages import in_pages
@@ -63,6 +64,8 @@ def _trusted(flow: Flow) -> Iterator[Finding]:
             and {ANSWER, WILD} <= flow.labels(node.slice)
         ):
             yield finding(flow.module, node, "the answer chooses any function of the module")
+    for call in _rendered(flow):
+        yield finding(flow.module, call, "the answer becomes part of a page as HTML")
     for call in dispatches(flow):
         if WILD in flow.labels(call.args[1]):
             yield finding(flow.module, call, "the answer chooses any function of the module")
@@ -71,6 +74,31 @@ def _trusted(flow: Flow) -> Iterator[Finding]:
             shown = node.value if isinstance(node, (ast.Return, ast.Yield)) else None
             if shown is not None and {ANSWER, WILD} <= flow.labels(shown) and _marked_up(flow, shown):
                 yield finding(flow.module, node, "the answer becomes part of a page as HTML")
+
+
+def _rendered(flow: Flow) -> Iterator[ast.Call]:
+    """Templates of Jinja that are filled with an answer and escape nothing."""
+    bare = {
+        dotted(node.targets[0])
+        for node in flow.module.nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _escapes_nothing(flow, node.value)
+    }
+    for call, name in flow.module.calls:
+        root, _, last = name.rpartition(".")
+        given = [*call.args, *(word.value for word in call.keywords)]
+        if last != "render" or not any({ANSWER, WILD} <= flow.labels(each) for each in given):
+            continue
+        got = call.func.value if isinstance(call.func, ast.Attribute) else None
+        template = flow.text(got.args[0]) if isinstance(got, ast.Call) and got.args else ""
+        page = template.endswith((".html", ".htm", ".html.j2")) or _TAG.search(template)
+        if page and (root.removesuffix(".get_template") in bare or root == "jinja2.Template"):
+            yield call
+
+
+def _escapes_nothing(flow: Flow, made: ast.Call) -> bool:
+    """Whether a call makes an environment of Jinja that leaves markup as it is, as it does unless told otherwise."""
+    escapes = argument(made, "autoescape")
+    return flow.module.name_of(made.func) == "jinja2.Environment" and (escapes is None or literal(escapes) is False)
 
 
 def _page_makers(flow: Flow) -> list[Function]:
@@ -146,9 +174,7 @@ def conversation_logs(folder: Folder) -> Iterator[Seen]:
 
 
 def _logged(flow: Flow) -> Iterator[Finding]:
-    served = is_server(flow.module) or any(
-        name.startswith(("st.", "streamlit.", "gradio.", "gr.")) for _, name in flow.module.calls
-    )
+    served = is_server(flow.module) or bool(flow.module.roots & libraries.UIS)
     opened = _opened(flow)
     for call, name in flow.module.calls:
         root, _, last = name.rpartition(".")

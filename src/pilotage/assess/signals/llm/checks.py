@@ -33,8 +33,10 @@ def compared(test: ast.expr) -> Pair:
 
 def _named(node: ast.expr) -> set[str]:
     """What a comparison looks at: `block.type` is itself, and no word on `block`; a call looks at what it is given."""
-    if isinstance(node, ast.Attribute) and dotted(node).count(".") and not any(
-        isinstance(each, (ast.Call, ast.Subscript)) for each in ast.walk(node)
+    if (
+        isinstance(node, ast.Attribute)
+        and dotted(node).count(".")
+        and not any(isinstance(each, (ast.Call, ast.Subscript)) for each in ast.walk(node))
     ):
         return {dotted(node)}
     return {dotted(each) for each in ast.walk(node) if isinstance(each, (ast.Name, ast.Attribute))}

@@ -9,7 +9,7 @@ walked twice, functions of the module entered with what their callers give them.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -147,7 +147,9 @@ class Flow:
                 yield name, labels
         made_from = bases(self.module)
         for (stem, name), labels in self.pilot.known.items():
-            inherited = name.startswith("self.") and any(self.imports.get(each, ("", ""))[0] == stem for each in made_from)
+            inherited = name.startswith("self.") and any(
+                self.imports.get(each, ("", ""))[0] == stem for each in made_from
+            )
             if stem != self.home and (inherited or "session_state." in name):
                 yield name, labels
 

@@ -157,7 +157,7 @@ FETCHERS = re.compile(
     r"(^|\.)(WebBaseLoader|AsyncHtmlLoader|AsyncChromiumLoader|UnstructuredURLLoader|SeleniumURLLoader"
     r"|PlaywrightURLLoader|RecursiveUrlLoader|SitemapLoader|FireCrawlLoader|OnlinePDFLoader|SimpleWebPageReader"
     r"|BeautifulSoupWebReader|TrafilaturaWebReader|AsyncWebPageReader|WebPageReader|fetch_url|Article|urlopen"
-    r"|urlretrieve|requests\.(get|post|request)|httpx\.(get|post|request|stream)|LinkContentFetcher)$"
+    r"|urlretrieve|page\.goto|feedparser\.parse|requests\.(get|post|head|request)|httpx\.(get|post|request|stream)|LinkContentFetcher)$"
 )
 """What fetches an address."""
 

@@ -91,7 +91,7 @@ MASKS = re.compile(r"(?i)(^|\.|_)(redact\w*|mask\w*|anonymi[sz]e\w*|pseudonymi[s
 SPEAKS = re.compile(
     r"(^|\.)(format|format_map|join|str|strip|replace|dumps|dedent|substitute|render|\w*Message|encode|print)$"
 )
-REQUEST = frozenset({"json", "form", "args", "values", "data", "files", "query_params"})
+REQUEST = frozenset({"json", "form", "args", "values", "data", "files", "query_params", "POST", "GET", "body"})
 NEUTRAL = frozenset({
     "usage", "id", "model", "finish_reason", "status_code", "usage_metadata", "token_usage", "total_tokens", "headers",
     "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "created", "stop_reason", "latency",
@@ -113,7 +113,7 @@ TOOL_MARKS = frozenset({"tool", "tool_plain", "function_tool", "ai_function", "k
 EVENTS = frozenset({"on_message", "message_handler", "on_chat_message", "on_text"})
 WIDGETS = re.compile(
     r"(^|\.)(input|text_input|text_area|chat_input|file_uploader|receive_text|receive_json|getpass|AskUserMessage"
-    r"|Prompt\.ask|get_json|parse_args|TextInput|speech_to_text|recognize_google)$"
+    r"|Prompt\.ask|get_json|parse_args|get_argument|get_body_argument|TextInput|speech_to_text|recognize_google)$"
 )
 UI_FUNCTION = frozenset({"click", "submit", "Interface", "ChatInterface", "change", "then", "upload"})
 SEARCHES = re.compile(

@@ -15,7 +15,8 @@ from pilotage.assess.model import Finding
 __all__ = ["in_pages"]
 
 _PAGES = (
-    ".html", ".htm", ".jinja", ".jinja2", ".j2", ".js", ".jsx", ".ts", ".tsx", ".vue", ".svelte", ".mjs", ".ejs", ".hbs",
+    ".html", ".htm", ".jinja", ".jinja2", ".j2", ".js", ".jsx", ".ts", ".tsx", ".vue", ".svelte", ".mjs", ".ejs",
+    ".hbs",
 )  # fmt: skip
 _MOST = 1 << 20
 _LONG = 2000
@@ -43,11 +44,15 @@ _SOURCE = re.compile(
     r"|\baxios[.(]|\bXMLHttpRequest|\bawait\s+\w*(?:ask|chat|complete|generate|query|send)\w*\(|\buseChat\("
     r"|\b(?:res|resp|response|result)\.data\b|choices\s*\??\.?\["
 )
-_GIVEN = re.compile(r"(?:\b(?:const|let|var)\s+)?(?P<names>\{[^}=]*\}|\[[^\]=]*\]|[\w$.]+)\s*(?:\+|\?\?|\|\|)?=(?![=>])\s*(?P<value>.+)")
+_GIVEN = re.compile(
+    r"(?:\b(?:const|let|var)\s+)?(?P<names>\{[^}=]*\}|\[[^\]=]*\]|[\w$.]+)\s*(?:\+|\?\?|\|\|)?=(?![=>])\s*(?P<value>.+)"
+)
 _FUNCTION = re.compile(
     r"(?:function\s+(?P<name>\w+)\s*|(?:const|let|var)\s+(?P<arrow>\w+)\s*=\s*(?:async\s*)?(?:function\s*)?)\((?P<given>[^)]*)\)"
 )
-_LATER = re.compile(r"\.(?:then|done|on\w*|subscribe|forEach|map)\(\s*(?:['\"][^'\"]*['\"]\s*,\s*)?(?:async\s*)?(?:function\s*)?\(?\s*(\{[^}]*\}|\w+)")
+_LATER = re.compile(
+    r"\.(?:then|done|on\w*|subscribe|forEach|map)\(\s*(?:['\"][^'\"]*['\"]\s*,\s*)?(?:async\s*)?(?:function\s*)?\(?\s*(\{[^}]*\}|\w+)"
+)
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _ERROR = re.compile(r"\b(?:e|ex|err|error|exception)\.message\b")
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
@@ -79,7 +84,11 @@ def _written(lines: Sequence[str]) -> Iterator[int]:
         for sink in _SINK.finditer(line):
             kind, value = next((kind, value) for kind, value in sink.groupdict().items() if value is not None)
             whole = value if value.strip() or number == len(lines) else lines[number]
-            if kind == "jquery" and not re.match(r"[`'\"]?\s*[`'\"]?<|\w*(html|marked)", whole) and ".html(" not in sink[0]:
+            if (
+                kind == "jquery"
+                and not re.match(r"[`'\"]?\s*[`'\"]?<|\w*(html|marked)", whole)
+                and ".html(" not in sink[0]
+            ):
                 continue
             if _is_foreign(whole, foreign, own):
                 yield number

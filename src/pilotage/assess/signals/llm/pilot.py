@@ -104,5 +104,8 @@ def arguments(call: ast.Call, parameters: Sequence[str]) -> Iterator[tuple[str, 
 def bases(module: Module) -> set[str]:
     """Last names of the classes that those of a module are made from."""
     return {
-        dotted(each).rpartition(".")[2] for node in module.nodes if isinstance(node, ast.ClassDef) for each in node.bases
+        dotted(each).rpartition(".")[2]
+        for node in module.nodes
+        if isinstance(node, ast.ClassDef)
+        for each in node.bases
     }

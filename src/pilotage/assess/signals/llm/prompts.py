@@ -25,8 +25,9 @@ _SPOKEN = re.compile(
 _INSTRUCTS = re.compile(
     r"(?i)\b(you are (a|an|the|our)\b|act as (a|an|the)\b|your (task|role|job) is|never (reveal|tell|say|answer)"
     r"|you must (not|never|only))"
-    r"|(?:^|\n|[.:;] )\s*(?:please )?(?:write|give|convert|translate|turn|summari[sz]e|classify|extract|generate|rewrite|reply"
-    r"|draft|create|produce|return|explain|decide|list|find|compose|analy[sz]e|describe|review|answer the)\b(?: [\w'-]+){2}"
+    r"|(?:^|\n|[.:;] )\s*(?:please )?(?:write|give|convert|translate|turn|summari[sz]e|classify|extract|generate"
+    r"|rewrite|reply|draft|create|produce|return|explain|decide|list|find|compose|analy[sz]e|describe|review|answer the)\b"
+    r"(?: [\w'-]+){2}"
 )
 _PROMPT_WORDS = frozenset({"prompt", "prompts", "contents", "input", "inputs", "message", "inputText", "text_prompt"})
 _SHOWS = frozenset({
@@ -37,7 +38,13 @@ _PAGES = ("st", "streamlit", "gradio", "chainlit", "panel", "nicegui")
 _TYPED = re.compile(r"(?i)\b(api|secret|access)[ _-]?(key|token)\b|password|\btoken\b")
 _KEEPS_A_SECRET = re.compile(
     r"(?i)\b(?:pass(?:word|code|phrase)|api[ _-]?key|secret(?: key| code| token)?|access (?:code|token)|auth token|pin"
-    r"(?: code)?|credentials?)\b(?: (?:for|of|to) [\w ]{1,30})?\s*(?:is|are|=|:)\s*[\"'`]?([^\s\"'`]{4,})"
+    r"(?: code)?|(?:override|admin|master|door|staff|unlock|backup|internal|security)(?: \w+)?"
+    r" (?:code|key|pin)|credentials?)\b"
+    r"(?: (?:for|of|to) [\w ]{1,30})?(?:\s*(?:is|are|=|:)\s*[\"'`]?|\s+[\"'`])([^\s\"'`]{4,})"
+)
+_PROMPT_FILES = re.compile(
+    r"(?i)(^|/)([^/]*(prompts?|instructions?|persona|system)[^/]*|prompts?/.+)\.(txt|md|ya?ml|j2|jinja2?|json|prompt"
+    r"|toml)$"
 )
 _NO_SECRET = re.compile(
     r"(?i)^(required|needed|not|never|correct|incorrect|wrong|valid|invalid|kept|stored|confidential|private|secret"
@@ -117,6 +124,7 @@ def prompt_secrets(folder: Folder) -> Iterator[Seen]:
     if not flows:
         return
     found = {(each.file, each.line): each for flow in flows for each in _secrets(flows, flow)}
+    found |= {(each.file, each.line): each for each in _in_prompt_files(folder)}
     findings = [found[place] for place in sorted(found)]
     typed = [each for each in findings if each.message == _CLEAR]
     bad = f"{len(findings)} secrets stand in prompts or on the screen"
@@ -146,6 +154,27 @@ def _secrets(flows: Sequence[Flow], flow: Flow) -> Iterator[Finding]:
         yield from _on_screen(flow, call, name)
 
 
+def _in_prompt_files(folder: Folder) -> Iterator[Finding]:
+    """Secrets in prompts that lie in files of their own."""
+    for path, size in folder.files.items():
+        if size < 1 << 18 and _PROMPT_FILES.search(path) and (text := folder.text(path)):
+            for number, line in enumerate(text.lines, 1):
+                if any(_is_secret(found) for found in _KEEPS_A_SECRET.finditer(line)):
+                    yield Finding(
+                        file=path,
+                        line=number,
+                        message="a secret stands in the text of a prompt",
+                        digest=text.line_digest(number),
+                    )
+
+
+def _is_secret(found: re.Match[str]) -> bool:
+    """Whether what follows such a word looks like one, and is no word of a sentence."""
+    value = found[1].rstrip(".,;)")
+    plain = value.isalpha() and value.islower() and not found[0].lower().startswith("pass")
+    return not _NO_SECRET.search(value) and not plain
+
+
 def _given_to(flow: Flow, text: ast.expr) -> list[ast.expr]:
     """What a name is given in this module."""
     name = dotted(text) if isinstance(text, (ast.Name, ast.Attribute)) else ""
@@ -162,10 +191,7 @@ def _written(flow: Flow, node: ast.AST) -> Iterator[Finding]:
         if not isinstance(each, ast.Constant) or not isinstance(each.value, str):
             continue
         for found in _KEEPS_A_SECRET.finditer(each.value):
-            value = found[1].rstrip(".,;)")
-            if _NO_SECRET.search(value) or (
-                value.isalpha() and value.islower() and not found[0].lower().startswith("pass")
-            ):
+            if not _is_secret(found):
                 continue
             at = _line_of(flow, each, found[1])
             yield finding(flow.module, at, "a secret stands in the text of a prompt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, ANSWER, NONE, 
 from pilotage.assess.signals.llm.pilot import Pilot, Target, home, imported
 from pilotage.assess.source import Module, dotted
 
-__all__ = ["Reading", "makes_model", "models", "read"]
+__all__ = ["Reading", "asks_in_turn", "makes_model", "models", "read"]
 
 _MOST = 300
 _ROUNDS = 4
@@ -31,6 +32,8 @@ _MENTIONS = (
 )  # fmt: skip
 """What stands in a module that asks a model, so that the others are not looked through."""
 
+_DISTANCE = re.compile(r"<(=>|->|#>|\+>)|\bvec_distance_|\bMATCH\b.*\bk\s*=")
+_DISTANCES = ("cosine_distance", "l2_distance", "max_inner_product", "l1_distance")
 _TRAINS = frozenset({"train_test_split", "GridSearchCV", "cross_val_score"})
 _INDEX_FILES = frozenset({"index.pkl", "docstore.pkl"})
 
@@ -51,11 +54,25 @@ class Reading:
     def facts(self) -> frozenset[str]:
         """`llm`, `rag`, `agent`, as far as they hold; `classic` where a model of its own is fitted or asked as well."""
         found = {"llm"} if self.flows else set()
-        if any(flow.finds or flow.parts & {STORE, RETRIEVER} for flow in self.flows):
+        if any(flow.finds or flow.parts & {STORE, RETRIEVER} or any(nearest(flow)) for flow in self.flows):
             found.add("rag")
         if any(flow.parts & {AGENT} or _calls_tools(flow) for flow in self.flows):
             found.add("agent")
         return frozenset(found if self.flows and not _fitted(self.folder) else {*found, "classic"})
+
+    @cached_property
+    def asking(self) -> set[Target]:
+        """Functions that ask a model, themselves or through others."""
+        found: set[Target] = set()
+        size = -1
+        while size != len(found):
+            size = len(found)
+            for flow in self.flows:
+                for call, _ in flow.module.calls:
+                    around = flow.function_of(call)
+                    if around is not None and asks_in_turn(flow, call, found):
+                        found.add((flow.home, around.name))
+        return found
 
     @cached_property
     def serves(self) -> bool:
@@ -104,6 +121,23 @@ def _posted(flow: Flow, call: ast.Call) -> Iterator[tuple[ast.AST, str]]:
                     yield value, text
 
 
+def asks_in_turn(flow: Flow, node: ast.AST, asking: set[Target]) -> bool:
+    """Whether a call asks a model, or a function that does."""
+    return id(node) in flow.asks or any(each in asking for each in flow.entered.get(id(node), []))
+
+
+def nearest(flow: Flow) -> Iterator[ast.Call]:
+    """Searches for what is nearest to a vector: in SQL, put together by SQLAlchemy, or of a search engine."""
+    for call, name in flow.module.calls:
+        last = name.rpartition(".")[2]
+        queried = last in ("execute", "fetch", "fetchall", "fetchrow", "fetch_all", "read_sql", "query", "text")
+        written = queried and call.args and _DISTANCE.search(flow.text(call.args[0]))
+        inside = [each for given in call.args for each in ast.walk(given)] if last == "order_by" else []
+        ordered = any(isinstance(each, ast.Call) and dotted(each.func).endswith(_DISTANCES) for each in inside)
+        if written or ordered or (last == "search" and any(word.arg == "knn" for word in call.keywords)):
+            yield call
+
+
 def makes_model(name: str, call: ast.Call) -> bool:
     """Whether a call makes a model, a client of one, or an agent."""
     given = tuple(e.value for e in [*call.args, *(w.value for w in call.keywords)] if isinstance(e, ast.Constant))
@@ -147,7 +181,10 @@ def _followed(folder: Folder, modules: list[Module]) -> list[Flow]:
             around = near[module.path] | {home(module)}
             size = sum(len(labels) + 1 for (stem, _), labels in pilot.known.items() if stem in around)
             size += sum(
-                len(labels) for (stem, _), names in pilot.given.items() if stem == home(module) for labels in names.values()
+                len(labels)
+                for (stem, _), names in pilot.given.items()
+                if stem == home(module)
+                for labels in names.values()
             )
             if seen.get(module.path) == size or (module.path in seen and module.path not in found):
                 continue
@@ -210,7 +247,9 @@ def _imports(module: Module) -> Iterator[str]:
 
 def _calls_tools(flow: Flow) -> bool:
     """Whether a model is given tools by hand, functions are marked as tools, or its answer chooses what is called."""
-    if any(name == "getattr" and ANSWER in flow.labels(call.args[1]) for call, name in flow.module.calls if call.args[1:]):
+    if any(
+        name == "getattr" and ANSWER in flow.labels(call.args[1]) for call, name in flow.module.calls if call.args[1:]
+    ):
         return True
     for call, _ in flow.module.calls:
         if isinstance(call.func, ast.Subscript) and ANSWER in flow.labels(call.func.slice):

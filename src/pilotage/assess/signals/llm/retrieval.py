@@ -11,7 +11,7 @@ from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.flow import Flow
 from pilotage.assess.signals.llm.origins import ANSWER, STORE, USER, WILD
-from pilotage.assess.signals.llm.reading import read
+from pilotage.assess.signals.llm.reading import nearest, read
 from pilotage.assess.signals.python import argument, finding, literal
 from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import dotted
@@ -31,6 +31,9 @@ _SEARCH = re.compile(
     r"^(a?similarity_search\w*|a?max_marginal_relevance_search\w*|as_retriever|as_query_engine|as_chat_engine)$"
 )
 _RAW = frozenset({"query", "search", "query_points", "hybrid", "near_text", "near_vector", "bm25", "similarity_search"})
+_CLIENTS = re.compile(
+    r"(requests\.(Session|session)|httpx\.(Async)?Client|aiohttp\.ClientSession|webdriver\.\w+|cloudscraper\.create_scraper)$"
+)
 _SOURCES = re.compile(
     r"(?i)^(return_source_documents|source_documents|source_nodes|citations?|sources?|references|get_formatted_sources"
     r"|with_sources|RetrievalQAWithSourcesChain|CitationQueryEngine|page_label|file_name|cite\w*|quotes?)$"
@@ -83,12 +86,15 @@ def known_sources(folder: Folder) -> Iterator[Seen]:
         return
     findings, looked = [], 0
     for flow in reading.flows:
+        sessions = set(_sessions(flow))
         for call, name in flow.module.calls:
             given = [
                 *call.args[:1],
                 *(w.value for w in call.keywords if w.arg in ("url", "urls", "web_path", "web_paths", "base_url")),
             ]
             asked = name.endswith("load_data") and "WebPageReader" in ast.dump(call.func)
+            root, _, verb = dotted(call.func).rpartition(".")
+            asked |= root in sessions and verb in ("get", "post", "head", "request", "stream")
             if not (libraries.FETCHERS.search(name) or asked) or not given:
                 continue
             looked += 1
@@ -99,6 +105,22 @@ def known_sources(folder: Folder) -> Iterator[Seen]:
     bad = f"{len(findings)} of {looked} fetch any address"
     good = "what is fetched comes from known addresses" if looked else "it fetches nothing from an address"
     yield Seen.of("data.known_sources", findings, bad, good)
+
+
+def _sessions(flow: Flow) -> Iterator[str]:
+    """Names under which a client of HTTP, or a browser, is kept."""
+    for node in flow.module.nodes:
+        pairs: list[tuple[ast.expr | None, ast.expr | None]] = []
+        if isinstance(node, ast.Assign):
+            pairs = [(node.value, node.targets[0])]
+        elif isinstance(node, ast.withitem):
+            pairs = [(node.context_expr, node.optional_vars)]
+        elif isinstance(node, ast.arg) and node.annotation is not None:
+            pairs = [(node.annotation, ast.Name(id=node.arg))]
+        for value, target in pairs:
+            made = value.func if isinstance(value, ast.Call) else value if isinstance(node, ast.arg) else None
+            if made is not None and target is not None and _CLIENTS.search(flow.module.name_of(made)):
+                yield dotted(target)
 
 
 def _fixed_host(flow: Flow, url: ast.expr) -> bool:
@@ -124,14 +146,38 @@ def retrieval_rights(folder: Folder) -> Iterator[Seen]:
             looked += 1
             if not _sifts(flow, call):
                 findings.append(finding(flow.module, call, f"{last} finds what any caller may not read"))
+        for call in nearest(flow):
+            looked += 1
+            if not _narrowed(flow, call):
+                findings.append(finding(flow.module, call, "the search finds what any caller may not read"))
     if looked:
         bad = f"{len(findings)} of {looked} searches look at everything"
         yield Seen.of("governance.retrieval_rights", findings, bad, "searches are limited by who asks")
 
 
+def _narrowed(flow: Flow, call: ast.Call) -> bool:
+    """Whether a search in SQL, or of a search engine, has a condition beside the nearness."""
+    text = flow.text(call.args[0]) if call.args else ""
+    if re.search(r"(?i)\bwhere\b", text) or "where" in dotted(call.func) or "filter" in dotted(call.func):
+        return True
+    statement = next((each for each in flow.module.nodes if isinstance(each, ast.stmt) and _holds(each, call)), call)
+    words = {w.arg for each in ast.walk(call) if isinstance(each, ast.Call) for w in each.keywords}
+    keys = {literal(key) for each in ast.walk(call) if isinstance(each, ast.Dict) for key in each.keys}
+    chained = {e.attr for e in ast.walk(statement) if isinstance(e, ast.Attribute)}
+    return bool(({"filter", "query"} & (words | keys)) or ({"where", "filter", "filter_by"} & chained))
+
+
+def _holds(statement: ast.stmt, call: ast.Call) -> bool:
+    simple = isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Return, ast.Expr, ast.AugAssign))
+    return simple and any(each is call for each in ast.walk(statement))
+
+
 def _sifts(flow: Flow, call: ast.Call) -> bool:
     for each in ast.walk(call):
         word = each.arg if isinstance(each, ast.keyword) else None
+        fixed = literal(each.value) if isinstance(each, ast.keyword) else None
+        if fixed is not None and word in ("namespace", "tenant") and "public" not in str(fixed):
+            continue
         keys = [k.value for k in each.keys if isinstance(k, ast.Constant)] if isinstance(each, ast.Dict) else []
         if any(isinstance(name, str) and _SIFTS.search(name) for name in [word, *keys]):
             return True

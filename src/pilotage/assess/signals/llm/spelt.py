@@ -95,10 +95,11 @@ def _values(flow: Flow, name: str) -> list[ast.expr]:
     found: list[ast.expr] = []
     for each in {name, name.removeprefix("self."), name.removeprefix("cls.")}:
         for node in flow.assigned(each):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in targets if node.value is not None else []:
+            if (value := node.value) is None:
+                continue
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Subscript):
-                    found.append(ast.Dict(keys=[target.slice], values=[node.value]))
+                    found.append(ast.Dict(keys=[target.slice], values=[value]))
                 elif dotted(target) == each:
-                    found.append(node.value)
+                    found.append(value)
     return found

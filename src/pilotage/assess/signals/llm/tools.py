@@ -16,21 +16,31 @@ __all__ = ["dispatches", "first_act", "tools_in", "tools_of"]
 
 _MARKS = TOOL_MARKS | {"register_for_execution"}
 _WRAPS = re.compile(r"(^|\.)(Tool|StructuredTool|FunctionTool)(\.from_\w+)?$")
-_TABLES = re.compile(r"(?i)(tools?|functions?|actions?|skills?|commands?|handlers?)(_?(map|table|registry|list|by_name))?$")
+_TABLES = re.compile(
+    r"(?i)(tools?|functions?|actions?|skills?|commands?|handlers?)(_?(map|table|registry|list|by_name))?$"
+)
 _GIVEN = frozenset({"tools", "functions", "available_functions", "actions"})
-_TAKERS = (".bind_tools", "create_react_agent", "ToolNode", "create_agent", "create_tool_calling_agent", "AgentExecutor")
+_TAKERS = (
+    ".bind_tools",
+    "create_react_agent",
+    "ToolNode",
+    "create_agent",
+    "create_tool_calling_agent",
+    "AgentExecutor",
+)
 _ACTS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"^(subprocess\.\w+|os\.(system|popen|kill)|asyncio\.create_subprocess_\w+|pexpect\.\w+)$|(^|\.)(exec_command|exec_run)$"),
-     "a shell"),
+    (re.compile(r"^(subprocess\.\w+|os\.(system|popen|kill)|asyncio\.create_subprocess_\w+|pexpect\.\w+)$"
+                r"|(^|\.)(exec_command|exec_run)$"), "a shell"),
     (re.compile(r"^(exec|eval|builtins\.(exec|eval))$"), "a Python interpreter"),
     (re.compile(r"^(os\.(remove|unlink|rename|replace|rmdir|makedirs|chmod)|shutil\.(rmtree|move|copy\w*))$"
                 r"|(^|\.)(write_text|write_bytes|unlink)$"), "files"),
-    (re.compile(r"^stripe\.|^(braintree|paypal\w*|adyen|square)\.|(^|\.)(refunds?|charges?|payouts?|transfers?|payments?)\.create$"),
-     "money"),
+    (re.compile(r"^stripe\.|^(braintree|paypal\w*|adyen|square)\."
+                r"|(^|\.)(refunds?|charges?|payouts?|transfers?|payments?)\.create$"), "money"),
     (re.compile(r"(^|\.)(post|patch)$|^(requests|httpx)\.(put|delete)$|^(requests|httpx)\.request$"
                 r"|(^|\.)(session|client|http|c|s|api)\.(put|delete)$|(^|\.)urlopen$"
                 r"|\.(sendmail|send_(message|email|mail|sms|raw_email)|chat_postMessage|files_upload\w*|messages\.create)$"
-                r"|\.(create_(issue|ticket|event|pull|user|comment)|add_comment|close_issue|merge|transition_issue)$"), "others"),
+                r"|\.(create_(issue|ticket|event|pull|user|comment)|add_comment|close_issue|merge|transition_issue)$"),
+     "others"),
     (re.compile(r"\.(execute|executemany|executescript|exec_driver_sql|insert_(one|many)|update_(one|many)|delete_(one|many)"
                 r"|bulk_write|bulk_create|session\.(add|delete|commit)|db\.commit)$"), "a database"),
     (re.compile(r"\.(put_object|delete_objects?|upload_file\w*|terminate_instances|stop_instances|run_instances|put_item"
@@ -79,7 +89,10 @@ def _mentioned(flow: Flow) -> Iterator[ast.expr]:
     """Expressions that name a tool."""
     for call, name in flow.module.calls:
         if _WRAPS.search(name):
-            yield from [*call.args, *(w.value for w in call.keywords if w.arg in ("func", "fn", "coroutine", "async_fn"))]
+            yield from [
+                *call.args,
+                *(w.value for w in call.keywords if w.arg in ("func", "fn", "coroutine", "async_fn")),
+            ]
         lists = [word.value for word in call.keywords if word.arg in _GIVEN]
         if name.endswith(_TAKERS):
             lists += call.args
@@ -116,7 +129,12 @@ def _lookups(flow: Flow) -> Iterator[tuple[ast.expr, ast.expr]]:
     for node in flow.module.nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.value, (ast.Name, ast.Attribute)):
             yield node.value, node.slice
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "get"
+            and node.args
+        ):
             yield node.func.value, node.args[0]
 
 
