@@ -40,7 +40,14 @@ _TOKENS: dict[str, tuple[tuple[bytes, ...], re.Pattern[bytes]]] = {
             rb"\b(?:sk-[A-Za-z0-9_-]{32,200}|sk_live_[A-Za-z0-9]{24,99}|AIza[0-9A-Za-z_-]{35}|xox[abprs]-[\w-]{20,99})"
         ),
     ),
-    "a model-host token": ((b"hf_",), re.compile(rb"\bhf_[A-Za-z0-9]{30,60}\b")),
+    "a model-host token": (
+        (b"hf_", b"gsk_", b"r8_", b"pcsk_", b"pplx-", b"tvly-", b"lsv2_"),
+        re.compile(
+            rb"\b(?:hf_[A-Za-z0-9]{30,60}|gsk_[A-Za-z0-9]{40,60}|r8_[A-Za-z0-9]{30,50}|pcsk_[\w-]{40,90}"
+            rb"|pplx-[A-Za-z0-9]{40,60}|tvly-[\w-]{28,60}|lsv2_[ps][tk]_[0-9a-f]{32}_[0-9a-f]{10})\b"
+        ),
+    ),
+    "a bot's token": ((b":AA",), re.compile(rb"\b[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}\b")),
     "a password in an address": (
         (b"://",),
         re.compile(

@@ -127,7 +127,9 @@ def _loaded_each_time(module: Module) -> Iterator[Finding]:
             }
             for call, name in module.calls_in(function):
                 loads = (
-                    name.endswith((".load", "load_model", "read_pickle", "from_pretrained")) and name not in _TEXT_LOADS
+                    name.endswith((".load", "load_model", "read_pickle", "from_pretrained"))
+                    and name not in _TEXT_LOADS
+                    and not name.endswith(("Loader.load", "Reader.load"))
                 )
                 if loads and id(call) not in kept | told:
                     told.add(id(call))

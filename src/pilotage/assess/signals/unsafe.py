@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
+from pilotage.assess.signals.llm.checks import CONSOLE
 from pilotage.assess.signals.python import argument, finding, folded, literal, scripts
 from pilotage.assess.signals.seen import Seen
 from pilotage.assess.source import Module, dotted
@@ -43,14 +44,27 @@ def unsafe_calls(folder: Folder) -> Iterator[Seen]:
 
 def _in_module(module: Module) -> Iterator[Finding]:
     fixed = _fixed(module)
+    confirmed = _confirmed(module)
     checked = any(name.startswith(_CHECKS) for _, name in module.calls)
     fetched = _fetched(module) if any(name in _PICKLES for _, name in module.calls) else set()
     for call, name in module.calls:
         why = _why(call, name, fixed)
         if not why and name in _PICKLES and not checked and _foreign(module, call, fetched):
             why = f"{name} opens what comes from the network, unchecked"
-        if why:
+        if why and not (call.lineno in confirmed and "shell" in why):
             yield finding(module, call, why)
+
+
+def _confirmed(module: Module) -> set[int]:
+    """Lines of functions that ask the person at the console before they go on."""
+    return {
+        line
+        for node in module.nodes
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and any(name in CONSOLE for _, name in module.calls_in(node))
+        and any(isinstance(each, ast.If) for each in ast.walk(node))
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
 
 
 def _fixed(module: Module) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm import libraries
+from pilotage.assess.signals.llm.checks import CONSOLE
 from pilotage.assess.signals.llm.flow import Flow
 from pilotage.assess.signals.llm.pilot import Target
 from pilotage.assess.signals.llm.reading import asks_in_turn, read
@@ -29,10 +30,6 @@ _ASKS_FIRST = re.compile(
     r"|require_?approval|requires_approval|needs_approval|request_approval|approval|approve|confirm|interrupt_before"
     r"|interrupt_on|(^|\.)interrupt$|ask_(the_)?(user|human)|human_node|ApprovalRequired|HumanInTheLoopMiddleware)"
 )
-_CONSOLE = frozenset({
-    "input", "click.confirm", "typer.confirm", "click.prompt", "typer.prompt", "rich.prompt.Confirm.ask",
-    "rich.prompt.Prompt.ask", "questionary.confirm", "inquirer.confirm",
-})  # fmt: skip
 _WAITS = re.compile(
     r"(^|\.)(input|receive\w*|get|get_message\w*|recv\w*|ask|sleep|accept|next|listen\w*|poll\w*|prompt|readline|text_input"
     r"|brpop|blpop|fetch\w*|consume\w*|wait)$"
@@ -78,16 +75,9 @@ def _asks_first(flows: list[Flow], named: set[Target]) -> bool:
 def _console_gate(flow: Flow, inside: set[int]) -> bool:
     """Whether an answer typed at the console decides whether a call of a tool is made."""
     for node in flow.module.nodes:
-        if isinstance(node, ast.If) and id(node) not in inside and _typed(flow, node.test):
+        if isinstance(node, ast.If) and id(node) not in inside and flow.typed(node.test):
             return True
     return False
-
-
-def _typed(flow: Flow, test: ast.expr) -> bool:
-    """Whether a test looks at what was typed at the console, by itself or under a name."""
-    values = [node.value for each in ast.walk(test) if isinstance(each, ast.Name) for node in flow.assigned(each.id)]
-    looked = [part for each in [test, *values] if each is not None for part in ast.walk(each)]
-    return any(isinstance(e, ast.Call) and flow.module.name_of(e.func) in _CONSOLE for e in looked)
 
 
 def _acting(flow: Flow, named: set[Target]) -> Iterator[Finding]:
@@ -123,7 +113,7 @@ def _acting(flow: Flow, named: set[Target]) -> Iterator[Finding]:
 
 def _gated(flow: Flow, function: ast.AST) -> bool:
     """Whether a tool asks a person itself."""
-    return any(name in _CONSOLE or _ASKS_FIRST.search(name) for _, name in flow.module.calls_in(function))
+    return any(name in CONSOLE or _ASKS_FIRST.search(name) for _, name in flow.module.calls_in(function))
 
 
 def _boxed(call: ast.Call) -> bool:

@@ -39,6 +39,9 @@ _TAG = re.compile(
 )
 _LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
 _LOG_ROOTS = re.compile(r"(?i)(^|\.|_)(log|logger|logging|loguru|log_\w+|audit)$")
+_KEPT = re.compile(
+    r"(?i)^\s*insert\s+(or \w+ )?into\s+[\"`\w.]*(log|histor|chat|messages?|conversation|dialog|interaction|transcript)"
+)
 _LOG_FILE = re.compile(r"(?i)(log|memory|histor|chat|conversation|transcript|dialog|session|convers|interaction|audit)")
 
 
@@ -186,6 +189,10 @@ def _logged(flow: Flow) -> Iterator[Finding]:
             yield finding(flow.module, call, "a conversation goes into the log", "log its id, length and digest")
         elif name == "print" and served and not flow.module.notebook:
             yield finding(flow.module, call, "a conversation is printed into the log", "log its id, length and digest")
+        elif last in _SQL and call.args and _KEPT.search(flow.text(call.args[0])):
+            yield finding(
+                flow.module, call, "a conversation is kept in clear in a table", "encrypt it, with an end date"
+            )
         elif _to_log(flow, call, root, last, opened):
             why = "a conversation is kept in clear in a file"
             yield finding(flow.module, call, why, "encrypt it, with an end date")

@@ -9,10 +9,16 @@ from collections.abc import Callable
 from pilotage.assess.signals.llm.origins import last_name
 from pilotage.assess.source import dotted
 
-__all__ = ["Pair", "checked", "compared"]
+__all__ = ["CONSOLE", "Pair", "checked", "compared", "confirmed"]
 
 _VETS = re.compile(r"(?i)(safe|valid|allow|permit|check|confirm|approv|verif|whitelist|is_known|trusted|guard|moderat)")
 _VETS_SPEECH = re.compile(r"(?i)question|prompt|query|message|inject|moderat|toxic|jailbreak")
+
+CONSOLE = frozenset({
+    "input", "click.confirm", "typer.confirm", "click.prompt", "typer.prompt", "rich.prompt.Confirm.ask",
+    "rich.prompt.Prompt.ask", "questionary.confirm", "inquirer.confirm",
+})  # fmt: skip
+"""What asks a person at the console."""
 
 Pair = tuple[set[str], set[str]]
 """Names where a test holds, and where it does not."""
@@ -55,6 +61,17 @@ def checked(test: ast.expr) -> Pair:
                 dotted(e) for arg in given for e in ast.walk(arg) if isinstance(e, (ast.Name, ast.Attribute))
             }, set()
     return set(), set()
+
+
+def confirmed(test: ast.expr, typed: bool) -> str:
+    """Where a person at the console has agreed: "yes" where a test holds, "no" where it does not; empty for neither."""
+    if not typed:
+        return ""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return {"yes": "no", "no": "yes"}[confirmed(test.operand, typed)]
+    if isinstance(test, ast.Compare) and isinstance(test.ops[0], (ast.NotEq, ast.NotIn)):
+        return "no"
+    return "yes"
 
 
 def _split(test: ast.expr, read: Callable[[ast.expr], Pair]) -> Pair | None:

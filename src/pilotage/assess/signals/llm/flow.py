@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pilotage.assess.signals.llm.asking import Ask, asks
-from pilotage.assess.signals.llm.checks import checked, compared
+from pilotage.assess.signals.llm.checks import CONSOLE, checked, compared, confirmed
 from pilotage.assess.signals.llm.names import merge, place
 from pilotage.assess.signals.llm.origins import (
     ALL,
@@ -238,12 +238,23 @@ class Flow:
     def _branch(self, node: ast.If, names: Names) -> bool:
         self._of(node.test, names)
         yes, no = dict(names), dict(names)
+        if answered := confirmed(node.test, self.typed(node.test)):
+            for names_then in (yes,) if answered == "yes" else (no,):
+                names_then |= {name: labels - {WILD} for name, labels in names_then.items()}
         for names_then, known, passed in zip((yes, no), compared(node.test), checked(node.test), strict=True):
             self._clear(known, PARTS, names_then)
             self._clear(passed, ALL - {WILD}, names_then)
         ended = self._run(node.body, yes), self._run(node.orelse, no)
         merge(names, [each for each, over in zip((yes, no), ended, strict=True) if not over] or [yes, no])
         return all(ended)
+
+    def typed(self, test: ast.expr) -> bool:
+        """Whether a test looks at what a person typed at the console, by itself or under a name."""
+        values = [
+            node.value for each in ast.walk(test) if isinstance(each, ast.Name) for node in self.assigned(each.id)
+        ]
+        looked = [part for each in [test, *values] if each is not None for part in ast.walk(each)]
+        return any(isinstance(each, ast.Call) and self.module.name_of(each.func) in CONSOLE for each in looked)
 
     def _clear(self, vetted: set[str], kept: Labels, names: Names) -> None:
         """What was checked keeps these labels only, and so does what it was made of: a host stands for its address."""

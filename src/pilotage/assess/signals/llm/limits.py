@@ -120,7 +120,7 @@ def model_timeout(folder: Folder) -> Iterator[Seen]:
 def _waiting(flow: Flow) -> Iterator[tuple[ast.Call, str]]:
     """Clients, or their calls where those pass a limit; models of frameworks; calls without a client."""
     asks = [ask for ask in flow.asks.values() if _of_sdk(flow, ask)]
-    timed = [ask for ask in asks if spells(flow, ask.call, _TIME)]
+    timed = [ask for ask in asks if spells(flow, ask.call, _TIME) is not False]
     clients = False
     for call, name in flow.module.calls:
         last = name.rpartition(".")[2]

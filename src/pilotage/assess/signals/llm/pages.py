@@ -56,6 +56,10 @@ _LATER = re.compile(
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _ERROR = re.compile(r"\b(?:e|ex|err|error|exception)\.message\b")
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_PUSHED = re.compile(r"\b(\w+)(?:\.value|\.current)?\.(?:push|unshift|concat|append)\((.+)|\bset([A-Z]\w*)\((.+)")
+_EACH = re.compile(
+    r"v-for\s*=\s*[\"']\(?\s*(\w+)[^\"']*?\s(?:in|of)\s+(\w+)|\{#each\s+(\w+)\s+as\s+(\w+)|\bof\s+(\w+)\)"
+)
 _FILLED = re.compile(r"\$\{([^}]*)\}")
 _PARTS = frozenset({"id", "length", "className", "type", "role", "status", "index", "key"})
 
@@ -123,13 +127,19 @@ def _followed(lines: Sequence[str]) -> tuple[set[str], set[str]]:
             if len(line) > _LONG:
                 continue
             if given := _GIVEN.search(line):
-                names, value = set(_NAME.findall(given["names"].rpartition(".")[2] or given["names"])), given["value"]
+                names, value = _held(given["names"]), given["value"]
                 if _CLEANS.search(value):
                     clean |= names
                 elif _SOURCE.search(value) or _names(value) & foreign:
                     foreign |= names - {"innerHTML", "textContent", "innerText"}
                 elif not _names(value):
                     own |= names
+            for into, value, state, set_to in _PUSHED.findall(line):
+                if not _CLEANS.search(line) and (_SOURCE.search(value + set_to) or _names(value + set_to) & foreign):
+                    foreign.add(into or state[:1].lower() + state[1:])
+            for each, over, of, one, _ in _EACH.findall(line):
+                if (over or of) in foreign:
+                    foreign.add(each or one)
             if (_SOURCE.search(line) or _names(line) & foreign) and not _CLEANS.search(line):
                 for later in _LATER.findall(line):
                     foreign |= set(_NAME.findall(later))
@@ -141,6 +151,12 @@ def _followed(lines: Sequence[str]) -> tuple[set[str], set[str]]:
         if (len(foreign), len(clean)) == before:
             break
     return foreign - clean, (own - foreign) | clean
+
+
+def _held(target: str) -> set[str]:
+    """The name that an assignment gives a value: of `draft.value` the first, of `this.answer` the last."""
+    first, _, last = target.partition(".")
+    return set(_NAME.findall(first if not last or last in ("value", "current") else last.rpartition(".")[2]))
 
 
 def _functions(lines: Sequence[str]) -> Iterator[re.Match[str]]:

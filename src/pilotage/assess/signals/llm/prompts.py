@@ -26,8 +26,8 @@ _INSTRUCTS = re.compile(
     r"(?i)\b(you are (a|an|the|our)\b|act as (a|an|the)\b|your (task|role|job) is|never (reveal|tell|say|answer)"
     r"|you must (not|never|only))"
     r"|(?:^|\n|[.:;] )\s*(?:please )?(?:write|give|convert|translate|turn|summari[sz]e|classify|extract|generate"
-    r"|rewrite|reply|draft|create|produce|return|explain|decide|list|find|compose|analy[sz]e|describe|review|answer the)\b"
-    r"(?: [\w'-]+){2}"
+    r"|rewrite|reply|draft|create|produce|return|explain|decide|list|find|compose|analy[sz]e|describe|review"
+    r"|answer the)\b(?: [\w'-]+){2}"
 )
 _PROMPT_WORDS = frozenset({"prompt", "prompts", "contents", "input", "inputs", "message", "inputText", "text_prompt"})
 _SHOWS = frozenset({
@@ -52,7 +52,7 @@ _NO_SECRET = re.compile(
     r"|provided|masked|redacted|hidden|\{.*|<.*|\$.*|\*+.*|\.\.\..*|strictly|from|about|must|any|none|when|if)\b|^[{<$*\[(]"
 )
 _CLEAR = "a key is typed in the clear"
-_PROMPT_NAME = re.compile(r"(?i)(prompt|system|instruction|persona|preamble|template)")
+_PROMPT_NAME = re.compile(r"(?i)(prompt|system|instruction|persona|preamble|template)|(?i:^|_)(?i:sys|role|rules)(_|$)")
 
 
 def instructions_apart(folder: Folder) -> Iterator[Seen]:
@@ -77,6 +77,9 @@ def _mixed(flows: Sequence[Flow]) -> Iterator[Finding]:
 def _joined(flows: Sequence[Flow]) -> Iterator[tuple[Flow, ast.AST, str]]:
     """Where words of people and instructions become one text."""
     for flow in flows:
+        for node, value in _put_in_place(flow):
+            if USER in flow.labels(value):
+                yield flow, node, "what a person says is written into the system prompt"
         for each in instructions_of(flow):
             spoken = _SPOKEN.search(flow.text(each.text)) if each.template else None
             if USER in flow.labels(each.text) or spoken:
@@ -87,6 +90,17 @@ def _joined(flows: Sequence[Flow]) -> Iterator[tuple[Flow, ast.AST, str]]:
                 for where, node, put in origins_of(flows, flow, text, USER):
                     if _INSTRUCTS.search(where.text(put)):
                         yield where, node, "instructions and what a person says are one text"
+
+
+def _put_in_place(flow: Flow) -> Iterator[tuple[ast.AST, ast.expr]]:
+    """What is put into the first message of a conversation afterwards: `messages[0]["content"] += text`."""
+    for node in flow.module.nodes:
+        if isinstance(node, (ast.Assign, ast.AugAssign)):
+            match node.targets[0] if isinstance(node, ast.Assign) else node.target:
+                case ast.Subscript(
+                    value=ast.Subscript(slice=ast.Constant(value=0)), slice=ast.Constant(value="content")
+                ):
+                    yield node, node.value
 
 
 def _whole_prompts(flow: Flow) -> Iterator[ast.expr]:
@@ -138,7 +152,9 @@ def prompt_secrets(folder: Folder) -> Iterator[Seen]:
 
 def _secrets(flows: Sequence[Flow], flow: Flow) -> Iterator[Finding]:
     for node in flow.module.nodes:
-        if isinstance(node, ast.Assign) and _PROMPT_NAME.search(dotted(node.targets[0])):
+        if isinstance(node, ast.Assign) and (
+            _PROMPT_NAME.search(dotted(node.targets[0])) or _INSTRUCTS.search(flow.text(node.value))
+        ):
             yield from _written(flow, node.value)
     for each in instructions_of(flow):
         for given in [each.text, *_given_to(flow, each.text)]:

@@ -56,20 +56,23 @@ def spells(flow: Flow, call: ast.Call, pattern: re.Pattern[str]) -> bool | None:
 def unspelt(
     flows: Sequence[Flow], flow: Flow, call: ast.Call, pattern: re.Pattern[str], deep: int = 3
 ) -> list[tuple[Flow, ast.Call]] | None:
-    """Where it should be said and is not: at the call, or at callers that hand on what it is given; None: unseen."""
+    """Where it should be said and is not; None: it cannot be seen.
+
+    At the call, also where it hands on what its function is given by name and no caller says it; else at the callers
+    that leave out what others say.
+    """
     spelt = spells(flow, call, pattern)
     if spelt is not None:
         return [] if spelt else [(flow, call)]
     around = flow.function_of(call)
     if around is None or not deep or not _hands_on(around, call, flow):
         return None
-    found: list[tuple[Flow, ast.Call]] = []
-    seen = False
-    for caller, each, _ in callers_of(flows, flow, around.name):
-        places = unspelt(flows, caller, each, pattern, deep - 1)
-        seen |= places is not None
-        found += places or []
-    return found if seen else None
+    callers = callers_of(flows, flow, around.name)
+    places = [unspelt(flows, caller, each, pattern, deep - 1) for caller, each, _ in callers]
+    seen = [each for each in places if each is not None]
+    if seen and all(seen):
+        return [(flow, call)]
+    return [place for each in seen for place in each] if seen else None
 
 
 def _hands_on(around: Function, call: ast.Call, flow: Flow) -> bool:

@@ -24,7 +24,7 @@ _MOVING = re.compile(
 )
 _FIXED = re.compile(
     r"-\d{4}-\d{2}-\d{2}$|-\d{8}$|^(gpt|chatgpt)-[\w.-]*-\d{4}(-preview)?$|-\d{4}$|-\d{3}$|-\d{2}-\d{4}$|@\d+|@sha256:"
-    r"|:v?\d+(:\d+)?$|^claude-(2\.\d|instant-1\.\d)$|\.gguf$|-v\d+:\d+$"
+    r"|:v?\d+(:\d+)?$|^claude-(2\.\d|instant-1\.\d)$|\.gguf$|-\d+x?\d*b(-\w+)*$|-v\d+:\d+$"
 )
 _HOST = re.compile(
     r"^((openai|anthropic|gemini|google|mistral|cohere|vertex_ai|azure_ai|ollama|groq)/"
@@ -34,6 +34,7 @@ _LOCAL_TAG = re.compile(r":(?!latest$)[\w.-]+$")
 _SETTING = re.compile(
     r"""(?i)^\s*["']?[\w.-]*(model|deployment|llm)[\w.-]*["']?\s*[:=]\s*["']?((?:[a-z_]+/)?[a-z][\w.:-]+)["']?\s*,?\s*(#.*)?$"""
 )
+_INLINE = re.compile(r"""(["']?)\bmodel(?:_name|_id)?\1\s*:\s*["']((?:[a-z_]+/)?[a-z][\w.:-]+)["']""")
 _SETTINGS_FILES = re.compile(r"(?i)(^|/)(\.env[^/]*|[^/]*\.(env|ya?ml|toml|ini|cfg|json))$")
 _SPEAKING = re.compile(r"^(gpt-|chatgpt-|o[134](-|$)|claude-|gemini-|command-r|mistral-\w+-latest)")
 _MODEL_NAME = re.compile(
@@ -143,7 +144,7 @@ def _in_settings(folder: Folder) -> Iterator[Finding]:
         if size > 1 << 16 or not _SETTINGS_FILES.search(path) or not (text := folder.text(path)):
             continue
         for number, line in enumerate(text.lines, 1):
-            found = _SETTING.search(line)
+            found = _SETTING.search(line) or _INLINE.search(line)
             if found and _SPEAKING.search(found[2].rpartition("/")[2]) and moves(found[2]):
                 yield Finding(
                     file=path,
