@@ -11,10 +11,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from pilotage.assess.signals.llm.asking import Ask, asks
-from pilotage.assess.signals.llm.checks import CONSOLE, checked, compared, confirmed
+from pilotage.assess.signals.llm.checks import checked, compared, confirmed
 from pilotage.assess.signals.llm.names import merge, place
 from pilotage.assess.signals.llm.origins import (
     ALL,
@@ -50,8 +49,8 @@ from pilotage.assess.signals.llm.origins import (
 from pilotage.assess.signals.llm.parts import made_by
 from pilotage.assess.signals.llm.people import parameters, ui_functions
 from pilotage.assess.signals.llm.pilot import Pilot, Target, arguments, bases, home, imported
-from pilotage.assess.signals.llm.texts import constants_of, text_of
-from pilotage.assess.source import Module, dotted
+from pilotage.assess.signals.llm.written import Written
+from pilotage.assess.source import dotted
 
 __all__ = ["Flow"]
 
@@ -60,10 +59,9 @@ _MOST_LOOPS = 2
 
 
 @dataclass(kw_only=True)
-class Flow:
+class Flow(Written):
     """The origins in one module. `pilot` is what the modules beside it know of each other, and learn from this one."""
 
-    module: Module
     pilot: Pilot
     at: dict[int, Labels] = field(default_factory=dict)
     asks: dict[int, Ask] = field(default_factory=dict)
@@ -106,38 +104,6 @@ class Flow:
     def parts(self) -> Labels:
         """What kinds of parts any name or expression of the module is."""
         return frozenset().union(*self.at.values(), *self.names.values()) & PARTS
-
-    def function_of(self, node: ast.AST) -> Function | None:
-        """The innermost function in which a node stands."""
-        return self._around.get(id(node))
-
-    @cached_property
-    def _around(self) -> dict[int, Function]:
-        functions = [n for n in self.module.nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
-        return {id(each): function for function in functions for each in ast.walk(function) if each is not function}
-
-    def assigned(self, name: str) -> list[ast.Assign | ast.AugAssign | ast.AnnAssign]:
-        """The statements that give a value to a name or to one of its keys, or to an attribute by its dotted name."""
-        return self._assigned.get(name, [])
-
-    @cached_property
-    def _assigned(self) -> dict[str, list[ast.Assign | ast.AugAssign | ast.AnnAssign]]:
-        found: dict[str, list[ast.Assign | ast.AugAssign | ast.AnnAssign]] = {}
-        for node in self.module.nodes:
-            if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and node.value is not None:
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    place = target.value if isinstance(target, ast.Subscript) else target
-                    found.setdefault(dotted(place), []).append(node)
-        return found
-
-    def text(self, node: ast.AST | None) -> str:
-        """The text of an expression as far as it stands in the code; what is filled in at run time stands as `{}`."""
-        return text_of(node, self.constants)
-
-    @cached_property
-    def constants(self) -> dict[str, str]:
-        """Names that are given a text in this module, and that text."""
-        return constants_of(self.module)
 
     # ---- what is known before
 
@@ -247,14 +213,6 @@ class Flow:
         ended = self._run(node.body, yes), self._run(node.orelse, no)
         merge(names, [each for each, over in zip((yes, no), ended, strict=True) if not over] or [yes, no])
         return all(ended)
-
-    def typed(self, test: ast.expr) -> bool:
-        """Whether a test looks at what a person typed at the console, by itself or under a name."""
-        values = [
-            node.value for each in ast.walk(test) if isinstance(each, ast.Name) for node in self.assigned(each.id)
-        ]
-        looked = [part for each in [test, *values] if each is not None for part in ast.walk(each)]
-        return any(isinstance(each, ast.Call) and self.module.name_of(each.func) in CONSOLE for each in looked)
 
     def _clear(self, vetted: set[str], kept: Labels, names: Names) -> None:
         """What was checked keeps these labels only, and so does what it was made of: a host stands for its address."""

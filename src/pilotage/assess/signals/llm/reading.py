@@ -18,7 +18,7 @@ from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, ANSWER, NONE, 
 from pilotage.assess.signals.llm.pilot import Pilot, Target, home, imported
 from pilotage.assess.source import Module, dotted
 
-__all__ = ["Reading", "asks_in_turn", "makes_model", "models", "read"]
+__all__ = ["Reading", "asks_in_turn", "makes_model", "models", "nearest", "read"]
 
 _MOST = 300
 _ROUNDS = 4
