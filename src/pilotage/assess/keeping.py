@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -27,7 +28,9 @@ def read_plan(folder: Path) -> Kept:
     """The plan beside a pilot. Raises NotFound when none was made, InputError when the file is no plan."""
     path = folder / PLAN
     if not path.is_file():
-        raise NotFound("no roadmap was made yet", got=path, mend=f"make it with `pilotage roadmap make {folder}`")
+        raise NotFound(
+            "no roadmap was made yet", got=path, mend=f"make it with `pilotage roadmap make {quote(str(folder))}`"
+        )
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{PLAN} is too large", got=path.stat().st_size, expected=MOST_BYTES, mend="make it anew")
     try:

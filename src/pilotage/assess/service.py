@@ -27,6 +27,7 @@ from pilotage.assess.score import applies, blockers, next_steps, rate_all, requi
 from pilotage.assess.signals import history, serving
 from pilotage.assess.signals.llm.reading import read
 from pilotage.assess.signals.practices import practices
+from pilotage.errors import NotFound
 from pilotage.kernel.clock import Clock, now_us
 from pilotage.systems.model import Stage
 
@@ -50,7 +51,7 @@ def assess(
     known: Sequence[Observation] = (),
     clock: Clock = now_us,
 ) -> Assessment:
-    """The readiness of the pilot in a folder. Raises NotFound when it is no folder.
+    """The readiness of the pilot in a folder. Raises NotFound when it is no folder, or one without files.
 
     `known` is evidence from elsewhere, such as attestations. `stage` is where the system is now: what cannot exist
     there yet is not held against it. `install` permits the probes to fetch the pilot's own packages, `probe_time` is
@@ -59,6 +60,13 @@ def assess(
     started, tell = time.perf_counter(), progress or _silent
     tell("reading the folder", 0.0)
     folder = Folder(path)
+    if not folder.files:
+        raise NotFound(
+            "there is nothing to assess in this folder",
+            got="; ".join(folder.skipped) or f"no file in {shown(str(path))}",
+            expected="a pilot: code, data, a model or a service",
+            mend="name the pilot's folder; or begin one: pilotage init PATH --production-first",
+        )
     at, criteria = clock(), load_criteria()
     model = _hashed(folder, folder.artefact, tell) if folder.artefact else ""
     if probes and folder.table:

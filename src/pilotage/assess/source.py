@@ -163,6 +163,8 @@ def notebook(text: Text) -> Module:
     """
     whole = "\n".join(text.lines)
     document: dict[str, Any] = json.loads(whole)
+    if not isinstance(document, dict) or not isinstance(document.get("cells"), list):
+        raise ValueError("it has no cells")
     starts = _source_lines(whole)
     lines: list[str] = []
     places: list[int] = []

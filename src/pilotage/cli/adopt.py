@@ -68,7 +68,7 @@ def adopt(
     show_facts(
         [
             ("files", ", ".join(f"{count} {fate}" for fate, count in counts.items())),
-            ("findings", f"{len(found)}, of which {sum(not each.left for each in found)} leave nothing to do"),
+            ("findings", f"{len(found)}, {sum(not each.left for each in found)} of them mended on the way"),
             ("work", f"{len(made.migration.work)} items, in MIGRATION.md in the order to do them"),
         ]
     )
@@ -82,9 +82,11 @@ def _next(pilot: Path, into: Path, made: Adopted) -> list[str]:
         f"cp {shlex.quote(str(pilot / path))} {shlex.quote(str(into / path))}"
         for path in map(shown, made.bring)
     ]
-    fill = [f"fill in pilotage.yaml: {', '.join(made.open_fields)}"] if made.open_fields else []
+    fill = [f"fill in {into / 'pilotage.yaml'}: {', '.join(made.open_fields)}"] if made.open_fields else []
+    apart = "decide what the gateway is to serve: this pilot asks a language model, these files are for a model of rows"
     return [
         *copies,
+        *([apart] if made.asks_a_model else []),
         *fill,
         f"read {into / 'MIGRATION.md'}",
         f"cd {here} && pilotage pipeline run .",

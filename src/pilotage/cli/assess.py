@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from pilotage.assess.report import told_of, told_of_owasp, told_of_score
 from pilotage.cli.identity import opened
 from pilotage.cli.interview import interview
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, console, json_option, show_table
+from pilotage.cli.output import OUT_FILE, as_json, console, json_option, show_table
 from pilotage.cli.probing import assessed, probe_options, show_skipped
 from pilotage.errors import NotFound
 from pilotage.systems.parse import parse_system
@@ -42,9 +43,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--evidence", is_flag=True, help="Show every finding under every point.")
 @click.option("--interview", "ask", is_flag=True, help="First ask what cannot be measured; kept in readiness.yaml.")
 @click.option("--compare", "before", type=_FILE, help="Say what moved since this report, kept from --json.")
-@click.option("--contract", type=click.Path(path_type=Path), help="Write the contract that its data suggests (ODCS).")
-@click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page that loads nothing.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
+@click.option("--contract", type=OUT_FILE, help="Write the contract that its data suggests (ODCS).")
+@click.option("--html", type=OUT_FILE, help="Write the report as a page that loads nothing.")
+@click.option("--markdown", type=OUT_FILE, help="Write the report as Markdown.")
 @json_option
 @click.pass_obj
 def assess(
@@ -83,7 +84,7 @@ def assess(
         as_json({"level": found.verdict, "weakest": summary(found)["weakest"], **found.as_dict(), **told})
         return
     _show(found, evidence)
-    _show_triage(plan)
+    _show_triage(plan, path)
     if moved is not None:
         _show_moved(moved)
 
@@ -213,10 +214,13 @@ def show_lists(found: Assessment) -> None:
             f"  {step.text}: {step.mend} "
             f"[dim]({step.dimension}, about {step.days:.1f} days, then level {step.verdict_after})[/]"
         )
+    if more := found.raises[8:]:
+        level = more[-1].verdict_after
+        screen.print(f"  [dim]and {len(more)} more{f', then level {level}' if level > found.verdict else ''}[/]")
     show_skipped(found)
 
 
-def _show_triage(plan: Plan) -> None:
+def _show_triage(plan: Plan, path: Path) -> None:
     screen, decided, road = console(), plan.triage, plan.roadmap
     tone = {"stop": "red", "rebuild": "yellow", "fix": "green"}[decided.what]
     screen.print(f"\n[bold]Triage:[/] [{tone}]{decided.what}[/], by {decided.who}")
@@ -226,14 +230,20 @@ def _show_triage(plan: Plan) -> None:
         ("what would flip it", decided.flips),
         ("not known", decided.unknown),
     ):
-        for line in lines:
-            screen.print(f"  [dim]{title}:[/] {escape(line)}")
+        if len(lines) == 1:
+            screen.print(f"  [dim]{title}:[/] {escape(lines[0])}")
+        elif lines:
+            screen.print(f"  [dim]{title}:[/]")
+        for line in lines if len(lines) > 1 else ():
+            screen.print(f"    {escape(line)}")
     screen.print(
         f"\n[bold]Roadmap:[/] {len(road.items)} items, {road.effort.p10:.0f} to {road.effort.p90:.0f} engineer-days, "
         f"{road.weeks.p10:.0f} to {road.weeks.p90:.0f} weeks with {road.engineers:g} engineers"
         + (" (a guess)" if road.guessed else "")
     )
-    screen.print("next: pilotage roadmap make; what only people can say: pilotage assess --interview")
+    here = "" if path == Path() else f" {quote(str(path))}"
+    ask = f"pilotage assess{here} --interview"
+    screen.print(escape(f"next: pilotage roadmap make{here}; what only people can say: {ask}"))
 
 
 def _show_moved(moved: Moved) -> None:

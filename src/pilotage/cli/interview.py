@@ -9,9 +9,10 @@ from typing import Any
 import click
 import msgspec
 
-from pilotage.assess.interview import ANSWERS, Answer, Answers, Facts, Question, load_questions, written
+from pilotage.assess.interview import ANSWERS, Answer, Answers, Facts, Question, date_faults, load_questions, written
 from pilotage.assess.keeping import write_whole
 from pilotage.assess.planning import answers_of
+from pilotage.kernel.clock import now_us
 
 __all__ = ["interview"]
 
@@ -39,12 +40,16 @@ def _criterion(question: Question, answers: Answers) -> Answers:
     parts = {"answer": given}
     old = before or Answer(answer="no")
     parts["by"] = _asked("who says so", old.by)
-    parts["date"] = _asked("on which day (2026-03-01)", old.date)
+    parts["date"] = click.prompt(
+        "  on which day (2026-03-01)", type=_Day(), default=old.date, show_default=bool(old.date)
+    )
     parts["document"] = _asked("which document shows it", old.document)
     parts["confirmed_by"] = _asked("who else confirms it", old.confirmed_by)
     answer = msgspec.convert(parts | {"note": old.note}, Answer)
     if not answer.confirmed:
-        click.echo("  counts as unsupported: it takes who, when, a document and a second person who confirms")
+        same = answer.by and answer.by.casefold() == answer.confirmed_by.casefold()
+        why = "nobody confirms their own answer" if same else "it takes who, when, a document and a second person"
+        click.echo(f"  counts as unsupported: {why}")
     return msgspec.structs.replace(answers, answers={**answers.answers, question.id: answer})
 
 
@@ -69,6 +74,18 @@ def _fact(question: Question, answers: Answers) -> Answers:
         if value == _LATER:
             return answers
     return msgspec.structs.replace(answers, facts=msgspec.structs.replace(answers.facts, **{question.fact: value}))
+
+
+class _Day(click.ParamType[str]):
+    """A day as it is kept, or nothing."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        for wrong in date_faults(repr(text), text, now_us()):
+            self.fail(f"{wrong['message']}; {wrong['mend']}", param, ctx)
+        return text
 
 
 class _Number(click.ParamType[Any]):

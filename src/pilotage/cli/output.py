@@ -6,9 +6,11 @@ What draws is imported only when it draws: a gateway worker is started by a comm
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "OUT_FILE",
     "as_json",
     "console",
     "errors_console",
@@ -29,6 +32,22 @@ __all__ = [
 ]
 
 _GAP = 2
+
+
+class _OutFile(click.Path):
+    """A file to write. That it cannot be written is said before the work that fills it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r} to write {path.name!r} into.", param, ctx)
+        if not os.access(path.parent, os.W_OK):
+            self.fail(f"the folder {str(path.parent)!r} may not be written.", param, ctx)
+        return path
+
+
+OUT_FILE = _OutFile(dir_okay=False, writable=True, path_type=Path)
+"""The type of an option that names a file to write."""
 
 json_option: Callable[[Any], Any] = click.option("--json", "json_", is_flag=True, help="Print one JSON value.")
 

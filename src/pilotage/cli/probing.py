@@ -49,4 +49,5 @@ def show_skipped(found: Assessment) -> None:
     if found.environment:
         console().print(f"[dim]probed with {escape(found.environment)}[/]")
     for skipped in found.skipped:
-        console().print(f"[dim]not looked at: {escape(skipped)}[/]")
+        what = skipped if skipped.startswith("not probed: ") else f"not looked at: {skipped}"
+        console().print(f"[dim]{escape(what)}[/]")

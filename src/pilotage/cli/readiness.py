@@ -15,7 +15,7 @@ from pilotage.assess.standing import AHEAD_DAYS, Standing
 from pilotage.cli.assess import show_dimensions, show_lists, show_rating, show_rubrics
 from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, console, errors_console, json_option, show_table
+from pilotage.cli.output import OUT_FILE, as_json, console, errors_console, json_option, show_table
 from pilotage.errors import InputError
 from pilotage.kernel.clock import day, now_us
 from pilotage.storage.database import reading
@@ -33,7 +33,7 @@ __all__ = ["readiness"]
 )
 @click.option("--day", "on", default="", metavar="DAY", help="As it was kept on this UTC day, such as 2026-03-01.")
 @click.option("--keep", is_flag=True, help="Keep it as today's point of the history, as the steward does every day.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write the report as a page that loads nothing.")
+@click.option("--html", type=OUT_FILE, help="Write the report as a page that loads nothing.")
 @json_option
 @click.pass_obj
 def readiness(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -11,13 +12,13 @@ import msgspec
 from pilotage.assess.keeping import PLAN, Kept, keep_plan, read_plan
 from pilotage.assess.planning import make_plan
 from pilotage.assess.roadmap import Progress, Roadmap, as_csv, as_markdown, progressed
-from pilotage.cli.output import as_json, console, json_option, show_facts, show_table
+from pilotage.cli.output import OUT_FILE, as_json, console, json_option, show_facts, show_table
 from pilotage.cli.probing import assessed, probe_options, show_skipped
 from pilotage.errors import InputError
 
 __all__ = ["roadmap", "show_plan"]
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
 
 
@@ -48,13 +49,13 @@ def make(path: Path, again: bool, json_: bool, **probing: Any) -> None:
         return
     show_plan(plan.roadmap)
     show_skipped(found)
-    click.echo(f"kept in {path / PLAN}; next: pilotage roadmap status {path}")
+    click.echo(f"kept in {path / PLAN}; next: pilotage roadmap status {quote(str(path))}")
 
 
 @roadmap.command("export")
 @_folder
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write it as a page that can be mailed.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write its items as a table.")
+@click.option("--markdown", type=OUT_FILE, help="Write it as a page that can be mailed.")
+@click.option("--csv", "table", type=OUT_FILE, help="Write its items as a table.")
 def export(path: Path, markdown: Path | None, table: Path | None) -> None:
     """Write the roadmap of the pilot in PATH as Markdown or CSV; as Markdown to standard output unless told."""
     plan = read_plan(path).plan

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from pilotage.cli.identity import opened
 from pilotage.cli.main import Chosen
-from pilotage.cli.output import as_json, console, json_option, show_facts, show_table
+from pilotage.cli.output import OUT_FILE, as_json, console, json_option, show_facts, show_table
 from pilotage.errors import InputError
 from pilotage.releases.load import open_release
 from pilotage.releases.store import find_release
@@ -45,7 +45,7 @@ def value() -> None:
 @value.command("sheet")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUT_FILE,
     default="business-case.yaml",
     show_default=True,
     help="Where to write it; nothing is overwritten.",
@@ -72,7 +72,7 @@ def sheet(chosen: Chosen, out: Path, name: str, ref: str) -> None:
     help="How many draws of all inputs.",
 )
 @click.option("--seed", type=int, default=2026, show_default=True, help="What the draws begin from.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write it as a page that loads nothing.")
+@click.option("--html", type=OUT_FILE, help="Write it as a page that loads nothing.")
 @json_option
 def case(sheet: Path, draws: int, seed: int, html: Path | None, json_: bool) -> None:
     """Compute what the business case in SHEET comes to: over what is possible, and what it hangs on most.

@@ -66,6 +66,7 @@ class Adopted:
     """The files of the new system, the list of what became of the pilot, and what the team must do first.
 
     `bring` are paths that the pipeline reads and that were not copied; `open_fields` those of the declaration.
+    `asks_a_model`: it asks a language model and has none of its own, while what is made is for a model of rows.
     """
 
     files: Files
@@ -73,6 +74,7 @@ class Adopted:
     bring: list[str]
     open_fields: list[str]
     declared: bool
+    asks_a_model: bool
 
 
 def adopt(
@@ -131,6 +133,7 @@ def adopt(
         bring=bring,
         open_fields=draft.system.open_fields,
         declared=declared is not None,
+        asks_a_model="classic" not in found.makeup.kinds,
     )
 
 

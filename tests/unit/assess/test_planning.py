@@ -378,13 +378,26 @@ def test_the_commands_from_assessment_to_status(pilot: Path, tmp_path: Path, run
     assert isinstance(run(assess_command, str(folder), "--compare", str(old)).exception, InputError)
 
 
+def test_what_cannot_be_done_is_said_before_the_work(pilot: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    for option in ("--html", "--markdown", "--contract"):
+        told = run(assess_command, str(pilot), option, str(tmp_path / "nowhere" / "r"))
+        assert told.exit_code == 2 and "there is no folder" in told.output, told.output
+    empty = tmp_path / "empty one"
+    empty.mkdir()
+    nothing = run(assess_command, str(empty), "--no-probes").exception
+    assert isinstance(nothing, NotFound) and "pilotage init" in nothing.mend
+    none = run(roadmap_command, "status", str(empty)).exception
+    assert isinstance(none, NotFound) and none.mend == f"make it with `pilotage roadmap make '{empty}'`"
+
+
 def test_the_interview_keeps_each_answer_as_it_comes(pilot: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / "train.py").write_bytes((pilot / "train.py").read_bytes())
-    first = "yes\nbusiness\n2025-10-01\nminutes 4\nrisk\n"
+    first = "yes\nbusiness\nyesterday\n2999-01-01\n2025-10-01\nminutes 4\nrisk\n"
     ended = run(assess_command, str(folder), "--no-probes", "--interview", given=first)
     assert ended.exit_code != 0, "the input ended before the questions did"
+    assert "'yesterday': is no date" in ended.output and "'2999-01-01': lies in the future" in ended.output
     kept = parse_answers((folder / "readiness.yaml").read_bytes(), CRITERIA)
     assert kept.answers["business.decision"].confirmed
     rest: list[str] = []

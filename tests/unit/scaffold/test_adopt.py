@@ -422,7 +422,7 @@ def test_the_command_tells_what_became_of_it_and_can_be_given_again(tmp_path: Pa
     words = [str(pilot), "--into", str(tmp_path / "into"), "--owner", "risk=risk@example.org"]
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 0, done.output
-    assert "MIGRATION.md  what became of each file" in done.stdout and "fill in pilotage.yaml: purpose" in done.stdout
+    assert "MIGRATION.md  what became of each file" in done.stdout and "pilotage.yaml: purpose" in done.stdout
     again = json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)
     assert again["written"] == again["replaced"] == [] and len(again["same"]) > 20
     (tmp_path / "into/train.py").write_text("mine")
