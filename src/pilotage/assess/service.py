@@ -59,14 +59,7 @@ def assess(
     """
     started, tell = time.perf_counter(), progress or _silent
     tell("reading the folder", 0.0)
-    folder = Folder(path)
-    if not folder.files:
-        raise NotFound(
-            "there is nothing to assess in this folder",
-            got="; ".join(folder.skipped) or f"no file in {shown(str(path))}",
-            expected="a pilot: code, data, a model or a service",
-            mend="name the pilot's folder; or begin one: pilotage init PATH --production-first",
-        )
+    folder = _opened(path)
     at, criteria = clock(), load_criteria()
     model = _hashed(folder, folder.artefact, tell) if folder.artefact else ""
     if probes and folder.table:
@@ -112,6 +105,18 @@ def assess(
     )
     tell("done", 1.0)
     return made
+
+
+def _opened(path: Path) -> Folder:
+    folder = Folder(path)
+    if not folder.files:
+        raise NotFound(
+            "there is nothing to assess in this folder",
+            got="; ".join(folder.skipped) or f"no file in {shown(str(path))}",
+            expected="a pilot: code, data, a model or a service",
+            mend="name the pilot's folder; or begin one: pilotage init PATH --production-first",
+        )
+    return folder
 
 
 def _said(folder: Folder, at: int) -> list[Observation]:
