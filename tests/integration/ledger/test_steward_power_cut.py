@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -167,12 +168,13 @@ def shown(home: Home) -> str:
 @contextmanager
 def watched(cuts: Cuts) -> Iterator[None]:
     """Every fsync and fdatasync of this process tells the twin; no real disk is synced."""
-    before = os.fsync, os.fdatasync
+    before, alone = (os.fsync, os.fdatasync), threading.Lock()
 
     def sync(descriptor: int) -> None:
-        cuts.perhaps()
-        cuts.twin.synced(descriptor)
-        cuts.perhaps()
+        with alone:  # several are under way at once
+            cuts.perhaps()
+            cuts.twin.synced(descriptor)
+            cuts.perhaps()
 
     os.fsync = os.fdatasync = sync
     try:
