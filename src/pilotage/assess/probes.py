@@ -342,7 +342,7 @@ def _starting(folder: Folder, environment: Environment, limits: Limits) -> dict[
 def _attacked(folder: Folder, environment: Environment, limits: Limits, isolation: dict[str, Any]) -> Told:
     request = _starting(folder, environment, limits) | attack_request(folder, 0.8 * limits.wall_s)
     if not request["commands"]:
-        return Told(skipped=["not probed: its language model: it is no service that could be started"])
+        return Told(skipped=["not probed: its language model: neither a service nor a function that takes a text"])
     module = "pilotage.assess.probing.llm.boxed_llm"
     result = _run(environment, module, folder, request, limits, isolation, loopback=True)
     return _without_network(result, "its language model") or read_told(

@@ -14,6 +14,7 @@ import pytest
 from pilotage.assess import probes
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Assessment, Finding, Grade, Observation, Rating
+from pilotage.assess.probes import probe
 from pilotage.assess.probing.llm import asking
 from pilotage.assess.probing.llm.asking import beside
 from pilotage.assess.probing.llm.boxed_framing import closing, standing
@@ -76,6 +77,46 @@ def test_its_sound_twin_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tested = {each.id for each in found.owasp.risks if any(text.startswith("E3") for text in each.measured)}
     assert tested == {f"LLM{number:02}" for number in (1, 2, 5, 6, 7, 9, 10)}
     assert found.owasp.tested == 7 and "7 tested by attack" in told_of_owasp(found.owasp)
+
+
+CALCULATOR = """
+import os
+import httpx
+
+def complete(prompt):
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}], "max_tokens": 90}
+    headers = {"Authorization": os.environ["OPENAI_API_KEY"]}
+    got = httpx.post("https://api.openai.com/v1/chat/completions", json=body, headers=headers)
+    return got.json()["choices"][0]["message"]["content"]
+
+def answer(question: str, tone: str = "kind") -> str:
+    return eval(complete("You are a calculator. Write one expression of Python for: " + question))
+
+if __name__ == "__main__":
+    print(answer(input("? ")))
+"""
+
+
+@needs_loopback
+def test_without_a_service_the_function_that_asks_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_SILENCE_S", 0.3)
+    probed = probe(Folder(write(tmp_path, {"bot.py": CALCULATOR})))
+    seen = {each.criterion: each for each in probed.steps}
+    ran = CALCULATOR.splitlines().index('def answer(question: str, tone: str = "kind") -> str:') + 1
+    handled = seen["infrastructure.output_handled"]
+    assert handled.level == 0 and {(each.file, each.line) for each in handled.findings} == {("bot.py", ran)}
+    assert "it was run, and wrote a file" in handled.findings[0].message
+    assert seen["infrastructure.instructions_apart"].level == 0 and seen["infrastructure.answer_limit"].level == 1
+    assert "infrastructure.callers_limited" not in seen
+    assert "not probed: infrastructure.callers_limited: it is no service: a function of it was called" in probed.skipped
+
+
+@needs_loopback
+def test_what_cannot_be_asked_stays_unknown_and_says_why(tmp_path: Path) -> None:
+    broken = CALCULATOR.replace("import os", "import os\nWEIGHTS = open('weights.bin').read()", 1)
+    probed = probe(Folder(write(tmp_path, {"bot.py": broken})))
+    assert probed.steps == []
+    assert any("its language model" in each for each in probed.skipped), probed.skipped
 
 
 # ---- the twin

@@ -25,6 +25,7 @@ _PAGES = {"streamlit", "gradio", "dash"}
 _STARTERS = {"python", "python3", "uvicorn", "gunicorn", "flask", "fastapi", "streamlit", "hypercorn", "waitress-serve"}
 _AS_MODULE = {"waitress-serve": "waitress"}
 _RUNS = {"run", "run_simple", "serve", "launch", "run_server"}
+_RUNS_OTHERS = ("subprocess.", "asyncio.")
 _APPS = {"Flask": "flask", "FastAPI": "fastapi", "Starlette": "fastapi"}
 _PREDICTS = re.compile(r"(?i)predict|score|infer|classif|answer|invoke")
 _HEALTH = re.compile(r"(?i)/(health\w*|live\w*|ready\w*|ping|status|alive)\b")
@@ -159,7 +160,7 @@ def _words(text: str) -> list[str]:
 
 
 def _of_server(folder: Folder, module: Module) -> Iterator[Command]:
-    runs = any(name.rpartition(".")[2] in _RUNS for _, name in module.calls)
+    runs = any(name.rpartition(".")[2] in _RUNS and not name.startswith(_RUNS_OTHERS) for _, name in module.calls)
     where, name = Path(module.path).parent, Path(module.path).name
     inside = "" if str(where) == "." else str(where)
     if runs:

@@ -9,6 +9,8 @@ import msgspec
 
 from pilotage.assess.folder import Folder
 from pilotage.assess.model import Observation
+from pilotage.assess.probing.calling import places
+from pilotage.assess.probing.llm.entries import entries
 from pilotage.assess.probing.llm.settings import settings_of
 from pilotage.assess.signals.llm.reading import read
 
@@ -32,14 +34,24 @@ def asks_model(folder: Folder) -> bool:
 
 
 def attack_request(folder: Folder, seconds: float) -> dict[str, Any]:
-    """What the probe needs besides how the service is started and called; all in `seconds`."""
+    """What the probe needs besides how the service is started and called; all in `seconds`.
+
+    Without a service, the functions that ask are what is called."""
     reading, settings = folder.once(read), settings_of(folder)
-    places = [(flow.module.path, flow.module.place(ask.call)) for flow, ask in reading.asks]
-    return {
+    asked = [(flow.module.path, flow.module.place(ask.call)) for flow, ask in reading.asks]
+    routed = bool(places(folder))
+    commands, calls = ([], []) if routed else entries(folder)
+    started: dict[str, Any] = {
+        "commands": [each.as_dict() for each in commands],
+        "calls": [each.as_dict() for each in calls],
+        "places": {each.path: (each.file, each.line) for each in calls},
+    }
+    return ({} if routed else started) | {
+        "entry": not routed,
         "settings": settings.env,
         "decoys": settings.decoys,
         "headers": settings.headers,
-        "asked_at": places[0] if places else ("", 0),
+        "asked_at": asked[0] if asked else ("", 0),
         "retrieves": "rag" in reading.facts,
         "acts": "agent" in reading.facts,
         "seconds": seconds,

@@ -15,7 +15,7 @@ from typing import Any
 
 from pilotage.assess.probing.boxed_http import Answer, call
 from pilotage.assess.probing.boxed_schema import example_of
-from pilotage.assess.probing.llm.boxed_upstream import Upstream
+from pilotage.assess.probing.llm.boxed_upstream import USUAL, Upstream
 
 __all__ = ["Door", "find_door"]
 
@@ -82,7 +82,7 @@ def find_door(port: int, request: Mapping[str, Any], upstream: Upstream, seconds
             got = tried.say(f"Hello, what is {mark}?")
             met.append(f"{door.method} {door.path} {got.status or got.why}")
             arrived = any(mark in asked.text for asked in upstream.asked[before:] if asked.speaks)
-            if arrived and got.good:
+            if arrived and (got.good or _digests(tried, upstream)):
                 return tried, ""
             if arrived:
                 reached = f"what is said to {door.path} reaches the model, but the answer was {got.status or got.why}"
@@ -92,6 +92,16 @@ def find_door(port: int, request: Mapping[str, Any], upstream: Upstream, seconds
         return None, reached
     told = ", ".join(dict.fromkeys(met)) or "no route that takes a text was found"
     return None, f"no text that was sent reached the model ({told})"
+
+
+def _digests(door: Door, upstream: Upstream) -> bool:
+    """Whether there is a kind of answer with which the pilot can do something; it is the usual one from then on."""
+    for usual in USUAL[1:]:
+        upstream.usual = usual
+        if door.say("Hello, what can you do?").good:
+            return True
+    upstream.usual = USUAL[0]
+    return False
 
 
 def _let_in(door: Door, request: Mapping[str, Any]) -> Iterator[Door]:

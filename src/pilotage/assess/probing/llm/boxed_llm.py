@@ -38,13 +38,16 @@ _TRIALS: tuple[tuple[str, Callable[[Talk], None]], ...] = (
     ("infrastructure.callers_limited", boxed_loads.callers_limited),
     ("infrastructure.model_timeout", boxed_loads.silence),
 )
+_OF_A_SERVICE = ("infrastructure.model_failures", "infrastructure.limits", "infrastructure.callers_limited")
 _DOOR_S = 25.0
 
 
 def _try(talk: Talk, until: float) -> None:
     """Every trial in turn; one that fails leaves its criterion unknown, the others go on."""
     for criterion, trial in _TRIALS:
-        if time.monotonic() > until:
+        if talk.request["entry"] and criterion in _OF_A_SERVICE:
+            talk.writer.unknown(criterion, "it is no service: a function of it was called")
+        elif time.monotonic() > until:
             talk.writer.unknown(criterion, "the time for it was used up")
         elif not talk.service.stands:
             talk.writer.unknown(criterion, "the service had ended by then")

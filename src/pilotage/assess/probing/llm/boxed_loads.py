@@ -40,7 +40,7 @@ def request_size(talk: Talk) -> None:
     """Whether a text of 1 MiB of one caller is sent on to the model."""
     got = talk.ask("pilotagelong " * (_LONG // 13), wait_s=20.0)
     longest = max((len(each.text) for each in got.asked), default=0)
-    broke = not got.answer.status or got.answer.status == 500
+    broke = got.answer.status == 500 or got.answer.why == "TimeoutError" or not talk.service.stands
     level = 0.0 if longest > _LONG // 2 or broke else 0.5 if longest > _LONG // 10 else 1.0
     status = got.answer.status or got.answer.why
     said = f"a text of 1 MiB: {longest:,} letters of it reached the model, the answer was {status}"
@@ -114,7 +114,7 @@ def silence(talk: Talk) -> None:
         said = said if answer.status else f"a silent model still held a request after {took:.0f} s"
     if level < 1:
         findings.append(talk.finding(said, mend))
-    if not others:
+    if not others and not talk.request["entry"]:
         level = 0.0
         said += "; nobody else was answered meanwhile"
         findings.append(

@@ -15,7 +15,7 @@ from pilotage.assess.probing.boxed_copy import Writer
 from pilotage.assess.probing.boxed_http import Answer
 from pilotage.assess.probing.boxed_start import Started
 from pilotage.assess.probing.llm.boxed_door import Door
-from pilotage.assess.probing.llm.boxed_upstream import PLAIN, Upstream
+from pilotage.assess.probing.llm.boxed_upstream import Upstream
 from pilotage.assess.probing.llm.boxed_wire import Asked, Reply
 
 __all__ = ["Exchange", "LimitedError", "Talk", "quoted", "unescaped"]
@@ -62,7 +62,7 @@ class Talk:
     ) -> Exchange:
         """Say a text while the model answers so. Each comes from another address, so that a limit per caller stays
         out of the way. Raises LimitedError when the caller is refused all the same."""
-        made = reply if callable(reply) else (lambda _asked: reply or Reply(PLAIN))
+        made = reply if callable(reply) else (lambda _asked: reply or Reply(self.upstream.usual))
         self.upstream.reply = made
         before = len(self.upstream.asked)
         self.spoken += 1
@@ -70,7 +70,7 @@ class Talk:
         try:
             answer = door.say(text)
         finally:
-            self.upstream.reply = lambda _asked: Reply(PLAIN)
+            self.upstream.reply = self.upstream.as_usual
         asked = [each for each in self.upstream.asked[before:] if each.speaks]
         self.all_asked += asked
         self.answers.append(answer)

@@ -16,9 +16,20 @@ from typing import Any
 
 from pilotage.assess.probing.llm.boxed_wire import Asked, Reply, answer, pieces
 
-__all__ = ["PLAIN", "Upstream"]
+__all__ = ["PLAIN", "USUAL", "Upstream"]
 
-PLAIN = "This is the plain answer of pilotagetwin."
+PLAIN = "pilotagetwin"
+"""A word of every usual answer."""
+
+USUAL = (
+    f"This is the plain answer of {PLAIN}.",
+    f'"{PLAIN}"',
+    f'{{"answer": "{PLAIN}"}}',
+    f"SELECT '{PLAIN}'",
+    f"echo {PLAIN}",
+)
+"""What is answered where nothing else is told: the first that the pilot can do something with."""
+
 _MAX_BODY, _MOST, _MAX_TEXT = 8 << 20, 3000, 1 << 20
 _OLLAMA = 11434
 _TEXTS = (".py", ".env", ".yaml", ".yml", ".toml", ".json", ".ini", ".cfg")
@@ -42,10 +53,13 @@ _WITH_VERSION = re.compile(r"OPENAI_(BASE_URL|API_BASE)$")
 
 
 class Upstream:
-    """`reply` says what it answers; `asked` is what it was asked, the oldest first, 3,000 at most."""
+    """`reply` says what it answers, `usual` is what it answers of itself.
+
+    `asked` is what it was asked, the oldest first, 3,000 at most; `fetched` are addresses that were fetched of it."""
 
     def __init__(self) -> None:
-        self.reply: Callable[[Asked], Reply] = lambda _asked: Reply(PLAIN)
+        self.usual = USUAL[0]
+        self.reply: Callable[[Asked], Reply] = self.as_usual
         self.asked: list[Asked] = []
         self.fetched: list[str] = []
         self.released = threading.Event()
@@ -56,6 +70,10 @@ class Upstream:
             pass
         for server in self._servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def as_usual(self, _asked: Asked) -> Reply:
+        """The usual answer."""
+        return Reply(self.usual)
 
     @property
     def ports(self) -> set[int]:
