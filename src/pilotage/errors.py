@@ -67,7 +67,7 @@ class PilotageError(Exception):
             parts.append(f"got: {self.got}")
         if self.expected is not None:
             parts.append(f"expected: {self.expected}")
-        parts += [f"- {fault.get('path')}: {fault.get('message')}{_expected(fault)}" for fault in self.faults]
+        parts += [f"- {_placed(fault)}{_expected(fault)}" for fault in self.faults]
         parts.append(f"mend: {self.mend}")
         return "\n  ".join(parts)
 
@@ -82,6 +82,12 @@ class PilotageError(Exception):
         if self.faults:
             body["faults"] = self.faults
         return body
+
+
+def _placed(fault: dict[str, object]) -> str:
+    """The place and the message, unless the message begins with the place."""
+    path, message = str(fault.get("path")), str(fault.get("message"))
+    return message if message.startswith(f"{path}: ") else f"{path}: {message}"
 
 
 def _expected(fault: dict[str, object]) -> str:

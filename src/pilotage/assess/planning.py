@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pilotage.assess.interview import ANSWERS, Answers, Facts, observed, parse_a
 from pilotage.assess.model import Assessment, Observation
 from pilotage.assess.roadmap import Roadmap, make_roadmap
 from pilotage.assess.triage import Triage, triage
+from pilotage.errors import InputError
 from pilotage.value.case import Judgement, judge
 from pilotage.value.model import Case
 from pilotage.value.sheet import parse_sheet
@@ -46,16 +47,25 @@ def answers_of(folder: Path) -> Answers:
     return parse_answers(path.read_bytes(), load_criteria(), ANSWERS) if path.is_file() else Answers()
 
 
-def case_of(folder: Path) -> Case | None:
-    """The business case beside a pilot. Raises InputError when it cannot be read."""
+def case_of(folder: Path, skip: Callable[[str], None] = lambda _why: None) -> Case | None:
+    """The business case beside a pilot; None without one, and, told to `skip`, for one that is not filled in yet."""
     path = folder / SHEET
-    return parse_sheet(path.read_bytes(), SHEET) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return parse_sheet(path.read_bytes(), SHEET)
+    except InputError as error:
+        skip(f"{SHEET}: it has {len(error.faults) or 1} faults; `pilotage value case` names them")
+        return None
 
 
-def stated(folder: Path, subject: str, at: int) -> Iterator[Observation]:
-    """What people said of a pilot, as evidence: their answers, and the figures of the business case."""
+def stated(
+    folder: Path, subject: str, at: int, skip: Callable[[str], None] = lambda _why: None
+) -> Iterator[Observation]:
+    """What people said of a pilot, as evidence: their answers, and the figures of the business case. `skip` is told
+    what could not be used. Raises InputError for answers that cannot be read."""
     yield from observed(answers_of(folder), subject, at)
-    case = case_of(folder)
+    case = case_of(folder, skip)
     for criterion, needed in (("business.baseline_cost", _TODAY), ("business.error_costs", _ERRORS)):
         if case is None or not all(name in case.inputs for name in needed):
             continue

@@ -126,7 +126,7 @@ def _said(folder: Folder, at: int) -> list[Observation]:
         if not 0 < folder.files.get(name, 0) <= _MAX_SAID:
             folder.skipped.append(f"{name}: a link, empty, or larger than {_MAX_SAID >> 20} MiB, not read")
             return []
-    return list(stated(folder.root, folder.subject, at))
+    return list(stated(folder.root, folder.subject, at, folder.skip))
 
 
 def _hashed(folder: Folder, path: str, tell: Progress) -> str:

@@ -174,7 +174,8 @@ def _flips(
         ended = "the fact above ended" if len(stops) == 1 else f"all {len(stops)} facts above ended"
         found.append(f"to {'rebuild' if structural else 'fix'}: {ended}")
     if what == "rebuild":
-        found.append(f"to fix: {'none of' if len(structural) > 1 else 'not'} what is named above")
+        mended = "the fact above mended" if len(structural) == 1 else f"all {len(structural)} facts above mended"
+        found.append(f"to fix: {mended}")
     if what == "fix":
         new = facts.rebuild_days or REBUILD_DAYS
         found.append(f"to rebuild: open work above {REBUILD_SHARE * new:.0f} engineer-days (now {fix_days:.0f})")

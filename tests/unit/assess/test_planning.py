@@ -31,6 +31,7 @@ from pilotage.cli.main import Chosen
 from pilotage.cli.roadmap import roadmap as roadmap_command
 from pilotage.errors import InputError, NotFound
 from pilotage.value.case import judge
+from pilotage.value.sheet import blank_sheet
 from pilotage.web.console.readiness_report import report_file
 from tests.unit.value.test_case import case
 
@@ -376,6 +377,14 @@ def test_the_commands_from_assessment_to_status(pilot: Path, tmp_path: Path, run
     assert len(table.read_text().splitlines()) == len(read_plan(folder).plan.items) + 1
     old.write_text('{"verdict": 1}')
     assert isinstance(run(assess_command, str(folder), "--compare", str(old)).exception, InputError)
+
+
+def test_a_sheet_that_is_not_filled_in_yet_stops_nothing_and_is_told(pilot: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_bytes((pilot / "train.py").read_bytes())
+    (tmp_path / "business-case.yaml").write_text(blank_sheet("it", {}), encoding="utf-8")
+    got = assess(tmp_path, probes=False)
+    assert [line for line in got.skipped if line.startswith("business-case.yaml: it has 5 faults")]
+    assert make_plan(tmp_path, got).case is None
 
 
 def test_what_cannot_be_done_is_said_before_the_work(pilot: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
