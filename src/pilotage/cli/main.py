@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("release", "Build, list and show immutable releases."),
     "evaluate": ("evaluate", "Judge a release, or any file of predictions."),
     "gate": ("gate", "Check what stands between a release and its next stage."),
+    "fairness": ("fairness", "Compare protected groups on live decisions; review it, as two people."),
     "approve": ("gate", "Approve a release for a stage, as one of several eyes."),
     "promote": ("rollout", "Put a release live at a stage whose gate it passed."),
     "rollback": ("rollout", "Return to the release that was live before."),

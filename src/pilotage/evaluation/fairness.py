@@ -14,8 +14,18 @@ from numpy.typing import NDArray
 
 from pilotage.evaluation.intervals import Rate, mean_interval, wilson
 from pilotage.evaluation.metrics import INTERVAL, calibration
+from pilotage.systems.model import FairnessLimits
 
-__all__ = ["DISPARITIES", "Disparity", "Fairness", "GroupRates", "calibration_by_group", "fairness_of"]
+__all__ = [
+    "DISPARITIES",
+    "Disparity",
+    "Fairness",
+    "GroupRates",
+    "calibration_by_group",
+    "fairness_of",
+    "fairness_of_counts",
+    "held_limits",
+]
 
 Counts = NDArray[np.float64]
 """[groups, 4]: chosen and true, chosen and false, not chosen and true, not chosen and false."""
@@ -110,6 +120,14 @@ def fairness_of(
     names, which = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     cells = which * 4 + np.where(chosen, np.where(truth, _HIT, _FALSE), np.where(truth, _MISS, _CLEAR))
     counts = np.bincount(cells, minlength=4 * len(names)).reshape(-1, 4)
+    return fairness_of_counts(names.tolist(), counts, fewest=fewest, rounds=rounds, seed=seed)
+
+
+def fairness_of_counts(
+    names: Sequence[str], counts: NDArray[np.int64], *, fewest: int = 0, rounds: int = 1_000, seed: int = 2026
+) -> Fairness:
+    """The same from counts, [groups, 4]: chosen and true, chosen and false, not chosen and true, neither."""
+    named = np.asarray(names, dtype=str)
     judged = counts.sum(axis=1) >= max(fewest, 1)
     told = [_group(str(name), own, bool(yes)) for name, own, yes in zip(names, counts, judged, strict=True)]
     kept = counts[judged]
@@ -120,9 +138,23 @@ def fairness_of(
     found = {
         name: disparity
         for name, (form, rates) in DISPARITIES.items()
-        if (disparity := _disparity(form, rates, kept.astype(float), drawn.astype(float), names[judged])) is not None
+        if (disparity := _disparity(form, rates, kept.astype(float), drawn.astype(float), named[judged])) is not None
     }
     return Fairness(groups=told, disparities=found)
+
+
+def held_limits(rules: FairnessLimits, fair: Fairness) -> list[dict[str, Any]]:
+    """Each declared limit: what was found, whether it holds, and whether its interval agrees."""
+    found = []
+    for name, limit in msgspec.structs.asdict(rules).items():
+        if limit is None or name not in fair.disparities:
+            continue
+        own, least = fair.disparities[name], name.endswith("ratio")
+        holds, *ends = [(each >= limit) if least else (each <= limit) for each in (own.value, own.low, own.high)]
+        found.append(
+            {"name": name, "limit": limit, "value": own.value, "holds": holds, "certain": {holds} == set(ends)}
+        )
+    return found
 
 
 def calibration_by_group(

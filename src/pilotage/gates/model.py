@@ -16,8 +16,8 @@ __all__ = ["Approval", "ApprovalState", "Candidate", "CheckRule", "CheckState", 
 class CheckRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One check that a stage demands; its evidence may be `days` old, 0 for as old as its release.
 
-    `made_by` is the command that makes the evidence; empty where this version has none. Where a `figure` of the
-    evidence is named, it must reach the `floor`.
+    `made_by` is the command that makes the evidence. Where a `figure` of the evidence is named, it must reach the
+    `floor`.
     """
 
     name: str

@@ -149,8 +149,7 @@ def _of(candidate: Candidate) -> tuple[str, str]:
 
 def _lacks(state: CheckState, rule: Rule) -> str:
     command = next(check.made_by for check in rule.checks if check.name == state.check)
-    then = f"run: {command}" if command else "nothing in this version makes this evidence: the stage is out of reach"
-    return f"{state.check} is {state.state} ({state.title}); {state.detail}; {then}"
+    return f"{state.check} is {state.state} ({state.title}); {state.detail}; run: {command}"
 
 
 def _lacks_approval(state: ApprovalState, candidate: Candidate, stage: str) -> str:

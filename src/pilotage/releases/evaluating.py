@@ -16,7 +16,7 @@ from pilotage.evaluation.baseline import constant_baseline, linear_feature_basel
 from pilotage.evaluation.bootstrap import ROUNDS
 from pilotage.evaluation.classification import classification
 from pilotage.evaluation.degradation import fixed_thresholds
-from pilotage.evaluation.fairness import Fairness, calibration_by_group, fairness_of
+from pilotage.evaluation.fairness import calibration_by_group, fairness_of, held_limits
 from pilotage.evaluation.intervals import binned_auc
 from pilotage.evaluation.limits import judged_limits
 from pilotage.evaluation.metrics import brier, log_loss
@@ -204,25 +204,11 @@ def _fairness(
             {
                 "column": name,
                 "calibration": calibration_by_group(own, labels, scores, fewest=FEWEST),
-                "limits": _limits(system, fair) if name in groups else [],
+                "limits": held_limits(system.fairness, fair) if name in groups else [],
                 **msgspec.to_builtins(fair),
             }
         )
     return blocks
-
-
-def _limits(system: AISystem, fair: Fairness) -> list[dict[str, Any]]:
-    """Each declared limit on a protected column: what was found, whether it holds, and whether its interval agrees."""
-    found = []
-    for name, limit in msgspec.structs.asdict(system.fairness).items():
-        if limit is None or name not in fair.disparities:
-            continue
-        own, least = fair.disparities[name], name.endswith("ratio")
-        holds, *ends = [(each >= limit) if least else (each <= limit) for each in (own.value, own.low, own.high)]
-        found.append(
-            {"name": name, "limit": limit, "value": own.value, "holds": holds, "certain": {holds} == set(ends)}
-        )
-    return found
 
 
 def _paired(one: Sequence[str], other: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ from pilotage.rollout.service import live, live_systems
 from pilotage.rollout.then import then
 from pilotage.storage.database import reading
 from pilotage.systems.store import find_system, list_systems
-from pilotage.web import access_api, decisions_api, release_api, retention_api
+from pilotage.web import access_api, decisions_api, fairness_api, release_api, retention_api
 from pilotage.web.backtests import list_backtests, read_backtest, start_backtest
 from pilotage.web.bodies import (
     Approve,
@@ -61,6 +61,7 @@ def routes(installation: Installation) -> list[BaseRoute]:
         *_work(api),
         *access_api.table(installation),
         *decisions_api.table(installation),
+        *fairness_api.table(installation),
         *release_api.table(installation),
         *retention_api.table(installation),
     ]

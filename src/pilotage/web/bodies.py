@@ -14,6 +14,7 @@ from pilotage.wiring.retention import parse_period
 
 __all__ = [
     "Approve",
+    "ConfirmFairness",
     "Erase",
     "IssueKey",
     "Move",
@@ -22,6 +23,7 @@ __all__ = [
     "PlaceHold",
     "Reason",
     "Resume",
+    "ReviewFairness",
     "Rotate",
     "SetLimit",
     "SetRetention",
@@ -45,6 +47,19 @@ class Approve(msgspec.Struct, frozen=True, kw_only=True):
     system: str = ""
     role: str = ""
     statement: str = ""
+
+
+class ReviewFairness(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person concludes from how protected groups fare, and why."""
+
+    acceptable: bool
+    statement: str
+
+
+class ConfirmFairness(msgspec.Struct, frozen=True, kw_only=True):
+    """The id of the review that another person made."""
+
+    review: str
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):

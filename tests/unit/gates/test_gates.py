@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from click import Context, Group
 from sqlalchemy import delete, update
 
 from pilotage.access.service import remove_person, set_roles
+from pilotage.cli.main import root
 from pilotage.errors import Conflict, Forbidden, InputError, NotFound, PilotageError, Refused
 from pilotage.evidence.store import evidence_table
 from pilotage.gates import policy as policy_module
@@ -243,11 +245,16 @@ def test_an_approval_counts_for_its_own_release_and_stage_only(house: GovernedHo
     assert [state.state for state in verdict(house, ready, "limited").approvals] == ["missing"] * 3
 
 
-def test_later_stages_are_out_of_reach_and_say_so(house: GovernedHome, ready: Release) -> None:
+def test_later_stages_are_closed_and_say_what_makes_each_missing_piece(house: GovernedHome, ready: Release) -> None:
     found = verdict(house, ready, "general")
     assert not found.go
-    assert any("fairness.reviewed is missing" in text and "out of reach" in text for text in found.missing)
-    assert any("run: pilotage drill rollback" in text for text in found.missing)
+    lacking = [text for text in found.missing if "is missing (" in text]
+    assert any("run: pilotage drill rollback" in text for text in lacking)
+    for words in (text.rpartition("run: pilotage ")[2].split() for text in lacking):
+        command = root.get_command(Context(root), words[0])
+        assert command is not None, f"no such command: {words}"
+        if isinstance(command, Group):
+            assert words[1].rstrip(",") in command.commands, words
     for stage in ("pilot", "retired", "production", ""):
         with pytest.raises(InputError, match="internal, limited, general"):
             verdict(house, ready, stage)
