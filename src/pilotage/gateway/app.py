@@ -6,45 +6,48 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter, perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from pilotage.errors import Forbidden, NotFound, PilotageError, Unavailable
-from pilotage.gateway.addresses import ADDRESSES, DECIDE, Address, Found, find, is_open_inference
-from pilotage.gateway.authenticate import Principal, authorize
+from pilotage.errors import PilotageError, Unavailable
+from pilotage.gateway.addresses import DECIDE, Found, find
+from pilotage.gateway.admission import Admitted, as_asked, may_tell, principal_of
+from pilotage.gateway.authenticate import authorize
 from pilotage.gateway.decide import LARGE_BODY, decide
 from pilotage.gateway.denials import Denials
 from pilotage.gateway.describe import describe
 from pilotage.gateway.direct import Direct, DirectConnection
-from pilotage.gateway.exposition import Reading, SourceState, UpstreamState
-from pilotage.gateway.headers import Headers, read_headers
+from pilotage.gateway.events import Events
+from pilotage.gateway.headers import read_headers
 from pilotage.gateway.idempotency import REPLAYED, Idempotency
 from pilotage.gateway.limit import LargeBodies, Limits, Rates, Receive, read_body
 from pilotage.gateway.metering import ONE, WAITS, Metering
 from pilotage.gateway.meters import Shortage, Spend
 from pilotage.gateway.metrics import SAMPLED, Metrics
-from pilotage.gateway.open_inference import (
-    infer_error,
-    infer_reply,
-    model_metadata,
-    must_be_live,
-    read_inference,
-    server_metadata,
-)
+from pilotage.gateway.open_inference import infer_reply, model_metadata, must_be_live, read_inference, server_metadata
 from pilotage.gateway.openapi import openapi
+from pilotage.gateway.pages import own_page
 from pilotage.gateway.peers import Peers
-from pilotage.gateway.record import Asked, Chance, Journal, event_frame
-from pilotage.gateway.reply import Denied, Reply, error_reply, internal_error, json_reply
+from pilotage.gateway.readings import readings_of, sources_of, upstreams_of
+from pilotage.gateway.record import Asked, Chance, Journal
+from pilotage.gateway.refusals import (
+    must_take,
+    no_idempotency,
+    no_such_address,
+    no_such_system,
+    not_ready,
+    overloaded,
+    refusal_reply,
+)
+from pilotage.gateway.reply import Denied, Reply, internal_error, json_reply
 from pilotage.gateway.shedding import Shedding
 from pilotage.gateway.state import LiveSystem, Serving
 from pilotage.gateway.tell import tell
-from pilotage.gateway.tokens import Tokens, is_token
+from pilotage.gateway.tokens import Tokens
 from pilotage.gateway.tracing import Tracing
 from pilotage.gateway.turn import UNSETTLED, Turn
 from pilotage.kernel.clock import Clock, now_us
-from pilotage.kernel.ids import uuid7
-from pilotage.ledger.frames import FrameKind
 
 __all__ = ["Gateway"]
 
@@ -52,17 +55,6 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
-
-
-class _Admitted(NamedTuple):
-    """A request that may go on: what it is answered from, who asks, when it came (Unix microseconds), headers, path."""
-
-    serving: Serving
-    turn: Turn
-    principal: Principal
-    received: int
-    headers: Headers
-    path: str
 
 
 class Gateway:
@@ -96,8 +88,14 @@ class Gateway:
         self.limits = limits or Limits()
         self.metering: Metering | None = None
         self.tokens: Tokens | None = None
-        self.metrics = Metrics(f"{node}/{worker}", self._readings, self._upstreams)
+        self.metrics = Metrics(
+            f"{node}/{worker}",
+            lambda: readings_of(self.serving, self._journal, ready=self.ready, in_flight=self.in_flight),
+            lambda: upstreams_of(self.serving),
+        )
+        self.metrics.sources = lambda: sources_of(self.serving)
         self.metrics.denials = self.denials.total
+        self.events = Events(self.denials, self.chance, clock, self.failed.set)
         self.shedding = Shedding(
             self.limits.queue_delay_s, lambda: self.limits.in_flight - self.in_flight, self._count_shed
         )
@@ -105,7 +103,6 @@ class Gateway:
         self._rates = Rates(self.limits)
         self._large = LargeBodies(self.limits)
         self._clock = clock
-        self.metrics.sources = self._sources
 
     @property
     def ready(self) -> bool:
@@ -123,7 +120,8 @@ class Gateway:
 
     def record_in(self, journal: Journal) -> None:
         """Record in this open journal; on the event loop, once."""
-        self._journal, self._turn = journal, Turn(journal, self.chance)
+        self._journal = self.events.journal = journal
+        self._turn = Turn(journal, self.chance)
         if self._tracing is not None:
             self._turn.watched = self._tracing.decided
 
@@ -145,7 +143,7 @@ class Gateway:
                 reply = self._turn_away(error, scope)
             except Exception:  # noqa: BLE001 - a fault of ours: the client hears of it as JSON, the log has the rest
                 _log.exception("a request failed")
-                reply = _error(scope, internal_error())
+                reply = refusal_reply(scope, internal_error())
             if self.draining:
                 reply.headers.append((b"connection", b"close"))
             self.metrics.count(system or reply.system, reply.outcome, reply.status, perf_counter() - started)
@@ -216,24 +214,23 @@ class Gateway:
         if live is None:
             return await self._elsewhere(scope, receive)
         admitted = await self._admitted(scope)
-        live = _as_asked(admitted, live)
+        live = as_asked(admitted, live)
         if scope["method"] != "POST":
-            return _described(live, scope["method"])
+            must_take(scope["method"], DECIDE)
+            return json_reply(200, describe(live), outcome="page")
         self._rates.take(admitted.principal.id)
         if self.metering is not None and self.metering.declared:
             return await self._metered(admitted, live, lambda spend: self._asked(receive, live, admitted, spend))
         return await self._asked(receive, live, admitted)
 
-    async def _asked(
-        self, receive: Receive, live: LiveSystem, admitted: _Admitted, spend: Spend | None = None
-    ) -> Reply:
+    async def _asked(self, receive: Receive, live: LiveSystem, admitted: Admitted, spend: Spend | None = None) -> Reply:
         """The address `decide`."""
         length = admitted.headers.length
         with self._large.room(length, admitted.serving.plan.max_body_bytes) as most:
             body = await read_body(receive, length, most)
             return await self._once(admitted, body, lambda: self._decide(live, body, admitted, spend))
 
-    async def _metered(self, admitted: _Admitted, live: LiveSystem, work: Callable[[Spend], Awaitable[Reply]]) -> Reply:
+    async def _metered(self, admitted: Admitted, live: LiveSystem, work: Callable[[Spend], Awaitable[Reply]]) -> Reply:
         """Work on a request of one row, or more, that every limit holding for it allows. Raises Denied 429.
 
         A request that decides nothing gives its rows back.
@@ -250,7 +247,7 @@ class Gateway:
             spend.settle("rows", 0)
         return reply
 
-    async def _admitted(self, scope: Scope) -> _Admitted:
+    async def _admitted(self, scope: Scope) -> Admitted:
         """The steps that every request passes that needs a key: ready, not overloaded, known, from its network.
 
         Raises what turns it away.
@@ -259,28 +256,14 @@ class Gateway:
         if serving is None or turn is None or self.failed.is_set():
             raise self._not_ready()
         if self.in_flight > self.limits.in_flight:
-            raise _overloaded()
+            raise overloaded()
         received, headers = self._clock(), read_headers(scope["headers"])
-        principal = await self._principal(serving, scope, headers.key, received)
+        principal = await principal_of(serving, self.tokens, scope, headers.key, received)
         if principal.networks:
             self.peers.require(principal.networks, scope)
-        return _Admitted(serving, turn, principal, received, headers, scope["path"])
+        return Admitted(serving, turn, principal, received, headers, scope["path"])
 
-    async def _principal(self, serving: Serving, scope: Scope, key: bytes, at: int) -> Principal:
-        """Who presents a key or a token, or without one a certificate. Raises Unauthenticated, Unavailable."""
-        if not key and (certificate := scope.get("client_certificate")) is not None:
-            found = serving.principals.certified(certificate, at)
-            if found is not None:
-                return found
-        if self.tokens is None or not is_token(key):
-            return serving.principals.authenticate(key, at)
-        known = serving.principals.find(key)
-        if known is None or at >= known.expires:
-            known = await self.tokens.principal(key, at)
-            serving.principals.learn(key, known)
-        return known
-
-    async def _decide(self, live: LiveSystem, body: bytes, admitted: _Admitted, spend: Spend | None) -> Reply:
+    async def _decide(self, live: LiveSystem, body: bytes, admitted: Admitted, spend: Spend | None) -> Reply:
         """Decide; while further rows wait for a limit's next piece, begin anew: nothing is decided before."""
         principal = admitted.principal
 
@@ -311,32 +294,27 @@ class Gateway:
                 raise
         raise short.meter.denial(short.units, self._clock())
 
-    async def _once(self, admitted: _Admitted, body: bytes, run: Callable[[], Awaitable[Reply]]) -> Reply:
+    async def _once(self, admitted: Admitted, body: bytes, run: Callable[[], Awaitable[Reply]]) -> Reply:
         """The answer to a body; with an idempotency key the one kept for it, if any."""
         key = admitted.headers.once
         if key is None:
             return await run()
         if self._idempotency is None:
-            raise Denied(
-                "this gateway keeps no answers for idempotency keys",
-                status=503,
-                code="idempotency_unavailable",
-                mend="send the request without the header Idempotency-Key",
-            )
+            raise no_idempotency()
         return await self._idempotency.answer(key, f"{admitted.principal.name}\0{admitted.path}", body, run)
 
     async def _elsewhere(self, scope: Scope, receive: Receive) -> Reply:
         """Every address but the decisions of a live system."""
         found, method = find(scope["path"]), scope["method"]
         if found is not None and found.address.access == "open":
-            _must_take(method, found.address)
+            must_take(method, found.address)
             return self._own_page(found.address.name)
         admitted = await self._admitted(scope)
         if found is None:
-            raise _no_such_address(scope["path"])
+            raise no_such_address(scope["path"])
         if found.address.access == "decide":
             authorize(admitted.principal, found.parts["system"])
-        _must_take(method, found.address)
+        must_take(method, found.address)
         if found.address.access == "outcome":
             return await self._tell(receive, found.parts.get("id", ""), admitted)
         if found.address.access == "decide":
@@ -348,13 +326,13 @@ class Gateway:
             return json_reply(200, openapi(asked), outcome="page")
         return json_reply(200, server_metadata(), outcome="page")
 
-    async def _as_model(self, receive: Receive, found: Found, admitted: _Admitted) -> Reply:
+    async def _as_model(self, receive: Receive, found: Found, admitted: Admitted) -> Reply:
         """What the Open Inference Protocol asks of a system as a model."""
         system = found.parts["system"]
         live = admitted.serving.systems.get(system)
         if live is None:
-            raise NotFound("no such system is live", got=system[:200], mend="check the name", code="unknown_system")
-        live = _as_asked(admitted, live)
+            raise no_such_system(system)
+        live = as_asked(admitted, live)
         must_be_live(live, found.parts.get("version"))
         if found.address.name == "v2_model":
             return json_reply(200, model_metadata(live), outcome="page")
@@ -366,9 +344,7 @@ class Gateway:
             return await self._metered(admitted, live, lambda spend: self._infer(receive, live, admitted, spend))
         return await self._infer(receive, live, admitted)
 
-    async def _infer(
-        self, receive: Receive, live: LiveSystem, admitted: _Admitted, spend: Spend | None = None
-    ) -> Reply:
+    async def _infer(self, receive: Receive, live: LiveSystem, admitted: Admitted, spend: Spend | None = None) -> Reply:
         body = await read_body(receive, admitted.headers.length, admitted.serving.plan.max_body_bytes)
 
         async def infer() -> Reply:
@@ -381,17 +357,12 @@ class Gateway:
 
         return await self._once(admitted, body, infer)
 
-    async def _tell(self, receive: Receive, decision: str, admitted: _Admitted) -> Reply:
+    async def _tell(self, receive: Receive, decision: str, admitted: Admitted) -> Reply:
         """Record outcomes; `decision` is the address's, empty for many."""
         serving, _, principal, received, headers, _ = admitted
         journal = self._journal
         assert journal is not None  # noqa: S101 - whoever is admitted is recorded
-        if not principal.outcomes:
-            raise Forbidden(
-                "the API key may not tell outcomes",
-                expected="a scope outcome:<system>",
-                mend="ask an administrator for a key with this scope",
-            )
+        may_tell(principal)
         self._rates.take(principal.id)
         body = await read_body(receive, headers.length, serving.plan.max_body_bytes)
 
@@ -413,132 +384,16 @@ class Gateway:
         return await self._once(admitted, body, record)
 
     def _own_page(self, name: str) -> Reply:
-        if name in ("live", "v2_live"):
-            return json_reply(200, {"live": True}, outcome="page")
-        if name in ("ready", "v2_ready"):
-            if self.ready and self.serving is not None:
-                return json_reply(200, {"ready": True, "plan": self.serving.plan.version}, outcome="page")
-            return json_reply(503, {"ready": False, "reason": self._not_ready().code}, outcome="page")
-        text = self.metrics.text()
-        length = (b"content-length", b"%d" % len(text))
-        return Reply(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8"), length], text, "page")
+        away = None if self.ready else self._not_ready()
+        plan = self.serving.plan.version if self.serving is not None else 0
+        return own_page(name, away=away, plan=plan, metrics=self.metrics.text)
 
     def _not_ready(self) -> PilotageError:
-        if self.failed.is_set():
-            return _journal_failed()
-        if self.draining:
-            return Unavailable("this worker is stopping", code="draining", mend="try again")
-        return Unavailable("no serving plan yet", code="no_plan", mend="try again in a moment; promote a release")
+        return not_ready(failed=self.failed.is_set(), draining=self.draining)
 
     def _turn_away(self, error: PilotageError, scope: Scope) -> Reply:
         """The reply to a request that made no decision; counted as a denial by key or address, and code."""
         known = self.serving.principals.find(read_headers(scope["headers"]).key) if self.serving is not None else None
         origin = known.name if known is not None else str(self.peers.address(scope) or "unknown")
         self.denials.count(origin, error.code, self._clock())
-        headers = error.headers if isinstance(error, Denied) else ()
-        if error.status == 401:
-            bearer = b'Bearer error="invalid_token"' if error.code.startswith("token_") else b"Bearer"
-            headers = [(b"www-authenticate", bearer)]
-        return _error(scope, error, *headers)
-
-    def write_denials(self, *, everything: bool = False) -> None:
-        """Put the denials of the minutes that are over into the journal, as events."""
-        if self._journal is None or self.failed.is_set():
-            return
-        for denial in self.denials.due(self._clock(), everything=everything):
-            facts = {"source": denial.source, "code": denial.code, "minute": denial.minute, "count": denial.count}
-            self.write_event("request.denied", facts, {"origin": denial.origin})
-
-    def write_event(self, kind: str, facts: dict[str, object], private: dict[str, object] | None = None) -> None:
-        """Put an event into the journal's next group; nobody waits for it."""
-        if self._journal is None:
-            return
-        plain, secret = event_frame(kind, self._clock(), self.chance.take(32), facts, private or {})
-        try:
-            self._journal.submit(FrameKind.event, plain, secret).add_done_callback(_look_at)
-        except Unavailable:
-            self.failed.set()
-
-    def _readings(self) -> list[Reading]:
-        version = self.serving.plan.version if self.serving is not None else 0
-        records, groups = getattr(self._journal, "records", 0), getattr(self._journal, "groups", 0)
-        return [
-            Reading("plan_version", "gauge", "Version of the serving plan answered from", version),
-            Reading("ready", "gauge", "1 when requests are answered", float(self.ready)),
-            Reading("journal_records", "counter", "Records that the worker's journal has synced", records),
-            Reading("journal_groups", "counter", "Groups that they were synced in", groups),
-            Reading("requests_in_flight", "gauge", "Requests worked on now", self.in_flight),
-        ]
-
-    def _upstreams(self) -> Iterable[UpstreamState]:
-        models = self.serving.models.values() if self.serving is not None else ()
-        runtimes = [model.upstream.now for model in models if model.upstream is not None]
-        return runtimes + [
-            state for model in models if model.enricher is not None for state in model.enricher.upstreams
-        ]
-
-    def _sources(self) -> Iterable[SourceState]:
-        models = self.serving.models.values() if self.serving is not None else ()
-        return [state for model in models if model.enricher is not None for state in model.enricher.sources]
-
-
-def _as_asked(admitted: _Admitted, live: LiveSystem) -> LiveSystem:
-    """The system as it answers this principal: for whoever only drills, on record as a drill. Raises Forbidden."""
-    authorize(admitted.principal, live.route.system)
-    drills = admitted.principal.only_drills(live.route.system)
-    return admitted.serving.drills.get(live.route.system, live) if drills else live
-
-
-def _look_at(future: asyncio.Future[None]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        _log.error("an event did not reach the journal: %s", error)
-
-
-def _error(scope: Scope, error: PilotageError, *headers: tuple[bytes, bytes]) -> Reply:
-    """An error in the form of the protocol that was spoken."""
-    return (infer_error if is_open_inference(scope["path"]) else error_reply)(error, uuid7(), *headers)
-
-
-def _no_such_address(path: str) -> NotFound:
-    expected = ", ".join(address.template for address in ADDRESSES if address.name in ("decide", "v2_infer"))
-    return NotFound("no such address", got=path[:200], expected=expected, mend="mend the address")
-
-
-def _described(live: LiveSystem, method: str) -> Reply:
-    if method not in ("GET", "HEAD"):
-        raise _no_such_method(method, DECIDE)
-    return json_reply(200, describe(live), outcome="page")
-
-
-def _must_take(method: str, address: Address) -> None:
-    """Raises Denied 405 when an address takes no such method; HEAD is GET without the body."""
-    if method not in address.methods and (method != "HEAD" or "GET" not in address.methods):
-        raise _no_such_method(method, address)
-
-
-def _no_such_method(method: str, address: Address) -> Denied:
-    return Denied(
-        "this address takes no such method",
-        status=405,
-        code="method_not_allowed",
-        got=method[:20],
-        expected=address.allow.decode(),
-        mend=f"send {' or '.join(address.methods)}",
-        headers=[(b"allow", address.allow)],
-    )
-
-
-def _overloaded() -> Denied:
-    return Denied(
-        "too many requests are being worked on",
-        status=503,
-        code="overloaded",
-        mend="try again in a second",
-        headers=[(b"retry-after", b"1")],
-    )
-
-
-def _journal_failed() -> Unavailable:
-    return Unavailable(
-        "decisions cannot be recorded, so none is made", code="journal_failed", mend="free or replace the disk; retry"
-    )
+        return refusal_reply(scope, error, *(error.headers if isinstance(error, Denied) else ()))

@@ -202,7 +202,7 @@ class _Worker:
             gc.collect()
             gc.freeze()
         facts: dict[str, object] = {"version": serving.plan.version, "plan": serving.digest, "worker": self._worker}
-        self._gateway.write_event("plan.adopted", facts)
+        self._gateway.events.write("plan.adopted", facts)
         if old is None and self._stops.stops:
             self._record_stops({})
         self._tell("ready")
@@ -247,7 +247,7 @@ class _Worker:
                 private["identity"] = name.rpartition(" ")[2]
             else:
                 kind, facts["system"] = "system.stopped_here" if name in now else "system.started_here", name
-            self._gateway.write_event(kind, facts, private)
+            self._gateway.events.write(kind, facts, private)
             _log.warning("%s: %s", kind, facts.get("system", "a person"))
 
     async def _retry(self, stored: StoredPlan) -> None:
@@ -270,7 +270,7 @@ class _Worker:
     async def _write_denials(self) -> None:
         while True:
             await asyncio.sleep(_DENIALS_S)
-            self._gateway.write_denials()
+            self._gateway.events.write_denials()
 
     async def _share_metrics(self) -> None:
         while True:
@@ -295,7 +295,7 @@ class _Worker:
         await asyncio.sleep(_LAST_ANSWERS_S)
         server.should_exit = True
         await answering
-        self._gateway.write_denials(everything=True)
+        self._gateway.events.write_denials(everything=True)
         await self._metering.leave()
         if self._journal is not None:
             with contextlib.suppress(PilotageError):
