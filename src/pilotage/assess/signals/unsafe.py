@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from pilotage.assess.folder import Folder
@@ -25,6 +26,7 @@ _FETCHES = (
     "request.files", "request.get_data", "request.body", "hf_hub_download", "get_object", "UploadFile",
 )  # fmt: skip
 _CHECKS = ("hashlib.", "hmac.compare_digest")
+_ESCAPES = re.compile(r"(?i)(^|\.|_)(escape|clean|sanitize\w*|len|int|float|round|strip_tags)$")
 _SAFE_LOADERS = ("SafeLoader", "CSafeLoader", "BaseLoader")
 _FLAGS = {
     "allow_dangerous_deserialization": "a pickle from an index is opened",
@@ -77,6 +79,28 @@ def _fixed(module: Module) -> set[str]:
     return {name for name, values in given.items() if all(folded(each) is not None for each in values)}
 
 
+def _own_markup(node: ast.expr, fixed: set[str]) -> bool:
+    """Whether a text is written in the code, and all that is filled in is escaped."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.Name() | ast.Attribute():
+            return dotted(node) in fixed
+        case ast.JoinedStr():
+            return all(_own_markup(each, fixed) for each in node.values)
+        case ast.FormattedValue():
+            return _own_markup(node.value, fixed)
+        case ast.BinOp():
+            return _own_markup(node.left, fixed) and _own_markup(node.right, fixed)
+        case ast.Call():
+            given = [*node.args, *(word.value for word in node.keywords)]
+            if _ESCAPES.search(dotted(node.func)):
+                return True
+            puts = isinstance(node.func, ast.Attribute) and node.func.attr in ("format", "join", "replace", "strip")
+            return puts and all(_own_markup(each, fixed) for each in [node.func.value, *given])  # type: ignore[attr-defined]
+    return False
+
+
 def _why(call: ast.Call, name: str, fixed: set[str]) -> str:
     first = call.args[0] if call.args else None
     if name in _CODE and folded(first or call) is None and not _closed(call):
@@ -92,7 +116,7 @@ def _why(call: ast.Call, name: str, fixed: set[str]) -> str:
     if name in ("yaml.unsafe_load", "yaml.full_load"):
         return f"{name} makes objects that the text names"
     flag = next((flag for flag in _FLAGS if literal(argument(call, flag)) is True), "")
-    if flag == "unsafe_allow_html" and first is not None and (folded(first) is not None or dotted(first) in fixed):
+    if flag == "unsafe_allow_html" and first is not None and _own_markup(first, fixed):
         return ""
     return _FLAGS.get(flag, "")
 

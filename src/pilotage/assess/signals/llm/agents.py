@@ -31,8 +31,8 @@ _ASKS_FIRST = re.compile(
     r"|interrupt_on|(^|\.)interrupt$|ask_(the_)?(user|human)|human_node|ApprovalRequired|HumanInTheLoopMiddleware)"
 )
 _WAITS = re.compile(
-    r"(^|\.)(input|receive\w*|get|get_message\w*|recv\w*|ask|sleep|accept|next|listen\w*|poll\w*|prompt|readline|text_input"
-    r"|brpop|blpop|fetch\w*|consume\w*|wait)$"
+    r"(^|\.)(input|receive\w*|get_message\w*|recv\w*|ask|sleep|accept|next|listen\w*|poll\w*|prompt|readline|text_input"
+    r"|brpop|blpop|fetch\w*|consume\w*|wait)$|(?i:queue|inbox|mailbox|\bq)\.get(_nowait)?$"
 )
 _BOXED = re.compile(r"(?i)(DockerCommandLineCodeExecutor|E2B|docker|sandbox|firejail|modal|daytona|gvisor)")
 
@@ -171,7 +171,7 @@ def _endless(flow: Flow, asking: set[Target]) -> Iterator[Finding]:
     for node in flow.module.nodes:
         if isinstance(node, ast.While) or (isinstance(node, ast.For) and _unending(flow, node.iter)):
             inside = list(ast.walk(node))
-            if any(asks_in_turn(flow, each, asking) for each in inside) and not _ends(flow, inside):
+            if any(asks_in_turn(flow, each, asking) for each in inside) and not _ends(flow, inside, asking):
                 yield finding(flow.module, node, "the model is asked until it says stop", "count the steps")
 
 
@@ -179,9 +179,14 @@ def _unending(flow: Flow, over: ast.expr) -> bool:
     return isinstance(over, ast.Call) and flow.module.name_of(over.func) in ("itertools.count", "itertools.cycle")
 
 
-def _ends(flow: Flow, inside: list[ast.AST]) -> bool:
+def _ends(flow: Flow, inside: list[ast.AST], asking: set[Target]) -> bool:
     """Whether a loop waits for somebody in each turn, or counts."""
-    waits = any(isinstance(each, ast.Call) and _WAITS.search(flow.module.name_of(each.func)) for each in inside)
+    waits = any(
+        isinstance(each, ast.Call)
+        and _WAITS.search(flow.module.name_of(each.func))
+        and not asks_in_turn(flow, each, asking)
+        for each in inside
+    )
     counted = any(
         isinstance(each, ast.Compare) and any(isinstance(op, (ast.Gt, ast.GtE, ast.Lt, ast.LtE)) for op in each.ops)
         for each in inside

@@ -10,7 +10,7 @@ from pilotage.assess.folder import Folder
 from pilotage.assess.model import Finding
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.flow import Flow
-from pilotage.assess.signals.llm.origins import ANSWER, PLAIN, USER, WILD, Function
+from pilotage.assess.signals.llm.origins import ANSWER, PARTS, PLAIN, USER, WILD, Function
 from pilotage.assess.signals.llm.pages import in_pages
 from pilotage.assess.signals.llm.people import ui_functions
 from pilotage.assess.signals.llm.reading import read
@@ -39,6 +39,7 @@ _TAG = re.compile(
 )
 _LOGS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log"})
 _LOG_ROOTS = re.compile(r"(?i)(^|\.|_)(log|logger|logging|loguru|log_\w+|audit)$")
+_SOCKETS = frozenset({"websockets", "socketio", "flask_socketio", "grpc", "django", "quart", "channels"})
 _KEPT = re.compile(
     r"(?i)^\s*insert\s+(or \w+ )?into\s+[\"`\w.]*(log|histor|chat|messages?|conversation|dialog|interaction|transcript)"
 )
@@ -143,6 +144,9 @@ def _why(flow: Flow, call: ast.Call, name: str) -> str:
         return "the answer runs as code"
     if _SHELL.search(name) or (name.startswith("subprocess.") and _commands(first)):
         return "the answer runs as a command"
+    frames = last in ("query", "eval") and "pandas" in flow.module.roots and isinstance(call.func, ast.Attribute)
+    if frames and not flow.labels(call.func.value) & PARTS:  # type: ignore[attr-defined]
+        return "the answer runs as code"
     if last in _SQL or _SQL_ROOTS.search(name):
         return "the answer runs as a query"
     shown = literal(argument(call, "unsafe_allow_html")) is True
@@ -177,12 +181,12 @@ def conversation_logs(folder: Folder) -> Iterator[Seen]:
 
 
 def _logged(flow: Flow) -> Iterator[Finding]:
-    served = is_server(flow.module) or bool(flow.module.roots & libraries.UIS)
+    served = is_server(flow.module) or bool(flow.module.roots & (libraries.UIS | _SOCKETS))
     opened = _opened(flow)
     for call, name in flow.module.calls:
         root, _, last = name.rpartition(".")
         given = [*call.args, *(word.value for word in call.keywords)]
-        spoken = any(PLAIN in flow.labels(each) and flow.labels(each) & {USER, ANSWER} for each in given)
+        spoken = any(PLAIN in flow.labels(each) and flow.labels(each) & {USER, ANSWER} for each in _parts(given))
         if not spoken:
             continue
         if last in _LOGS and (_LOG_ROOTS.search(root) or dotted(call.func).startswith(("logging.", "logger.", "log."))):
@@ -196,6 +200,15 @@ def _logged(flow: Flow) -> Iterator[Finding]:
         elif _to_log(flow, call, root, last, opened):
             why = "a conversation is kept in clear in a file"
             yield finding(flow.module, call, why, "encrypt it, with an end date")
+
+
+def _parts(given: list[ast.expr]) -> Iterator[ast.expr]:
+    """What is written, without the names of tools and the kinds of things, which nobody confided."""
+    for each in given:
+        if isinstance(each, ast.JoinedStr):
+            yield from _parts([part.value for part in each.values if isinstance(part, ast.FormattedValue)])
+        elif not (isinstance(each, ast.Attribute) and each.attr in ("name", "type", "kind")):
+            yield each
 
 
 def _opened(flow: Flow) -> set[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pilotage.assess.signals.llm.asking import Ask, asks
 from pilotage.assess.signals.llm.checks import checked, compared, confirmed
-from pilotage.assess.signals.llm.names import merge, place
+from pilotage.assess.signals.llm.names import is_chain, merge, place
 from pilotage.assess.signals.llm.origins import (
     ALL,
     ANSWERED,
@@ -56,6 +56,7 @@ __all__ = ["Flow"]
 
 _MOST_PASSES = 5
 _MOST_LOOPS = 2
+_FETCH = frozenset({"requests", "httpx", "urllib"})
 
 
 @dataclass(kw_only=True)
@@ -80,6 +81,7 @@ class Flow(Written):
         self._near = {stem for stem, _ in self.imports.values()} | {name for _, name in self.imports.values()}
         self._from_ui = ui_functions(self.module)
         self._entered: list[str] = []
+        self._decorators: set[int] = set()
         self._classes: list[str] = []
         self._loops = 0
         for _ in range(_MOST_PASSES):
@@ -132,6 +134,7 @@ class Flow(Written):
     def _step(self, node: ast.stmt, names: Names) -> bool:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
+                self._decorators |= {id(each) for each in node.decorator_list}
                 self._function(node, names)
             case ast.ClassDef():
                 self._classes.append(node.name)
@@ -288,9 +291,9 @@ class Flow(Written):
                 return names.get(node.id, NONE) | (NONE if node.id in self.functions else secret_name(node.id))
             case ast.Attribute():
                 inner = self._of(node.value, names)
-                if node.attr in NEUTRAL:
+                if node.attr in NEUTRAL or node.attr in self.pilot.closed:
                     return NONE
-                held = self._held(dotted(node), names) if not isinstance(node.value, ast.Call) else None
+                held = self._held(dotted(node), names) if is_chain(node) else None
                 origin = self.module.name_of(node)
                 if origin.startswith(("request.", "flask.request.")) and node.attr in REQUEST:
                     return SAID
@@ -368,7 +371,7 @@ class Flow(Written):
         )
         if made := made_by(name, last, receiver, given, literals):
             return made
-        if asks(node, name, receiver, own, self._address(node)):
+        if id(node) not in self._decorators and asks(node, name, receiver, own, self._address(node)):
             self.asks[id(node)] = Ask(call=node, name=name, kinds=receiver | own)
             return ANSWERED
         if receiver & {STORE, RETRIEVER} and SEARCHES.search(last) and (receiver & {STORE} or last not in ("search",)):
@@ -383,6 +386,8 @@ class Flow(Written):
             return local - {PLAIN} if MASKS.search(name) else local
         if SAFE.search(name) or last in NEUTRAL:
             return NONE
+        if last == "get" and isinstance(node.func, ast.Attribute) and name.split(".")[0] not in _FETCH:
+            given = self._all(node.args[1:], names)
         passed = (receiver | given) & (TEXTS - {PLAIN} if MASKS.search(name) else TEXTS)
         return (passed if SPEAKS.search(name) else passed - {SECRET}) | (own & PARTS)
 

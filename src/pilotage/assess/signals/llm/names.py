@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from pilotage.assess.signals.llm.origins import NONE, Names
 from pilotage.assess.source import dotted
 
-__all__ = ["merge", "place"]
+__all__ = ["is_chain", "merge", "place"]
+
+
+def is_chain(node: ast.AST) -> bool:
+    """Whether it is a name with attributes alone: `a.b.c`, and not `a[0].b`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def merge(names: Names, ends: Sequence[Names]) -> None:

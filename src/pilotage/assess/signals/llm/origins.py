@@ -28,6 +28,7 @@ __all__ = [
     "PARTS",
     "PLAIN",
     "PUTS_IN",
+    "REGISTERS",
     "REQUEST",
     "RETRIEVER",
     "ROUTES",
@@ -116,6 +117,12 @@ WIDGETS = re.compile(
     r"|Prompt\.ask|get_json|parse_args|get_argument|get_body_argument|TextInput|speech_to_text|recognize_google)$"
 )
 UI_FUNCTION = frozenset({"click", "submit", "Interface", "ChatInterface", "change", "then", "upload"})
+REGISTERS = frozenset({
+    "serve", "MessageHandler", "CommandHandler", "add_post", "add_get", "add_route", "add_url_rule", "add_api_route",
+    "add_event_handler", "register_message_handler", "register_next_step_handler", "on_submit", "on_event",
+    "WebSocketRoute", "Route",
+})  # fmt: skip
+"""Calls that name the function which answers what comes in."""
 SEARCHES = re.compile(
     r"^(a?similarity_search\w*|a?max_marginal_relevance_search\w*|query|query_points|search|a?get_relevant_documents"
     r"|retrieve|aretrieve|invoke|ainvoke|hybrid|near_text|near_vector|bm25|knn_search|similarity_search_by_vector|__call__)$"

@@ -45,7 +45,7 @@ _SOURCE = re.compile(
     r"|\b(?:res|resp|response|result)\.data\b|choices\s*\??\.?\["
 )
 _GIVEN = re.compile(
-    r"(?:\b(?:const|let|var)\s+)?(?P<names>\{[^}=]*\}|\[[^\]=]*\]|[\w$.]+)\s*(?:\+|\?\?|\|\|)?=(?![=>])\s*(?P<value>.+)"
+    r"(?:\b(?:const|let|var)\s+)?(?P<names>\{[^}=]*\}|\[[^\]=]*\]|[\w$.]+)\s*(?:\+|\?\?|\|\|)?=(?![=>])\s*(?=(?P<value>.+))"
 )
 _FUNCTION = re.compile(
     r"(?:function\s+(?P<name>\w+)\s*|(?:const|let|var)\s+(?P<arrow>\w+)\s*=\s*(?:async\s*)?(?:function\s*)?)\((?P<given>[^)]*)\)"
@@ -126,7 +126,7 @@ def _followed(lines: Sequence[str]) -> tuple[set[str], set[str]]:
         for line in lines:
             if len(line) > _LONG:
                 continue
-            if given := _GIVEN.search(line):
+            for given in _GIVEN.finditer(line):
                 names, value = _held(given["names"]), given["value"]
                 if _CLEANS.search(value):
                     clean |= names

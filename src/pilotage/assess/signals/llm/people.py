@@ -9,6 +9,7 @@ from pilotage.assess.signals.llm.origins import (
     EVENTS,
     NONE,
     PLAIN,
+    REGISTERS,
     ROUTES,
     SAID,
     SPOKEN,
@@ -61,11 +62,14 @@ def _whose(module: Module, node: Function) -> str:
 
 
 def ui_functions(module: Module) -> set[str]:
-    """Functions that a user interface calls with what a person typed."""
+    """Functions that an interface calls with what a person typed or sent."""
     named: set[str] = set()
     for call, name in module.calls:
         if name.rpartition(".")[2] in UI_FUNCTION:
             inside = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "fn")]
+            named |= {each.id for each in inside if isinstance(each, ast.Name)}
+        elif name.rpartition(".")[2] in REGISTERS:
+            inside = [*call.args, *(word.value for word in call.keywords)]
             named |= {each.id for each in inside if isinstance(each, ast.Name)}
     return named
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pilotage.assess.signals.llm.origins import NONE, Function, Labels, Names
+from pilotage.assess.signals.llm.origins import NONE, Function, Labels, Names, last_name
 from pilotage.assess.source import Module, dotted
 
 __all__ = ["Pilot", "Target", "arguments", "bases", "home", "imported", "parameter_names"]
+
+_CLOSED = frozenset({"Literal", "bool", "int", "float", "UUID", "datetime", "date", "Decimal"})
 
 Target = tuple[str, str]
 """A function of the pilot: the module's last name, and its own. A class stands for its constructor."""
@@ -28,6 +30,10 @@ class Pilot:
     methods: dict[str, list[Target]] = field(default_factory=dict)
     known: dict[Target, Labels] = field(default_factory=dict)
     given: dict[Target, Names] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    """Fields of classes that hold one of known values or a number, in every class that has them."""
+
+    _kinds: dict[str, set[str]] = field(default_factory=dict)
 
     @staticmethod
     def of(modules: Sequence[Module]) -> Pilot:
@@ -39,11 +45,18 @@ class Pilot:
                     pilot.parameters[home(module), node.name] = parameter_names(node)
                 elif isinstance(node, ast.ClassDef):
                     pilot._of_class(home(module), node)
+        pilot.closed = {name for name, kinds in pilot._kinds.items() if kinds <= _CLOSED}
         return pilot
 
     def _of_class(self, where: str, node: ast.ClassDef) -> None:
-        fields = [e.target.id for e in node.body if isinstance(e, ast.AnnAssign) and isinstance(e.target, ast.Name)]
-        self.parameters[where, node.name] = fields
+        fields = {
+            each.target.id: last_name(getattr(each.annotation, "value", each.annotation))
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        }
+        self.parameters[where, node.name] = list(fields)
+        for name, kind in fields.items():
+            self._kinds.setdefault(name, set()).add(kind)
         for each in node.body:
             if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 if each.name == "__init__":

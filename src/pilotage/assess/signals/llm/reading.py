@@ -153,20 +153,24 @@ def read(folder: Folder) -> Reading:
     about = [module for module in modules if _asks_a_model(module, stems)]
     if not about:
         return Reading(folder, [])
-    near = {Path(module.path).stem for module in about}
-    used = {part for module in about for each in _imports(module) for part in each.split(".")[-2:]}
-    wanted = [
-        module
-        for module in modules
-        if module in about
-        or module.roots & libraries.NEAR
-        or Path(module.path).stem in used
-        or any(each.rpartition(".")[2] in near for each in _imports(module))
-    ]
+    wanted = _around(modules, about)
     if len(wanted) > _MOST:
         folder.skip(f"more than {_MOST} modules about language models: the texts of the rest were not followed")
     flows = _followed(folder, wanted[:_MOST])
     return Reading(folder, flows) if any(flow.asks or flow.parts for flow in flows) else Reading(folder, [])
+
+
+def _around(modules: list[Module], about: list[Module]) -> list[Module]:
+    """The modules that ask a model, those that import them or are imported by them in any number of steps."""
+    names = {module.path: {part for _, target in imported(module) for part in target if part} for module in modules}
+    taken = {module.path for module in modules if module in about or module.roots & libraries.NEAR}
+    size = 0
+    while size != len(taken):
+        size = len(taken)
+        homes = {home(module) for module in modules if module.path in taken}
+        used = {name for path in taken for name in names[path]}
+        taken |= {module.path for module in modules if names[module.path] & homes or home(module) in used}
+    return [module for module in modules if module.path in taken]
 
 
 def _followed(folder: Folder, modules: list[Module]) -> list[Flow]:

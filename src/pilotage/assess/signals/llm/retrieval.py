@@ -34,6 +34,7 @@ _RAW = frozenset({"query", "search", "query_points", "hybrid", "near_text", "nea
 _CLIENTS = re.compile(
     r"(requests\.(Session|session)|httpx\.(Async)?Client|aiohttp\.ClientSession|webdriver\.\w+|cloudscraper\.create_scraper)$"
 )
+_USUAL = frozenset({"session", "http", "http_client", "sess", "client"})
 _SOURCES = re.compile(
     r"(?i)^(return_source_documents|source_documents|source_nodes|citations?|sources?|references|get_formatted_sources"
     r"|with_sources|RetrievalQAWithSourcesChain|CitationQueryEngine|page_label|file_name|cite\w*|quotes?)$"
@@ -94,7 +95,8 @@ def known_sources(folder: Folder) -> Iterator[Seen]:
             ]
             asked = name.endswith("load_data") and "WebPageReader" in ast.dump(call.func)
             root, _, verb = dotted(call.func).rpartition(".")
-            asked |= root in sessions and verb in ("get", "post", "head", "request", "stream")
+            kept = root in sessions or (root in _USUAL and flow.module.roots & {"requests", "httpx", "aiohttp"})
+            asked |= bool(kept) and verb in ("get", "post", "head", "request", "stream")
             if not (libraries.FETCHERS.search(name) or asked) or not given:
                 continue
             looked += 1

@@ -112,6 +112,11 @@ def _members(flow: Flow, node: ast.expr) -> Iterator[ast.expr]:
         for each in flow.assigned(node.id):
             if each.value is not None and not isinstance(each.value, ast.Name):
                 yield from _members(flow, each.value)
+    if isinstance(node, (ast.ListComp, ast.DictComp, ast.SetComp)):
+        for part in node.generators:
+            yield from _members(flow, part.iter)
+    if isinstance(node, ast.Call) and dotted(node.func) in ("list", "tuple", "dict", "set") and node.args:
+        yield from _members(flow, node.args[0])
     values = node.values if isinstance(node, ast.Dict) else getattr(node, "elts", [])
     for value in values:
         if isinstance(value, ast.Dict):
