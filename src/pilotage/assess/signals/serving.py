@@ -31,6 +31,9 @@ _HEALTH = re.compile(
 _APPS = {"Flask", "FastAPI", "Starlette", "Bottle", "Sanic", "Quart", "Litestar", "App"}
 _GUARDS = re.compile(r"(?i)auth|login|jwt|api_?key|token_required|security|permission|credential")
 _REFUSES = (401, 403, 1008, 4401, 4403)
+_REFUSAL = re.compile(
+    r"^(HTTP_40[13]_\w+|WS_1008_\w+|(HTTP)?(Unauthorized|Forbidden)|UNAUTHORIZED|FORBIDDEN|PermissionDenied)$"
+)
 _EVERYWHERE = frozenset({"add_middleware"})
 _DJANGO_GUARDS = (
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
@@ -199,7 +202,7 @@ def access(folder: Folder) -> Iterator[Seen]:
     functions = [
         node for module in modules for node in module.nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
-    refusing = {node.name for node in functions if any(literal(each) in _REFUSES for each in ast.walk(node))}
+    refusing = {node.name for node in functions if any(_refuses(each) for each in ast.walk(node))}
     asking = folder.once(read).asking
     wrapped = {
         dotted(given).rpartition(".")[2]
@@ -255,6 +258,12 @@ def _included_guarded(modules: list[Module], module: Module, refusing: set[str])
     return False
 
 
+def _refuses(node: ast.AST) -> bool:
+    """Whether it is a status by which somebody unknown is turned away, as a number or by its name."""
+    named = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return literal(node) in _REFUSES or bool(_REFUSAL.search(named))
+
+
 def _names_of(node: ast.AST) -> set[str]:
     names = {
         part
@@ -263,7 +272,7 @@ def _names_of(node: ast.AST) -> set[str]:
         for part in dotted(each).split(".")
     }
     own = {node.name} if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else set()
-    inside = {"401"} if any(literal(each) in _REFUSES for each in ast.walk(node)) else set()
+    inside = {"401"} if any(_refuses(each) for each in ast.walk(node)) else set()
     return (names - own) | ({"auth"} if inside else set())
 
 

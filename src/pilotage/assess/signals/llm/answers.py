@@ -93,6 +93,9 @@ def _rendered(flow: Flow) -> Iterator[ast.Call]:
         if last != "render" or not any({ANSWER, WILD} <= flow.labels(each) for each in given):
             continue
         got = call.func.value if isinstance(call.func, ast.Attribute) else None
+        made = next((each for each in flow.assigned(root) if isinstance(each.value, ast.Call)), None)
+        if made is not None and flow.module.name_of(made.value.func) == "jinja2.Template":  # type: ignore[union-attr]
+            got, root = made.value, "jinja2.Template"
         template = flow.text(got.args[0]) if isinstance(got, ast.Call) and got.args else ""
         page = template.endswith((".html", ".htm", ".html.j2")) or _TAG.search(template)
         if page and (root.removesuffix(".get_template") in bare or root == "jinja2.Template"):
@@ -134,7 +137,7 @@ def _why(flow: Flow, call: ast.Call, name: str) -> str:
             (
                 w.value
                 for w in call.keywords
-                if w.arg in ("value", "content", "body", "html", "sql", "query", "args", "command")
+                if w.arg in ("value", "content", "body", "text", "html", "sql", "query", "args", "command")
             ),
             None,
         )
@@ -150,7 +153,8 @@ def _why(flow: Flow, call: ast.Call, name: str) -> str:
     if last in _SQL or _SQL_ROOTS.search(name):
         return "the answer runs as a query"
     shown = literal(argument(call, "unsafe_allow_html")) is True
-    typed = "html" in str(literal(argument(call, "media_type")) or literal(argument(call, "mimetype")) or "")
+    kinds = [literal(argument(call, word)) for word in ("media_type", "mimetype", "content_type")]
+    typed = any("html" in str(kind) for kind in kinds)
     if last in ("HttpResponse", "make_response", "Response", "write_html") and _marked_up(flow, first):
         return "the answer becomes part of a page as HTML"
     if shown or last in _HTML or name.endswith(_HTML_ENDS) or (last == "Response" and typed):

@@ -18,6 +18,7 @@ from pilotage.assess.signals.llm.names import is_chain, merge, place
 from pilotage.assess.signals.llm.origins import (
     ALL,
     ANSWERED,
+    ENDS,
     ENGINE,
     FOUND,
     MASKS,
@@ -369,6 +370,8 @@ class Flow(Written):
         literals = tuple(
             each.value for each in [*node.args, *(w.value for w in node.keywords)] if isinstance(each, ast.Constant)
         )
+        if last == "partial" and node.args and f".{self.module.name_of(node.args[0])}".endswith(ENDS):
+            return frozenset({MODEL})
         if made := made_by(name, last, receiver, given, literals):
             return made
         if id(node) not in self._decorators and asks(node, name, receiver, own, self._address(node)):

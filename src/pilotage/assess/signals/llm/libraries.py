@@ -20,6 +20,7 @@ __all__ = [
     "SDK_CLIENTS",
     "UIS",
     "is_agent",
+    "is_engine",
     "is_model",
     "is_retriever",
     "is_store",
@@ -108,6 +109,10 @@ _STORE_MAKERS = re.compile(
     r"|IndexHNSWFlat|IndexIVFFlat|chromadb\.\w*Client|weaviate\.connect_to_\w+|weaviate\.Client|MilvusClient|lancedb\.connect)$"
 )
 _RETRIEVERS = re.compile(r"Retriever$|\.as_retriever$|^as_retriever$|from_retriever$")
+_ENGINES = re.compile(
+    r"^(haystack\.(Async)?Pipeline|haystack\.core\.pipeline\.\w+|semantic_kernel\.Kernel"
+    r"|dspy\.(Predict|ChainOfThought|ReAct|ProgramOfThought|TypedPredictor|MultiChainComparison))$"
+)
 _AGENTS = re.compile(
     r"(^|\.)(initialize_agent|create_\w*agent\w*|AgentExecutor|Agent|CodeAgent|ToolCallingAgent|ReActAgent|OpenAIAgent"
     r"|FunctionCallingAgent|FunctionAgent|AgentWorkflow|AssistantAgent|UserProxyAgent|ConversableAgent|GroupChatManager"
@@ -183,6 +188,11 @@ def is_model(name: str, given: tuple[object, ...] = ()) -> bool:
             each in _GENERATES for each in given
         )
     return last in _MODELS or bool(_MODEL_NAMES.search(name))
+
+
+def is_engine(name: str) -> bool:
+    """Whether it makes something that asks a model in turn, by its library alone."""
+    return bool(_ENGINES.search(name))
 
 
 def is_store(name: str) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "ENDS",
     "ENGINE",
     "EVENTS",
+    "EVENT_METHODS",
     "FOUND",
     "KEEPS",
     "MASKS",
@@ -117,6 +118,7 @@ WIDGETS = re.compile(
     r"|Prompt\.ask|get_json|parse_args|get_argument|get_body_argument|TextInput|speech_to_text|recognize_google)$"
 )
 UI_FUNCTION = frozenset({"click", "submit", "Interface", "ChatInterface", "change", "then", "upload"})
+EVENT_METHODS = re.compile(r"on_(message|text|turn|mention|chat|user_message|question)\w*$")
 REGISTERS = frozenset({
     "serve", "MessageHandler", "CommandHandler", "add_post", "add_get", "add_route", "add_url_rule", "add_api_route",
     "add_event_handler", "register_message_handler", "register_next_step_handler", "on_submit", "on_event",

@@ -23,6 +23,8 @@ def made_by(name: str, last: str, receiver: Labels, given: Labels, literals: tup
     """The labels of a part that this call makes; nothing for a call that makes none."""
     if libraries.SDK_CLIENTS.search(name):
         return frozenset({CLIENT})
+    if libraries.is_engine(name):
+        return frozenset({ENGINE})
     if libraries.is_agent(name):
         return frozenset({AGENT})
     if libraries.is_model(name, literals):

@@ -6,6 +6,7 @@ import ast
 
 from pilotage.assess.signals.llm.origins import (
     ANSWER,
+    EVENT_METHODS,
     EVENTS,
     NONE,
     PLAIN,
@@ -25,7 +26,7 @@ from pilotage.assess.source import Module, dotted
 
 __all__ = ["parameters", "ui_functions"]
 
-_NOT_SAID = ("Session", "BackgroundTasks", "Response", "RunContext", "User", "Principal", "Context", "Depends")
+_NOT_SAID = ("Session", "BackgroundTasks", "Response", "RunContext", "User", "Principal")
 
 
 def parameters(module: Module, node: Function, given: Names, called_by_ui: bool) -> Names:
@@ -58,7 +59,7 @@ def _whose(module: Module, node: Function) -> str:
             return ANSWER
         if last in EVENTS or (last in ROUTES and "." in name):
             return USER
-    return ""
+    return USER if EVENT_METHODS.match(node.name) and len(node.args.args) > 1 else ""
 
 
 def ui_functions(module: Module) -> set[str]:

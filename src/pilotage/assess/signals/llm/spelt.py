@@ -36,12 +36,11 @@ def spells(flow: Flow, call: ast.Call, pattern: re.Pattern[str]) -> bool | None:
         for each in ast.walk(part):
             if isinstance(each, ast.keyword) and each.arg and pattern.search(each.arg):
                 return True
-            if isinstance(each, ast.Dict):
-                if any(pattern.search(str(literal(key) or "")) for key in each.keys):
-                    return True
-                inner = [value for key, value in zip(each.keys, each.values, strict=True) if key is None]
-                spread |= {id(value) for value in inner}
-                todo += inner
+            if isinstance(each, ast.Dict) and any(pattern.search(str(literal(key) or "")) for key in each.keys):
+                return True
+            inner = _spread_in(each)
+            spread |= {id(value) for value in inner}
+            todo += inner
         name = dotted(part) if isinstance(part, (ast.Name, ast.Attribute)) else ""
         if name and name not in looked:
             looked.add(name)
@@ -81,16 +80,18 @@ def _hands_on(around: Function, call: ast.Call, flow: Flow) -> bool:
     given = [*call.args, *(word.value for word in call.keywords)]
     given += [value for each in given if isinstance(each, ast.Name) for value in _values(flow, each.id)]
     spread = [word.value for word in call.keywords if word.arg is None]
-    spread += [
-        value
-        for part in given
-        for each in ast.walk(part)
-        if isinstance(each, ast.Dict)
-        for key, value in zip(each.keys, each.values, strict=True)
-        if key is None
-    ]
+    spread += [value for part in given for each in ast.walk(part) for value in _spread_in(each)]
     known = [each for each in spread if not (isinstance(each, ast.Dict) or _values(flow, dotted(each)))]
     return bool(known) and all(isinstance(each, ast.Name) and each.id == kept for each in known)
+
+
+def _spread_in(node: ast.AST) -> list[ast.expr]:
+    """What a dictionary takes in whole: `{**rest}`, `dict(**rest)`."""
+    if isinstance(node, ast.Dict):
+        return [value for key, value in zip(node.keys, node.values, strict=True) if key is None]
+    if isinstance(node, ast.Call) and dotted(node.func) == "dict":
+        return [word.value for word in node.keywords if word.arg is None]
+    return []
 
 
 def _values(flow: Flow, name: str) -> list[ast.expr]:
@@ -105,4 +106,8 @@ def _values(flow: Flow, name: str) -> list[ast.expr]:
                     found.append(ast.Dict(keys=[target.slice], values=[value]))
                 elif dotted(target) == each:
                     found.append(value)
+    for call, called in flow.module.calls:
+        if called == f"{name}.update":
+            found.append(ast.Dict(keys=[None for _ in call.args], values=list(call.args)))
+            found.append(ast.Call(func=ast.Name(id="dict"), args=[], keywords=call.keywords))
     return found

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from pilotage.assess.signals.llm.flow import Flow
-from pilotage.assess.signals.llm.origins import ANSWER, TOOL_MARKS, Function
+from pilotage.assess.signals.llm.origins import ANSWER, TOOL_MARKS, Function, last_name
 from pilotage.assess.signals.llm.pilot import Target
 from pilotage.assess.signals.python import argument
 from pilotage.assess.source import dotted
@@ -65,6 +65,7 @@ def tools_of(flows: Iterable[Flow]) -> set[Target]:
                 (flow.home, name) for name in handed if any(ANSWER in each for each in flow.given_to(name).values())
             }
         named |= _any_of_a_module(flow)
+        named |= _registered(flow)
     return named
 
 
@@ -128,6 +129,24 @@ def _members(flow: Flow, node: ast.expr) -> Iterator[ast.expr]:
 def _chosen_tables(flow: Flow) -> set[str]:
     """Names of tables in which an answer looks something up."""
     return {dotted(table) for table, key in _lookups(flow) if ANSWER in flow.labels(key)}
+
+
+def _registered(flow: Flow) -> set[Target]:
+    """Functions under a decorator that puts them into a table in which an answer looks something up."""
+    chosen = {table.rpartition(".")[2] for table in _chosen_tables(flow)}
+    keepers = {
+        around.name
+        for node in flow.module.nodes
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        if last_name(node.targets[0].value) in chosen and (around := flow.function_of(node)) is not None
+    }
+    return {
+        (flow.home, node.name)
+        for node in flow.module.nodes
+        if isinstance(node, Function) and any(last_name(each) in keepers for each in node.decorator_list)
+    }
 
 
 def _lookups(flow: Flow) -> Iterator[tuple[ast.expr, ast.expr]]:
