@@ -255,6 +255,7 @@ SECRET, UNSAFE, SERVER = "governance.secrets", "infrastructure.unsafe_calls", "i
 OBSERVABLE, ACCESS, CONTAINER = "infrastructure.observable", "infrastructure.access", "infrastructure.container"
 HELD, PERSONAL, PINS = "model.held_out", "governance.personal_data", "infrastructure.pins"
 NOTEBOOK, LICENCE, PATHS = "model.notebook_order", "governance.licence", "infrastructure.paths"
+OBSERVED = "data.observed"
 LEAK, PREPARED, COMPLETE = "data.leakage", "model.preprocessing", "infrastructure.complete"
 
 SECRETS = [
@@ -351,6 +352,12 @@ TRAINING = [
          where=[(LEAK, "train.py", "X, y = frame")], clean=train('FEATURES = ["visits", "amount", "months"]', 'FEATURES = ["visits", "amount", "labelled_before"]')),
     Case(name="label left in the frame", planted=train("X, y = frame[FEATURES], frame[\"label\"]", "X, y = frame, frame[\"label\"]"),
          where=[(LEAK, "train.py", "X, y = frame")], clean=train("X, y = frame[FEATURES], frame[\"label\"]", "X, y = frame.drop(columns=[\"label\"]), frame[\"label\"]")),
+    Case(name="labels drawn at random", planted=train("    X, y =", "    frame[\"label\"] = np.random.randint(0, 2, len(frame))\n    X, y =") | {"train.py": edit(TRAIN, "    X, y =", "    frame[\"label\"] = np.random.randint(0, 2, len(frame))\n    X, y =").replace("import joblib", "import joblib\nimport numpy as np")},
+         where=[(OBSERVED, "train.py", "np.random.randint")], clean={"train.py": edit(TRAIN, "    X, y =", "    frame[\"label\"] = (frame[\"label\"] > np.random.uniform()).astype(int)\n    frame[\"noise\"] = np.random.normal(size=len(frame))\n    X, y =").replace("import joblib", "import joblib\nimport numpy as np")}),
+    Case(name="labels cut from a draw", planted={"train.py": edit(TRAIN, "X, y = frame[FEATURES], frame[\"label\"]", "X = frame[FEATURES]\n    rng = np.random.default_rng(7)\n    y = np.where(rng.random(len(frame)) > 0.7, 1, 0)").replace("import joblib", "import joblib\nimport numpy as np")},
+         where=[(OBSERVED, "train.py", "np.where")], clean={"train.py": edit(TRAIN, "X, y = frame[FEATURES], frame[\"label\"]", "X = frame[FEATURES]\n    rng = np.random.default_rng(7)\n    rows = rng.choice(frame[\"label\"].to_numpy(), len(frame))\n    y = np.where(frame[\"label\"] > 0.7, 1, 0)").replace("import joblib", "import joblib\nimport numpy as np")}),
+    Case(name="rows of a generator", planted={"train.py": edit(TRAIN, "    X, y = frame[FEATURES], frame[\"label\"]", "    X, y = make_classification(1000, random_state=1)").replace("import joblib", "import joblib\nfrom sklearn.datasets import make_classification")},
+         where=[(OBSERVED, "train.py", "make_classification(1000")], clean={"tests/test_shape.py": "from sklearn.datasets import make_classification\n\nfrom train import main\n\n\ndef test_main():\n    X, y = make_classification(10)\n    assert main() > 0 and len(X) == len(y)\n"}),
     Case(name="no seed", planted=train(", random_state=7", ""), where=[("model.seeded", "train.py", "= train_test_split(")], clean=train("random_state=7", "random_state=SEED")),
     Case(name="forest without a seed", planted=train("from sklearn.linear_model import LogisticRegression", "from sklearn.ensemble import RandomForestClassifier as Forest") | {"train.py": edit(TRAIN, "from sklearn.linear_model import LogisticRegression", "from sklearn.ensemble import RandomForestClassifier as Forest").replace("LogisticRegression()", "Forest(n_estimators=50)")},
          where=[("model.seeded", "train.py", "Forest(n_")], clean={"train.py": edit(TRAIN, "from sklearn.linear_model import LogisticRegression", "from sklearn.ensemble import RandomForestClassifier as Forest").replace("LogisticRegression()", "Forest(random_state=1)")}),
