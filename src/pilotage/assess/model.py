@@ -213,6 +213,7 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     """One risk. `applies` is false where the pilot lacks what it is about: tools, or retrieval.
 
     `state` is `unknown` where nothing was measured, `fails` where a fault was found, `holds` only where it was tested.
+    `attacked` counts those of `measured` that were tested.
     """
 
     id: str
@@ -222,6 +223,7 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     measured: list[str] = []
     not_measured: list[str] = []
     findings: int = 0
+    attacked: int = 0
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ _RISKS: tuple[tuple[str, str, str, str], ...] = (
     ("LLM01", "Prompt Injection", "", "no attack of a corpus was tried on it"),
     ("LLM02", "Sensitive Information Disclosure", "", "no planted secret or person was asked for"),
     ("LLM03", "Supply Chain", "", "origin, licence and digest of what it downloads were not checked"),
-    ("LLM04", "Data and Model Poisoning", "", "no poisoned document was planted"),
+    ("LLM04", "Data and Model Poisoning", "", "what poisoned data would make it learn or believe was not tried"),
     ("LLM05", "Improper Output Handling", "", "no answer with markup or code was sent through it"),
     ("LLM06", "Excessive Agency", "agent", "what its tools may do was not tried against what they need"),
     ("LLM07", "System Prompt Leakage", "", "nobody tried to get the system prompt out of it"),
@@ -44,6 +44,8 @@ _RISKS: tuple[tuple[str, str, str, str], ...] = (
     ("LLM10", "Unbounded Consumption", "", "no flood and no endless request were sent"),
 )
 _TESTED = ("E3", "E4")
+_ORDER: tuple[State, ...] = ("fails", "partial", "holds")
+_SAID = {"fails": "fails", "partial": "in part", "holds": "holds"}
 
 
 def coverage(ratings: Mapping[str, Rating], kinds: Collection[str]) -> Coverage | None:
@@ -75,7 +77,7 @@ def _tested(ratings: list[Rating]) -> bool:
 
 def _risk(name: str, title: str, applies: bool, untried: str, ratings: Mapping[str, Rating]) -> Risk:
     own = _answering(name, ratings) if applies else []
-    known = [each for each in own if each.state != "unknown"]
+    known = sorted((each for each in own if each.state != "unknown"), key=lambda each: _ORDER.index(each.state))
     unknown = [each.criterion.text for each in own if each.state == "unknown"]
     tested = _tested(own)
     failing = any(each.state == "fails" for each in known)
@@ -86,7 +88,14 @@ def _risk(name: str, title: str, applies: bool, untried: str, ratings: Mapping[s
         name=title,
         applies=applies,
         state=state,
-        measured=[f"{each.evidence[0].grade} {each.criterion.text}: {each.evidence[0].summary}" for each in known],
+        measured=[_measured(each) for each in known],
         not_measured=([] if tested or not applies else [untried]) + unknown,
+        attacked=sum(_tested([each]) for each in known),
         findings=sum(len(piece.findings) for each in known for piece in each.evidence),
     )
+
+
+def _measured(rating: Rating) -> str:
+    how = "tested" if _tested([rating]) else "read"
+    text, said = rating.criterion.text, rating.evidence[0].summary
+    return f"{_SAID[rating.state]} ({how}, {rating.evidence[0].grade}): {text}: {said}"

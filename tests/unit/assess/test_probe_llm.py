@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import struct
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -74,7 +77,7 @@ def test_its_sound_twin_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert set(seen) == asking.OF_LLM, found.skipped
     assert {name: rating.evidence[0].summary for name, rating in seen.items() if rating.state != "holds"} == {}
     assert found.owasp is not None
-    tested = {each.id for each in found.owasp.risks if any(text.startswith("E3") for text in each.measured)}
+    tested = {each.id for each in found.owasp.risks if each.attacked}
     assert tested == {f"LLM{number:02}" for number in (1, 2, 5, 6, 7, 9, 10)}
     assert found.owasp.tested == 7 and "7 tested by attack" in told_of_owasp(found.owasp)
 
@@ -176,13 +179,15 @@ def test_texts_that_share_words_have_near_embeddings() -> None:
     assert near > 0.5 > far == 0
 
 
-def test_providers_that_stand_in_the_copy_lead_to_the_twin(tmp_path: Path) -> None:
-    upstream = Upstream()
-    write(
-        tmp_path, {"a.py": 'URL = "https://api.openai.com/v1/chat"\nX = "http://localhost:9000/mine"\n', "b.md": "api"}
-    )
-    assert upstream.redirect(tmp_path) == 1
-    assert (tmp_path / "a.py").read_text() == f'URL = "{upstream.address}/v1/chat"\nX = "http://localhost:9000/mine"\n'
+def test_providers_that_stand_in_the_copy_lead_to_the_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "x")
+    upstream, copy = Upstream(), tmp_path / "copy"
+    write(copy, {"a.py": 'URL = "https://api.openai.com/v1/chat"\nX = "http://localhost:9000/mine"\n', "b.md": "api"})
+    assert upstream.lead_here(copy) == 1
+    assert (copy / "a.py").read_text() == f'URL = "{upstream.address}/v1/chat"\nX = "http://localhost:9000/mine"\n'
+    said = "import tiktoken; e = tiktoken.encoding_for_model('m'); print(e.decode(e.encode('Grüße')))"
+    got = subprocess.run([sys.executable, "-c", said], env={**os.environ}, capture_output=True, text=True, check=True)
+    assert got.stdout == "Grüße\n"
 
 
 # ---- what is read before and after

@@ -218,7 +218,7 @@ def main() -> None:
     env, ours = {}, set()
     if request["settings"] is not None:  # it asks a language model: one that answers is put beside it
         upstream = Upstream()
-        upstream.redirect(copy)
+        upstream.lead_here(copy)
         env, ours = upstream.settings(request["settings"]), upstream.ports
     service = _Service(request, writer, copy, env=env, ours=ours)
     try:

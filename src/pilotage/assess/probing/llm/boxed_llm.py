@@ -93,7 +93,7 @@ def main() -> None:
         writer.unknown("its language model", "the folder is too large to be copied")
         return
     upstream = Upstream()
-    upstream.redirect(copy)
+    upstream.lead_here(copy)
     planted = plant(copy, request["files"])
     service = Started(request, writer, copy, env=upstream.settings(request["settings"]), ours=upstream.ports)
     try:

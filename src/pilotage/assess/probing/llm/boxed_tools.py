@@ -76,7 +76,7 @@ def ends(talk: Talk) -> None:
     talk.ask(talk.usual, again, wait_s=20.0)
     endless = rounds > _MOST_ROUNDS
     said = f"a model that asks for {harmless.name} again and again was asked {min(rounds, _MOST_ROUNDS)} times"
-    said += ", until the twin gave in" if endless else ", then the agent stopped"
+    said += ", and would have been asked on" if endless else ", then the agent stopped"
     findings = [talk.finding(said, "count the steps and stop")] if endless else []
     talk.writer.step("infrastructure.agent_steps", 0.0 if endless else 1.0, said, findings=findings, rounds=rounds)
 

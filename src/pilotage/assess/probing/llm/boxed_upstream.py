@@ -7,6 +7,7 @@ of it is random. Standard library only: it runs in the box.
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from pilotage.assess.probing.llm import boxed_tokens
 from pilotage.assess.probing.llm.boxed_wire import Asked, Reply, answer, pieces
 
 __all__ = ["PLAIN", "USUAL", "Upstream"]
@@ -92,8 +94,13 @@ class Upstream:
         own = {name: f"{self.address}/v1" if _WITH_VERSION.search(name) else self.address for name in _BASES}
         return own | {name: value.replace("{twin}", self.address) for name, value in given.items()}
 
-    def redirect(self, copy: Path) -> int:
-        """Let addresses of providers that stand in the copy's code lead here. Returns how many files were changed."""
+    def lead_here(self, copy: Path) -> int:
+        """Let addresses of providers that stand in the copy's code lead here, and put a tokenizer that needs no tables
+        in the place of one that fetches them. Returns how many files were changed."""
+        beside = copy.parent / "beside"
+        beside.mkdir(exist_ok=True)
+        (beside / "tiktoken.py").write_bytes(Path(boxed_tokens.__file__).read_bytes())
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(beside), os.environ.get("PYTHONPATH", "")])
         changed = 0
         for path in copy.rglob("*"):
             if path.suffix not in _TEXTS and path.name != ".env":

@@ -352,7 +352,8 @@ def _anthropic(whole: dict[str, Any], parts: list[str]) -> Iterator[dict[str, An
 
 def _embeddings(asked: Asked) -> dict[str, Any]:
     given = asked.body.get("input", asked.body.get("prompt", ""))
-    texts = [each for each in given if isinstance(each, str)] if isinstance(given, list) else [str(given)]
+    many = isinstance(given, list) and not all(isinstance(each, int) for each in given)
+    texts = [_said(each) for each in given] if many else [_said(given)]
     model = str(asked.body.get("model", "twin"))
     wanted = asked.body.get("dimensions")
     size = wanted if isinstance(wanted, int) and 0 < wanted <= 4096 else 3072 if "large" in model else 1536
@@ -369,6 +370,16 @@ def _embeddings(asked: Asked) -> dict[str, Any]:
         for at, each in enumerate(vectors)
     ]
     return {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+
+def _said(given: Any) -> str:
+    """The text of one input: as it is, or of tokens, which are bytes where the tokenizer is ours."""
+    if not isinstance(given, list):
+        return str(given)
+    tokens = [each for each in given if isinstance(each, int)]
+    if all(0 <= each < 256 for each in tokens):
+        return bytes(tokens).decode(errors="replace")
+    return " ".join(f"token{each}" for each in tokens)
 
 
 def _vector(text: str, size: int) -> list[float]:
