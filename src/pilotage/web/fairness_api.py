@@ -23,12 +23,17 @@ __all__ = ["fairness_document", "table"]
 def table(installation: Installation) -> list[Operation]:
     """The operations of fairness."""
     fairness = _Fairness(installation)
-    path = "/systems/{system}/fairness"
     return [
-        Operation("GET", path, "evidence.read", fairness.show, "Protected groups since it went live, and reviews."),
+        Operation(
+            "GET",
+            "/systems/{system}/fairness",
+            "evidence.read",
+            fairness.show,
+            "Protected groups since it went live, and reviews.",
+        ),
         Operation(
             "POST",
-            f"{path}/reviews",
+            "/systems/{system}/fairness/reviews",
             "release.approve",
             fairness.review,
             "Say whether the figures are acceptable.",
@@ -37,7 +42,7 @@ def table(installation: Installation) -> list[Operation]:
         ),
         Operation(
             "POST",
-            f"{path}/reviews/confirm",
+            "/systems/{system}/fairness/reviews/confirm",
             "release.approve",
             fairness.confirm,
             "Stand for the review of another person.",
