@@ -70,14 +70,19 @@ def export(path: Path, markdown: Path | None, table: Path | None) -> None:
 @roadmap.command("status")
 @_folder
 @probe_options
+@click.option("--html", type=OUT_FILE, help="Write it as a page with the burn-up chart, which loads nothing.")
 @json_option
-def status(path: Path, json_: bool, **probing: Any) -> None:
+def status(path: Path, html: Path | None, json_: bool, **probing: Any) -> None:
     """Assess the pilot in PATH anew and say how far its roadmap has come. Each look is kept, for the burn-up."""
     kept = read_plan(path)
     found = assessed(path, **probing)
     now = progressed(kept.plan, found)
     kept = msgspec.structs.replace(kept, history=[*kept.history, now])
     keep_plan(path, kept)
+    if html is not None:
+        from pilotage.web.console.burn_up import status_file
+
+        html.write_text(status_file(kept), encoding="utf-8")
     if json_:
         as_json({"now": msgspec.to_builtins(now), "history": msgspec.to_builtins(kept.history)})
         return

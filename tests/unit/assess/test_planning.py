@@ -22,7 +22,7 @@ from pilotage.assess.keeping import Kept, keep_plan, read_plan
 from pilotage.assess.model import DIMENSIONS, Assessment, Grade, Observation
 from pilotage.assess.planning import make_plan, stated
 from pilotage.assess.report import as_markdown as report_as_markdown
-from pilotage.assess.roadmap import Roadmap, as_csv, as_markdown, load_work, make_roadmap, progressed
+from pilotage.assess.roadmap import Progress, Roadmap, as_csv, as_markdown, load_work, make_roadmap, progressed
 from pilotage.assess.score import rate, score
 from pilotage.assess.service import assess
 from pilotage.assess.triage import triage
@@ -32,6 +32,7 @@ from pilotage.cli.roadmap import roadmap as roadmap_command
 from pilotage.errors import InputError, NotFound
 from pilotage.value.case import judge
 from pilotage.value.sheet import blank_sheet
+from pilotage.web.console.burn_up import burn_up
 from pilotage.web.console.readiness_report import report_file
 from tests.unit.value.test_case import case
 
@@ -369,8 +370,11 @@ def test_the_commands_from_assessment_to_status(pilot: Path, tmp_path: Path, run
     assert "Triage:" in shown.output and "better:" in shown.output, shown.output
     status = json.loads(run(roadmap_command, "status", str(folder), "--no-probes", "--json").stdout)
     assert "governance.licence" in status["now"]["done"] and len(status["history"]) == 2
-    shown = run(roadmap_command, "status", str(folder), "--no-probes")
-    assert "burn-up" in shown.output and len(read_plan(folder).history) == 3
+    drawn = tmp_path / "status.html"
+    shown = run(roadmap_command, "status", str(folder), "--no-probes", "--html", str(drawn))
+    history = read_plan(folder).history
+    assert "burn-up" in shown.output and len(history) == 3
+    assert drawn.read_text().count("<circle") == 3 and f"{history[-1].days_done:.1f} of" in drawn.read_text()
     assert "Roadmap to production" in run(roadmap_command, "export", str(folder)).output
     table = tmp_path / "plan.csv"
     assert run(roadmap_command, "export", str(folder), "--csv", str(table)).exit_code == 0
@@ -397,6 +401,18 @@ def test_what_cannot_be_done_is_said_before_the_work(pilot: Path, tmp_path: Path
     assert isinstance(nothing, NotFound) and "pilotage init" in nothing.mend
     none = run(roadmap_command, "status", str(empty)).exception
     assert isinstance(none, NotFound) and none.mend == f"make it with `pilotage roadmap make '{empty}'`"
+
+
+def test_the_burn_up_climbs_to_what_is_planned() -> None:
+    looks = [
+        Progress(at=AT + at, days_done=done, days_planned=20.0, done=[], open=[], regressed=[], phases=[], verdict=1)
+        for at, done in ((0, 0.0), (10, 5.0), (40, 20.0))
+    ]
+    chart = burn_up(looks)
+    (left, low), (x, y), (right, high) = chart.looks
+    assert left < x < right and (x - left) / (right - left) == 0.25, "as far apart as the looks were in time"
+    assert (low - y) / (low - high) == 0.25 and chart.done.split()[-1] == chart.planned.split()[-1]
+    assert len(burn_up(looks[:1]).looks) == 1
 
 
 def test_the_interview_keeps_each_answer_as_it_comes(pilot: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
