@@ -141,7 +141,7 @@ def _why(flow: Flow, call: ast.Call, name: str) -> str:
             ),
             None,
         )
-    if first is None or not {ANSWER, WILD} <= flow.labels(first):
+    if first is None or not {ANSWER, WILD} <= flow.labels(first) or id(call) in flow.entered:
         return ""
     if name in _CODE or (last in ("run", "run_code", "execute_code") and "repl" in name.lower()):
         return "the answer runs as code"

@@ -103,6 +103,7 @@ NEUTRAL = frozenset({
 })  # fmt: skip
 PUTS_IN = frozenset({
     "append", "extend", "insert", "add", "update", "setdefault", "write", "writelines", "put", "appendleft", "push",
+    "write_text", "write_bytes",
 })  # fmt: skip
 KEEPS = frozenset({
     "bind", "bind_tools", "with_structured_output", "with_config", "with_retry", "with_fallbacks", "with_options",

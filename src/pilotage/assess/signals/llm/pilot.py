@@ -112,6 +112,10 @@ def arguments(call: ast.Call, parameters: Sequence[str]) -> Iterator[tuple[str, 
     for word in call.keywords:
         if word.arg:
             yield word.arg, word.value
+    named = {word.arg for word in call.keywords}
+    for word in call.keywords:
+        if word.arg is None:
+            yield from ((name, word.value) for name in parameters[len(call.args) :] if name not in named)
 
 
 def bases(module: Module) -> set[str]:

@@ -101,7 +101,8 @@ def known_sources(folder: Folder) -> Iterator[Seen]:
                 continue
             looked += 1
             origins = frozenset().union(*(flow.labels(each) for each in given))
-            if origins & {USER, ANSWER} and WILD in origins and not _fixed_host(flow, given[0]):
+            strangers = {USER, ANSWER} if reading.serves else {ANSWER}
+            if origins & strangers and WILD in origins and not _fixed_host(flow, given[0]):
                 who = "a person" if USER in origins else "the model"
                 findings.append(finding(flow.module, call, f"fetches any address that {who} names"))
     bad = f"{len(findings)} of {looked} fetch any address"
@@ -126,8 +127,16 @@ def _sessions(flow: Flow) -> Iterator[str]:
 
 
 def _fixed_host(flow: Flow, url: ast.expr) -> bool:
-    """Whether the address begins with a host that the code names."""
-    return bool(re.match(r"https?://[\w.-]+(:\d+)?/", flow.text(url)))
+    """Whether the address begins with a host that the code or a setting names."""
+    if isinstance(url, ast.Name) and (given := flow.assigned(url.id)) and given[-1].value is not None:
+        url = given[-1].value
+    if re.match(r"https?://[\w.-]+(:\d+)?/", flow.text(url)):
+        return True
+    first: ast.expr = url
+    while isinstance(first, (ast.JoinedStr, ast.BinOp)):
+        first = first.left if isinstance(first, ast.BinOp) else first.values[0]
+    filled = first.value if isinstance(first, ast.FormattedValue) else first
+    return first is not url and not isinstance(filled, ast.Constant) and not flow.labels(filled) & {USER, ANSWER}
 
 
 def retrieval_rights(folder: Folder) -> Iterator[Seen]:
