@@ -140,7 +140,6 @@ class BoundedHttp(HttpToolsProtocol):
         if begin:
             self._parse(data[:begin])
         self._usual = usual
-        self._shedding.left -= shed
         self._answer_shed(ready, True, shed)
         return data[rest:]
 
@@ -158,10 +157,10 @@ class BoundedHttp(HttpToolsProtocol):
             raise ValueError("the head is too large")
         self._in_head = False
         if self._shedding is not None:
-            self._shedding.left -= 1
-            if self._shedding.left < 0 and self.url.partition(b"?")[0] not in _NEVER_SHED:
+            if self._shedding.left <= 0 and self.url.partition(b"?")[0] not in _NEVER_SHED:
                 self._shed_this()
                 return
+            self._shedding.left -= 1
         self._waiting = not self.expect_100_continue and not any(
             name == b"content-length" and len(value) > _SMALL_DIGITS for name, value in self.headers
         )

@@ -37,9 +37,9 @@ _PART_OF_A_REQUEST = 1 / 16
 class Shedding:
     """The admission of one event loop. `delay_s` is how long a turn may work, 0 for any time.
 
-    Whoever reads a connection calls `begin` when the last turn is `over`, has `end` called before the loop
-    reads again, and takes one from `left` for each request: below 0 it must be shed, and `count` is told. `room` is how
-    many further requests may be in flight; `tell` hears how many of an address were shed, once a turn; `cpu` is the
+    Whoever reads a connection calls `begin` when the last turn is `over`, has `end` called before the loop reads again,
+    and takes one from `left` for each request while there is one; then each is shed, and `count` is told. `room` is
+    how many further requests may be in flight; `tell` hears how many of an address were shed, once a turn; `cpu` is the
     processor's time of this thread, in seconds.
     """
 
@@ -97,6 +97,7 @@ class Shedding:
 
     def count(self, origin: str, number: int) -> None:
         """So many requests of an address were shed."""
+        self.left -= number
         self._shed[origin] = self._shed.get(origin, 0) + number
 
     def end(self) -> None:

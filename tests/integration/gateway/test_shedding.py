@@ -113,6 +113,12 @@ def test_a_body_that_comes_later_is_dropped_and_framing_is_kept(full, connect):
     assert client.answer()[0] == 503, "told before the body is whole"
     client.ask(request()[-20:] + request("GET", "/live", b""))
     assert client.answer()[0] == 200
+    client.ask(request(body=request())[: -len(request())])
+    assert client.answer()[0] == 503
+    client.ask(request() + request("GET", "/live", b""))
+    assert client.answer()[0] == 200, "a body that reads as a request is none"
+    client.ask(request(path="/live"))
+    assert client.answer()[0] == 405, "never shed, whatever is asked there"
     chunked = b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" % PATH.encode()
     client.ask(chunked + request("GET", "/live", b"") + request())
     assert [client.answer()[0] for _ in range(3)] == [503, 200, 503]

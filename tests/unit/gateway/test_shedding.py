@@ -29,8 +29,11 @@ class Loop:
         self.shedding.begin(self.at)
         shed = 0
         for _ in range(came):
-            self.shedding.left -= 1
-            shed += self.shedding.left < 0
+            if self.shedding.left > 0:
+                self.shedding.left -= 1
+            else:
+                self.shedding.count("", 1)
+                shed += 1
         work = (came - shed) * COST_S + shed * SHED_S + 20e-6
         self.cpu += work
         self.at += work * self.wall
