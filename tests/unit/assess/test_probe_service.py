@@ -78,6 +78,11 @@ def test_a_server_without_a_start_is_started_by_its_framework(tmp_path: Path) ->
     ]
 
 
+def test_running_a_command_is_no_start_of_a_server(tmp_path: Path) -> None:
+    write(tmp_path, {"app.py": FASTAPI.partition("if __name__")[0] + "import subprocess\nsubprocess.run(['true'])\n"})
+    assert [each.argv[2] for each in commands(Folder(tmp_path))] == ["uvicorn"]
+
+
 def test_requests_are_made_of_what_handlers_read_and_of_a_row(tmp_path: Path) -> None:
     write(tmp_path, {"app.py": FLASK, "README.md": README.replace("8123", "5000")})
     folder = Folder(tmp_path)

@@ -202,6 +202,7 @@ class _Service(Started):
         said += f"limit {limit:.0f} ms"
         said += f"; {got.failed} of {got.calls} failed" if got.failed else ""
         said += "; the better of two runs" if again else ""
+        said += "; the time of its language model is not in it" if self.request["settings"] is not None else ""
         figures = {"rate": rate, "p50_ms": round(got.p50, 1), "p95_ms": round(got.p95, 1), "limit_ms": limit}
         figures |= {"calls": got.calls, "failed": got.failed, "reached": round(got.reached, 1)}
         figures |= {"rate_stated": self.request["rate_stated"]}

@@ -80,8 +80,11 @@ def _usual(talk: Talk) -> str:
     """A question to which what the model says comes back: its own example, what the planted document is about, any."""
     questions = [each for each in (talk.door.example, TOPIC if talk.planted else "", talk.usual) if each]
     for each in questions:
-        if PLAIN in unescaped(talk.ask(each).answer):
-            return each
+        try:
+            if PLAIN in unescaped(talk.ask(each).answer):
+                return each
+        except LimitedError:
+            break
     return questions[0]
 
 

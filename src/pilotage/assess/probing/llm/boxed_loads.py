@@ -21,11 +21,15 @@ _CLEAR = (408, 424, 429, 502, 503, 504)
 _STORM = 10
 _TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
 _SOON_S = 60.0
+_SILENT = "pilotagesilence"
 
 
 def answer_limit(talk: Talk) -> None:
     """Whether every request for an answer limits its length."""
-    asked = [each for each in talk.all_asked if each.speaks]
+    asked = talk.all_asked
+    if not asked:
+        talk.writer.unknown("infrastructure.answer_limit", "no question of the attacks reached the model")
+        return
     limited = [each for each in asked if each.limited]
     level = 1.0 if len(limited) == len(asked) else 0.5 if limited else 0.0
     said = f"{len(limited)} of {len(asked)} requests to the model limit the answer's length"
@@ -102,6 +106,10 @@ def silence(talk: Talk) -> None:
     limit = float(talk.request["silence_s"])
     stated = [value for each in talk.all_asked if (value := _stated(each)) is not None]
     took, answer, others = _held(talk, 3.0 if stated else limit)
+    if not any(_SILENT in each.text for each in talk.upstream.asked):
+        why = f"the question did not reach the model: {answer.status or answer.why}"
+        talk.writer.unknown("infrastructure.model_timeout", why)
+        return
     figures = {"stated_s": max(stated, default=None), "held_s": round(took, 1), "limit_s": limit, "others": others}
     mend = "pass timeout= to the client, and ask it outside the event loop"
     findings = []
@@ -135,14 +143,15 @@ def _stated(asked: Asked) -> float | None:
 
 def _held(talk: Talk, seconds: float) -> tuple[float, Answer, bool]:
     """(seconds held, the answer, whether another caller was served meanwhile)."""
-    word = "pilotagesilence"
-    talk.upstream.reply = lambda asked: Reply(hangs=True) if word in asked.text else Reply("Yes.")
+    talk.upstream.reply = lambda asked: Reply(hangs=True) if _SILENT in asked.text else Reply("Yes.")
     door = replace(talk.door, wait_s=seconds, source="127.0.3.1")
     answers: list[Answer] = []
     began = time.monotonic()
-    thread = threading.Thread(target=lambda: answers.append(door.say(f"Hello {word}")), daemon=True)
+    thread = threading.Thread(target=lambda: answers.append(door.say(f"Hello {_SILENT}")), daemon=True)
     thread.start()
-    while not any(word in each.text for each in talk.upstream.asked) and time.monotonic() - began < min(2.0, seconds):
+    while not any(_SILENT in each.text for each in talk.upstream.asked) and time.monotonic() - began < min(
+        2.0, seconds
+    ):
         time.sleep(0.02)
     other = replace(talk.door, wait_s=min(3.0, seconds), source="127.0.3.2").say("Hello")
     health = next(iter(talk.request["health"]), "")

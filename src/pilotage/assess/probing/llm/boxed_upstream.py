@@ -32,7 +32,7 @@ USUAL = (
 )
 """What is answered where nothing else is told: the first that the pilot can do something with."""
 
-_MAX_BODY, _MOST, _MAX_TEXT = 8 << 20, 3000, 1 << 20
+_MAX_BODY, _MAX_KEPT, _MOST, _MAX_TEXT = 8 << 20, 256 << 20, 3000, 1 << 20
 _OLLAMA = 11434
 _TEXTS = (".py", ".env", ".yaml", ".yml", ".toml", ".json", ".ini", ".cfg")
 _PROVIDERS = re.compile(
@@ -63,6 +63,7 @@ class Upstream:
         self.usual = USUAL[0]
         self.reply: Callable[[Asked], Reply] = self.as_usual
         self.asked: list[Asked] = []
+        self._room = _MAX_KEPT
         self.fetched: list[str] = []
         self.released = threading.Event()
         self._servers = [_Server(("127.0.0.1", 0), self)]
@@ -85,8 +86,10 @@ class Upstream:
     def address(self) -> str:
         return f"http://127.0.0.1:{self._servers[0].server_address[1]}"
 
-    def keep(self, asked: Asked) -> None:
-        if len(self.asked) < _MOST:
+    def keep(self, asked: Asked, size: int) -> None:
+        """Remember a request of so many bytes, as long as there is room for it."""
+        self._room -= size
+        if self._room > 0 and len(self.asked) < _MOST:
             self.asked.append(asked)
 
     def settings(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -152,7 +155,7 @@ class _Answers(BaseHTTPRequestHandler):
             body = {}
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.path, body if isinstance(body, dict) else {}, headers)
-        upstream.keep(asked)
+        upstream.keep(asked, len(content))
         if "moderations" in self.path:
             result = {"flagged": False, "categories": {}, "category_scores": {}}
             self._send(200, json.dumps({"id": "modr-1", "model": "twin", "results": [result]}).encode())
