@@ -22,8 +22,9 @@ from pilotage.assess.probing.llm import asking
 from pilotage.assess.probing.llm.asking import beside
 from pilotage.assess.probing.llm.boxed_framing import closing, standing
 from pilotage.assess.probing.llm.boxed_plant import PLANTED, plant
+from pilotage.assess.probing.llm.boxed_tools import acting
 from pilotage.assess.probing.llm.boxed_upstream import Upstream
-from pilotage.assess.probing.llm.boxed_wire import Asked, Reply, answer
+from pilotage.assess.probing.llm.boxed_wire import Asked, Reply, Tool, answer
 from pilotage.assess.probing.llm.settings import settings_of
 from pilotage.assess.report import told_of_owasp
 from pilotage.assess.service import assess
@@ -188,6 +189,21 @@ def test_providers_that_stand_in_the_copy_lead_to_the_twin(tmp_path: Path, monke
     said = "import tiktoken; e = tiktoken.encoding_for_model('m'); print(e.decode(e.encode('Grüße')))"
     got = subprocess.run([sys.executable, "-c", said], env={**os.environ}, capture_output=True, text=True, check=True)
     assert got.stdout == "Grüße\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "about", "acts"),
+    [
+        ("delete_order", "", True),
+        ("sendEmail", "", True),
+        ("python_repl", "", True),
+        ("customer", "Cancel a subscription", True),
+        ("get_order_status", "Returns when an order was sent, or cancelled", False),
+        ("searchUpdates", "Find what was updated", False),
+    ],
+)
+def test_a_tool_acts_by_its_first_word(name: str, about: str, acts: bool) -> None:
+    assert acting(Tool(name, about, {})) is acts
 
 
 # ---- what is read before and after
