@@ -296,7 +296,7 @@ class Flow(Written):
                     return NONE
                 held = self._held(dotted(node), names) if is_chain(node) else None
                 origin = self.module.name_of(node)
-                if origin.startswith(("request.", "flask.request.")) and node.attr in REQUEST:
+                if ".request." in f".{origin}" and node.attr in REQUEST:
                     return SAID
                 if held is None and not inner and WRITTEN.search(dotted(node)):
                     return SAID

@@ -93,7 +93,24 @@ MASKS = re.compile(r"(?i)(^|\.|_)(redact\w*|mask\w*|anonymi[sz]e\w*|pseudonymi[s
 SPEAKS = re.compile(
     r"(^|\.)(format|format_map|join|str|strip|replace|dumps|dedent|substitute|render|\w*Message|encode|print)$"
 )
-REQUEST = frozenset({"json", "form", "args", "values", "data", "files", "query_params", "POST", "GET", "body"})
+REQUEST = frozenset(
+    {
+        "json",
+        "form",
+        "args",
+        "values",
+        "data",
+        "files",
+        "query_params",
+        "POST",
+        "GET",
+        "body",
+        "forms",
+        "params",
+        "query",
+        "match_info",
+    }
+)
 NEUTRAL = frozenset({
     "usage", "id", "model", "finish_reason", "status_code", "usage_metadata", "token_usage", "total_tokens", "headers",
     "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "created", "stop_reason", "latency",

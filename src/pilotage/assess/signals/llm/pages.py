@@ -41,7 +41,7 @@ _CLEANS = re.compile(
 )
 _SOURCE = re.compile(
     r"\bfetch\(|\.json\(\)|\.read\(\)|\bgetReader\(|\.text\(\)|\bJSON\.parse\(|\b(?:e|ev|evt|event|msg|message)\.data\b|\.decode\(|responseText"
-    r"|\baxios[.(]|\bXMLHttpRequest|\bawait\s+\w*(?:ask|chat|complete|generate|query|send)\w*\(|\buseChat\("
+    r"|\baxios[.(]|\bXMLHttpRequest|\$\.(?:post|get|ajax|getJSON)\(|\bawait\s+\w*(?:ask|chat|complete|generate|query|send)\w*\(|\buseChat\("
     r"|\b(?:res|resp|response|result)\.data\b|choices\s*\??\.?\["
 )
 _GIVEN = re.compile(
@@ -53,6 +53,7 @@ _FUNCTION = re.compile(
 _LATER = re.compile(
     r"\.(?:then|done|on\w*|subscribe|forEach|map)\(\s*(?:['\"][^'\"]*['\"]\s*,\s*)?(?:async\s*)?(?:function\s*)?\(?\s*(\{[^}]*\}|\w+)"
 )
+_CALLED_BACK = re.compile(r"\$\.(?:post|get|getJSON)\(.*[,(]\s*(?:function\s*\(\s*(?=\w)|\(?(?=\w+\)?\s*=>))(\w+)")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 _ERROR = re.compile(r"\b(?:e|ex|err|error|exception)\.message\b")
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
@@ -141,7 +142,7 @@ def _followed(lines: Sequence[str]) -> tuple[set[str], set[str]]:
                 if (over or of) in foreign:
                     foreign.add(each or one)
             if (_SOURCE.search(line) or _names(line) & foreign) and not _CLEANS.search(line):
-                for later in _LATER.findall(line):
+                for later in [*_LATER.findall(line), *_CALLED_BACK.findall(line)]:
                     foreign |= set(_NAME.findall(later))
             for name, parameters in functions.items():
                 for call in re.finditer(rf"(?<!function )\b{re.escape(name)}\((.*)", line):

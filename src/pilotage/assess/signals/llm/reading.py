@@ -14,7 +14,17 @@ from pilotage.assess.model import Makeup
 from pilotage.assess.signals.llm import libraries
 from pilotage.assess.signals.llm.asking import Ask
 from pilotage.assess.signals.llm.flow import Flow
-from pilotage.assess.signals.llm.origins import ADDRESSES, AGENT, ANSWER, NONE, RETRIEVER, STORE, Labels
+from pilotage.assess.signals.llm.origins import (
+    ADDRESSES,
+    AGENT,
+    ANSWER,
+    NONE,
+    RETRIEVER,
+    STORE,
+    TOOL_MARKS,
+    Labels,
+    last_name,
+)
 from pilotage.assess.signals.llm.pilot import Pilot, Target, home, imported
 from pilotage.assess.source import Module, dotted
 
@@ -255,6 +265,9 @@ def _calls_tools(flow: Flow) -> bool:
         name == "getattr" and ANSWER in flow.labels(call.args[1]) for call, name in flow.module.calls if call.args[1:]
     ):
         return True
+    for function in flow.functions.values():
+        if any(last_name(each) in TOOL_MARKS for each in function.decorator_list):
+            return True
     for call, _ in flow.module.calls:
         if isinstance(call.func, ast.Subscript) and ANSWER in flow.labels(call.func.slice):
             return True

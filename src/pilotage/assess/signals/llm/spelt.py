@@ -107,7 +107,9 @@ def _values(flow: Flow, name: str) -> list[ast.expr]:
                 elif dotted(target) == each:
                     found.append(value)
     for call, called in flow.module.calls:
-        if called == f"{name}.update":
+        if called == f"{name}.setdefault" and len(call.args) > 1:
+            found.append(ast.Dict(keys=[call.args[0]], values=[call.args[1]]))
+        elif called == f"{name}.update":
             found.append(ast.Dict(keys=[None for _ in call.args], values=list(call.args)))
             found.append(ast.Call(func=ast.Name(id="dict"), args=[], keywords=call.keywords))
     return found
