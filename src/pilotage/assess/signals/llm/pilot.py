@@ -6,7 +6,6 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from pilotage.assess.signals.llm.origins import NONE, Function, Labels, Names, last_name
 from pilotage.assess.source import Module, dotted
@@ -81,8 +80,9 @@ class Pilot:
 
 def home(module: Module) -> str:
     """The name by which others import a module: its file's, or its folder's for a package."""
-    path = Path(module.path)
-    return path.parent.name if path.stem == "__init__" else path.stem
+    folder, _, file = module.path.rpartition("/")
+    stem = file.rpartition(".")[0] or file
+    return folder.rpartition("/")[2] if stem == "__init__" else stem
 
 
 def parameter_names(node: Function) -> list[str]:

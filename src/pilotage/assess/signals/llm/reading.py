@@ -173,13 +173,15 @@ def read(folder: Folder) -> Reading:
 def _around(modules: list[Module], about: list[Module]) -> list[Module]:
     """The modules that ask a model, those that import them or are imported by them in any number of steps."""
     names = {module.path: {part for _, target in imported(module) for part in target if part} for module in modules}
-    taken = {module.path for module in modules if module in about or module.roots & libraries.NEAR}
+    homes_of = {module.path: home(module) for module in modules}
+    first = {module.path for module in about}
+    taken = {module.path for module in modules if module.path in first or module.roots & libraries.NEAR}
     size = 0
     while size != len(taken):
         size = len(taken)
-        homes = {home(module) for module in modules if module.path in taken}
+        homes = {homes_of[path] for path in taken}
         used = {name for path in taken for name in names[path]}
-        taken |= {module.path for module in modules if names[module.path] & homes or home(module) in used}
+        taken |= {module.path for module in modules if names[module.path] & homes or homes_of[module.path] in used}
     return [module for module in modules if module.path in taken]
 
 
