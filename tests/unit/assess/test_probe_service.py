@@ -177,6 +177,15 @@ def test_a_service_is_started_called_and_sent_garbage(
     assert not skipped
 
 
+@needs_loopback
+def test_a_service_that_wants_a_key_is_unknown_to_a_stranger(tmp_path: Path) -> None:
+    guarded = PLAIN.replace("self.answer(200, predict(data))", "self.answer(401, {})").replace("STATUS", "422")
+    write(tmp_path, {"serve.py": guarded, "README.md": README.replace("8123", "8765")})
+    steps, skipped = found(tmp_path)
+    assert "infrastructure.answers" not in steps
+    assert any("infrastructure.answers" in each and "401" in each for each in skipped), skipped
+
+
 @pytest.mark.slow
 @needs_loopback
 def test_a_sound_service_starts_answers_refuses_and_keeps_its_time(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ __all__ = ["main"]
 _DEBUGGER = re.compile(r"Werkzeug Debugger|EVALEX|__debugger__|Interactive Console")
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)")
 _PREDICTS = re.compile(r"(?i)predict|score|infer|classif|answer|invoke")
+_WANTS_KEY = (401, 403)
 _REFUSAL = re.compile(r"(?i)error|invalid|missing|required|must be|could not|cannot|bad request|not valid")
 
 
@@ -94,7 +95,7 @@ class _Service(Started):
         }
 
     def _not_answered(self, tried: list[tuple[dict[str, Any], Answer]]) -> None:
-        broken = [(each, answer) for each, answer in tried if each["stated"]]
+        broken = [(each, answer) for each, answer in tried if each["stated"] and answer.status not in _WANTS_KEY]
         if broken:
             said = f"its own example of {broken[0][0]['path']} answers {broken[0][1].status or broken[0][1].why}"
             self.writer.step("infrastructure.answers", 0, said, findings=[self._failed(*each) for each in broken])
