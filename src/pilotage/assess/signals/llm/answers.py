@@ -157,7 +157,13 @@ def _why(flow: Flow, call: ast.Call, name: str) -> str:
     typed = any("html" in str(kind) for kind in kinds)
     if last in ("HttpResponse", "make_response", "Response", "write_html") and _marked_up(flow, first):
         return "the answer becomes part of a page as HTML"
-    if shown or last in _HTML or name.endswith(_HTML_ENDS) or (last == "Response" and typed):
+    if (
+        name in ("sanic.html", "sanic.response.html")
+        or shown
+        or last in _HTML
+        or name.endswith(_HTML_ENDS)
+        or (last == "Response" and typed)
+    ):
         return "the answer becomes part of a page as HTML"
     return ""
 

@@ -402,7 +402,8 @@ class Flow(Written):
             stem, own = self.imports.get(dotted(func.value), ("", ""))
             found = [(own or stem, func.attr)]
             if stem in ("", *self.pilot.homes) or own in self.pilot.homes:
-                found.append((self.home, func.attr))
+                own_methods = [each for each in self.pilot.methods.get(func.attr, []) if each[0] == self.home]
+                found += own_methods or [(self.home, func.attr)] * (dotted(func.value) in ("self", "cls"))
             if not any(each in self.pilot.parameters for each in found):
                 found = [each for each in self.pilot.methods.get(func.attr, []) if each[0] in self._near]
         else:

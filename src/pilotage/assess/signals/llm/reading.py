@@ -43,6 +43,7 @@ _MENTIONS = (
 """What stands in a module that asks a model, so that the others are not looked through."""
 
 _DISTANCE = re.compile(r"<(=>|->|#>|\+>)|\bvec_distance_|\bMATCH\b.*\bk\s*=")
+_EMBEDDERS = ("SentenceTransformer", "embed_query", "embed_documents", "embeddings.create", "aembedding")
 _DISTANCES = ("cosine_distance", "l2_distance", "max_inner_product", "l1_distance")
 _TRAINS = frozenset({"train_test_split", "GridSearchCV", "cross_val_score"})
 _INDEX_FILES = frozenset({"index.pkl", "docstore.pkl"})
@@ -64,7 +65,9 @@ class Reading:
     def facts(self) -> frozenset[str]:
         """`llm`, `rag`, `agent`, as far as they hold; `classic` where a model of its own is fitted or asked as well."""
         found = {"llm"} if self.flows else set()
-        if any(flow.finds or flow.parts & {STORE, RETRIEVER} or any(nearest(flow)) for flow in self.flows):
+        if any(
+            _embeds(flow) or flow.finds or flow.parts & {STORE, RETRIEVER} or any(nearest(flow)) for flow in self.flows
+        ):
             found.add("rag")
         if any(flow.parts & {AGENT} or _calls_tools(flow) for flow in self.flows):
             found.add("agent")
@@ -259,6 +262,11 @@ def _imports(module: Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _embeds(flow: Flow) -> bool:
+    """Whether texts are turned into vectors, to find some of them again."""
+    return any(name.endswith(_EMBEDDERS) for _, name in flow.module.calls)
 
 
 def _calls_tools(flow: Flow) -> bool:

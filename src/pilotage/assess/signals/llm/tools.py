@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pilotage.assess.signals.llm.flow import Flow
 from pilotage.assess.signals.llm.origins import ANSWER, TOOL_MARKS, Function, last_name
 from pilotage.assess.signals.llm.pilot import Target
-from pilotage.assess.signals.python import argument
+from pilotage.assess.signals.python import argument, literal
 from pilotage.assess.source import dotted
 
 __all__ = ["dispatches", "first_act", "tools_in", "tools_of"]
@@ -38,7 +38,7 @@ _ACTS: tuple[tuple[re.Pattern[str], str], ...] = (
                 r"|(^|\.)(refunds?|charges?|payouts?|transfers?|payments?)\.create$"), "money"),
     (re.compile(r"(^|\.)(post|patch)$|^(requests|httpx)\.(put|delete)$|^(requests|httpx)\.request$"
                 r"|(^|\.)(session|client|http|c|s|api)\.(put|delete)$|(^|\.)urlopen$"
-                r"|\.(sendmail|send_(message|email|mail|sms|raw_email)|chat_postMessage|files_upload\w*|messages\.create)$"
+                r"|\.(sendmail|send|send_(message|email|mail|sms|raw_email)|chat_postMessage|files_upload\w*|messages\.create)$"
                 r"|\.(create_(issue|ticket|event|pull|user|comment)|add_comment|close_issue|merge|transition_issue)$"),
      "others"),
     (re.compile(r"\.(execute|executemany|executescript|exec_driver_sql|insert_(one|many)|update_(one|many)|delete_(one|many)"
@@ -47,6 +47,11 @@ _ACTS: tuple[tuple[re.Pattern[str], str], ...] = (
                 r"|delete_item|delete_namespaced_\w+|patch_namespaced_\w+|create_namespaced_\w+)$"), "the cloud"),
 )  # fmt: skip
 _READS = re.compile(r"(?i)^\s*(select|with|explain|show|pragma|describe)\b")
+_LOOKS = frozenset({"ls", "cat", "df", "ps", "head", "tail", "wc", "grep", "du", "stat", "date", "uptime"})
+_LOOKERS = frozenset({"git", "kubectl", "docker", "helm", "systemctl", "terraform"})
+_LOOKS_AT = frozenset(
+    {"log", "status", "diff", "show", "blame", "get", "describe", "logs", "ps", "images", "list", "plan"}
+)
 _RUNS = frozenset({"_run", "_arun", "run", "arun", "forward", "execute", "call", "invoke", "__call__"})
 
 
@@ -196,9 +201,19 @@ def first_act(flow: Flow, function: Function) -> tuple[ast.Call, str] | None:
             continue
         if on == "others" and name.endswith("urlopen") and len(call.args) < 2 and argument(call, "data") is None:
             continue
+        if on == "a shell" and call.args and _only_looks(call.args[0]):
+            continue
         if on:
             return call, on
     return None
+
+
+def _only_looks(command: ast.expr) -> bool:
+    """Whether a command is a fixed one that changes nothing: `["git", "log", ...]`."""
+    words = [str(literal(each)) for each in command.elts[:2]] if isinstance(command, ast.List) else []
+    if not words:
+        return False
+    return words[0] in _LOOKS or (words[0] in _LOOKERS and words[-1] in _LOOKS_AT)
 
 
 def _writes(flow: Flow, call: ast.Call) -> bool:
