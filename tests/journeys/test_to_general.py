@@ -23,12 +23,25 @@ from pilotage.kernel.clock import now_us
 from pilotage.rollout.service import live
 from pilotage.storage.home import Home
 from pilotage.testing.governance import GovernedHome
+from pilotage.value.sheet import parse_sheet
 from pilotage.wiring.installation import Installation, open_installation
+from pilotage.wiring.realising import CHECK, keep_value, realised_value
 from pilotage.wiring.settings import Settings
 from tests.journeys.live import post, running
 
 SYSTEM = "loan-default"
 DAY = 86_400_000_000
+SHEET = """
+name: Loan default
+currency: EUR
+years: 2
+inputs:
+  volume: {low: 20000, likely: 30000, high: 40000}
+  adoption: {low: 0.5, likely: 0.8, high: 1}
+  minutes: {low: 5, likely: 10, high: 15}
+  wage: {low: 40, likely: 50, high: 60}
+  investment: {low: 1000, likely: 2000, high: 3000}
+"""
 
 
 @dataclass
@@ -129,9 +142,19 @@ def test_a_system_climbs_to_general_on_evidence_that_commands_made(world: World)
     kept = world.call("monitor", "keep", "--system", SYSTEM)
     days = next(each["figures"]["days"] for each in kept["made"] if each["check"] == "operation.internal")
     assert 19.9 < days < 20.1, "the seconds of the drill are nothing"
+    sheet = world.folder / "business-case.yaml"
+    sheet.write_text(SHEET)
+    worth = world.call("value", "realised", "--system", SYSTEM, "--sheet", str(sheet), "--keep")
+    assert sum(each["seen"]["eligible"] for each in worth["months"]) == len(rows), "a drill brings nothing"
+    assert (worth["verdict"], worth["evidence"]) == ("too early", None), "no whole month is over"
     world.climb(second, "limited", validator, owner, days_ago=8)
     assert world.missing(second, "general") == ["operation.limited"]
     world.call("monitor", "keep", "--system", SYSTEM)
     world.climb(second, "general", validator, owner, days_ago=0)
     now = live(world.installation.control, SYSTEM)
     assert now is not None and (now.release, now.stage) == (second, "general")
+    later = now_us() + 120 * DAY
+    found = realised_value(world.installation, SYSTEM, parse_sheet(SHEET.encode(), "sheet"), later)
+    kept = keep_value(world.installation, world.governed.people["ml_engineer"], SYSTEM, found, "sha256:0", later)
+    assert found.verdict == "exit plan", "whole months in which nobody asked it anything"
+    assert kept is not None and (kept.check, kept.grade, kept.passed, kept.subject) == (CHECK, "E4", False, second)

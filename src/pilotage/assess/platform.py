@@ -59,6 +59,7 @@ SPEAKS_FOR: dict[str, tuple[str, ...]] = {
     "backtest.recorded": ("model.predicts",),
     "environment.rebuilt": ("infrastructure.environment",),
     "drill.rollback": ("infrastructure.rollback",),
+    "value.realised": ("business.value_realised",),
 }
 """The criteria that each check of a release is evidence for."""
 
@@ -67,6 +68,7 @@ _NO_GATE = {
         "the environment was built anew from its lock, and answered the evaluation set as the release did",
         "pilotage release verify REF --rebuild",
     ),
+    "value.realised": ("it brings what its business case planned", "pilotage value realised --keep"),
     "evaluation.stability": (
         "how much of what it answers is the luck of its training was measured",
         "pilotage evaluate REF --stability",

@@ -7,21 +7,27 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 from rich.markup import escape
 
-from pilotage.cli.identity import opened
+from pilotage.access.model import require
+from pilotage.cli.identity import acting, opened
 from pilotage.cli.main import Chosen
 from pilotage.cli.output import OUT_FILE, as_json, console, json_option, show_facts, show_table
 from pilotage.errors import InputError
+from pilotage.kernel.digests import digest
 from pilotage.releases.load import open_release
 from pilotage.releases.store import find_release
 from pilotage.storage.database import reading
 from pilotage.value.case import DRAWS, Judgement, Spread, judge
-from pilotage.value.model import Estimate, figure
+from pilotage.value.model import Case, Estimate, figure
 from pilotage.value.sheet import blank_sheet, parse_sheet
+
+if TYPE_CHECKING:
+    from pilotage.wiring.realising import RealisedValue
 
 __all__ = ["value"]
 
@@ -39,7 +45,7 @@ _VERDICTS = {
 
 @click.group()
 def value() -> None:
-    """What a system is worth: the business case before it is live."""
+    """What a system is worth: the business case before it is live, and what it brought since."""
 
 
 @value.command("sheet")
@@ -90,6 +96,75 @@ def case(sheet: Path, draws: int, seed: int, html: Path | None, json_: bool) -> 
         _show(found)
     if found.verdict == "stop":
         raise SystemExit(STOP)
+
+
+@value.command("realised")
+@click.option("--system", required=True, help="The system's id.")
+@click.option(
+    "--sheet",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default="business-case.yaml",
+    show_default=True,
+    help="The business case that was planned.",
+)
+@click.option("--keep", is_flag=True, help="Keep the whole months as evidence about the live release.")
+@json_option
+@click.pass_obj
+def realised(chosen: Chosen, system: str, sheet: Path, keep: bool, json_: bool) -> None:
+    """Say month by month what a live system brought beside the plan, and by what it differs.
+
+    Exit code 3 when it asks for a review (under 70 % of the plan in two whole months) or for an exit plan (nothing
+    gained in three).
+    """
+    from pilotage.wiring.realising import keep_value, realised_value
+
+    installation = opened(chosen)
+    person = acting(installation)
+    require(person, "monitor.read")
+    content = sheet.read_bytes()
+    planned = parse_sheet(content, str(sheet))
+    found = realised_value(installation, system, planned)
+    kept = keep_value(installation, person, system, found, digest(content)) if keep else None
+    if json_:
+        as_json(
+            {
+                "release": found.release,
+                "verdict": found.verdict,
+                "months": msgspec.to_builtins(found.months),
+                "attribution": planned.attribution,
+                "evidence": kept.id if kept is not None else None,
+            }
+        )
+    else:
+        _show_realised(found, planned)
+        if keep:
+            click.echo(f"kept: {kept.id}" if kept is not None else "nothing is kept: there is no whole month yet")
+    if found.verdict in ("review", "exit plan"):
+        raise SystemExit(STOP)
+
+
+def _show_realised(found: RealisedValue, planned: Case) -> None:
+    money = partial(_money, planned.currency)
+    show_table(
+        ("month", "days", "planned", "realised", "of plan", "volume", "adoption", "unit saving", "quality"),
+        [
+            (
+                each.month + ("" if each.whole else " (in part)"),
+                f"{each.days:g}",
+                money(each.planned),
+                money(each.realised),
+                *map(_part, (each.ratio, each.volume, each.adoption, each.unit_saving)),
+                _part(each.quality) if each.errors_measured else "not measured",
+            )
+            for each in found.months
+        ],
+        title="Beside the plan, month by month",
+    )
+    click.echo(f"verdict: {found.verdict}; attribution: {planned.attribution}")
+
+
+def _part(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.0%}"
 
 
 def _errors_of(chosen: Chosen, ref: str) -> dict[str, Estimate]:

@@ -12,7 +12,7 @@ from pilotage.kernel.pert import drawn
 from pilotage.value import sums
 from pilotage.value.model import INPUTS, Case, Estimate
 
-__all__ = ["DRAWS", "Judgement", "Lever", "Spread", "Year", "judge"]
+__all__ = ["DRAWS", "Judgement", "Lever", "Spread", "Year", "complete", "judge"]
 
 DRAWS = 20_000
 """Draws of the simulation: enough for a percentile to a hundredth of the spread."""
