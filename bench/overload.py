@@ -6,7 +6,7 @@
 Client and server have a core each. Capacity is measured by a closed loop at concurrency 64. Then comes 0.9 of it, and
 several times as much by a client that asks on time (`flood.py`): one row a request, with requests behind others on a
 connection; and many rows a request (`_pool`), by a pool of connections with one request each, whose capacity is that of
-a closed loop at concurrency 8. (One row a request by a pool cannot be asked at that rate: the kernel's read and write
+a closed loop at concurrency 4. (One row a request by a pool cannot be asked at that rate: the kernel's read and write
 of a refusal, and the client, take longer.) Medians of the rounds count. Beside each ratio of goodput stands the same
 for a second of the worker's CPU, which other work on the machine disturbs less. Latencies of the server are apart from
 what the client sees (`_seen`), see `flood.py`. While the flood lasts the readiness of the worker is asked for.
@@ -136,7 +136,7 @@ def round_of(server: Server, row: Path, rows: Path, chosen: Any) -> dict[str, fl
         **flooded(server, row, 64, chosen.connections, 64, chosen),
     }
     before = answered_so_far(server)
-    pool = flooded(server, rows, 8, 4 * chosen.connections, 1, chosen)
+    pool = flooded(server, rows, 4, 4 * chosen.connections, 1, chosen)
     figures |= {f"{name}_pool": value for name, value in pool.items()}
     figures["answered_pool"] = answered_so_far(server) - before
     print("  " + "  ".join(f"{name} {value:,.3f}" for name, value in figures.items()), file=sys.stderr, flush=True)

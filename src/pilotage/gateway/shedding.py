@@ -83,7 +83,11 @@ class Shedding:
         # What starting took is no turn.
         spent, self._until = until - self._until if self.at >= 0 else 0.0, until
         shed = max(0, -self.left)
-        self._known += self._allowed - self.left - shed + shed * _PART_OF_A_REQUEST
+        admitted = self._allowed - self.left - shed
+        if shed and admitted and 0 < spent < self._delay / 2:
+            # Held far too tightly: requests became cheaper than they were.
+            self._known = self._spent = 0.0
+        self._known += admitted + shed * _PART_OF_A_REQUEST
         self._spent += spent
         if self._known > 2 * _KNOWN:
             self._known, self._spent = self._known / 2, self._spent / 2

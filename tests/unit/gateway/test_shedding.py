@@ -95,6 +95,14 @@ def test_a_gap_in_a_flood_lets_no_burst_in_but_calm_does():
     assert loop.turn(700)[0] == 0
 
 
+def test_when_requests_become_cheap_again_it_is_known_at_once():
+    loop = Loop()
+    for _ in range(400):
+        loop.turn(20)
+        loop.cpu, loop.at = loop.cpu + 20 * 0.001, loop.at + 20 * 0.001
+    assert sum(loop.turn(64)[0] for _ in range(50)) <= 2 * 64
+
+
 def test_what_starting_took_is_no_request():
     loop = Loop()
     loop.cpu += 2.0
