@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from pilotage.assess.folder import Folder
 from pilotage.assess.probes import Probed, guess_target, probe
 from pilotage.assess.service import assess
+from pilotage.errors import NotFound
 from pilotage.sandbox.model import Limits
 
 YAML = """
@@ -159,4 +160,5 @@ def test_a_pickle_in_the_pilots_own_classes_is_opened_with_its_folder_on_the_pat
 
 def test_an_empty_folder_is_not_probed(tmp_path: Path) -> None:
     assert probe(Folder(tmp_path)).skipped
-    assert assess(tmp_path, probes=False).verdict == 1
+    with pytest.raises(NotFound, match="nothing to assess"):
+        assess(tmp_path, probes=False)
