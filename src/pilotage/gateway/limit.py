@@ -30,7 +30,7 @@ class Limits:
     rate: float = 100_000.0
     burst: float = 200_000.0
     in_flight: int = 4_000
-    queue_delay_s: float = 0.008
+    queue_delay_s: float = 0.010
     body_bytes: int = 0
     large_bodies: int = 4
 

@@ -57,7 +57,7 @@ class Settings:
     pull_lag_mib: int = 256
     pull_mib_s: int = 64
     max_body_mib: int = 1
-    queue_delay_ms: int = 8
+    queue_delay_ms: int = 10
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
