@@ -63,7 +63,9 @@ class Collector:
         self._ahead.close()
 
     def collect(self, files: Sequence[JournalFile], limit: int, *, retry: bool) -> Work:
-        """About `limit` frames and at most `limit` control events; with `retry`, broken files are tried again."""
+        """About `limit` frames and at most `limit` control events; with `retry`, what was read ahead is not taken, and
+        broken files are tried again.
+        """
         with reading(self._ledger) as connection:
             state = Asked(positions=read_positions(connection), streams=store.open_streams(connection), limit=limit)
         taken = self._take(files, state, retry)

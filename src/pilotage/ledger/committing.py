@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError as NotUnique
 
 from pilotage.errors import Conflict, IntegrityError, PilotageError
 from pilotage.kernel.clock import Clock
@@ -168,7 +169,7 @@ class Committer:
                     store.add_rows(connection, heads, [self._tree.head(connection, frontier, after, batch)])
                 also(connection)
                 self._step("written")
-        except PilotageError:
+        except (PilotageError, NotUnique):
             drop_uncommitted(self._folder, self._ledger, [*files])
             raise
         self._tenure.fenced()

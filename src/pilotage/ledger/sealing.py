@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError as NotUnique
 from sqlalchemy.exc import SQLAlchemyError
 
 from pilotage.errors import Conflict, PilotageError, Unavailable
@@ -181,7 +182,13 @@ class Steward:
                 self._publish(Committed(size=0))
             began, files = time.monotonic(), journal_files(self.home.journal)
             work = self._collector.collect(files, limit or self._pace, retry=self._retry)
-            report = self._seal(work)
+            try:
+                report = self._seal(work)
+            except NotUnique:
+                if not work.taken.portion.values:
+                    raise
+                work = self._collector.collect(files, limit or self._pace, retry=True)
+                report = self._seal(work)
             self._retry = False
             self._backfill(report)
             self._cleaner.clean(files, work.outbox)

@@ -39,13 +39,14 @@ def url_of(home: Home, part: Part, database_url: str | None = None) -> str:
 
 def open_engine(url: str) -> Engine:
     """An engine; SQLite in WAL mode with synchronous=FULL, foreign keys on, a busy wait of 10 s,
-    and deleted cells overwritten where a page is written anyway (`secure_delete=FAST`).
+    and deleted cells overwritten where a page is written anyway (`secure_delete=FAST`). Its errors tell no values: they
+    are logged, and scores, answers and pseudonyms are among them.
 
     Transactions on SQLite are explicit: `reading` opens one with BEGIN, `writing` with BEGIN IMMEDIATE.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:

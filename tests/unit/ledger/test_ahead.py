@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,14 @@ from pilotage.ledger.tables import decisions, events, subject_keys
 from pilotage.ledger.verify import verify_ledger
 from pilotage.storage.database import reading, writing
 from tests.ledger_world import START, Frame, World, chunk, decision, event, frame_id, make_world, opened, rejected
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    made = make_world(tmp_path, request.getfixturevalue("postgres_url") if request.param == "postgresql" else "")
+    yield made
+    made.control.dispose()
+    made.ledger.dispose()
 
 
 def backlog(world: World) -> list[Frame]:
@@ -141,13 +149,38 @@ def test_a_portion_holds_only_in_the_ledger_it_was_made_for(tmp_path: Path) -> N
     assert good(later)
     with writing(world.ledger) as connection:
         store.add_values(connection, subject_keys, KeyRow._fields, [of_bob])
-    assert not good(both), "bob has a key by now"
     assert good(portion(ann, bob)) and good(later)
     erase("ann", "request", "privacy officer", steward=world.steward("b"))
     assert not good(later) and good(portion(ann, bob))
     world.write([(FrameKind.decision, ann.entry, ann.secret)], worker=1)
     world.steward("c").seal()
     assert not good(portion(ann, bob)), "sealed already"
+
+
+def test_a_key_that_somebody_else_made_meanwhile_is_used(either: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = either
+    frames = [decision(f"u{n}") for n in range(40)]
+    world.write(frames)
+    used, made = watch(monkeypatch), list[KeyRow]()
+
+    def too_late(portion: Portion, connection: Connection) -> bool:
+        found = holds(portion, connection)
+        if portion.subjects.made and not made:
+            row = KeyCabinet(world.keyring)._make(portion.subjects.made[0].lookup, START, named=True).row
+            assert row is not None
+            made.append(row)
+            with writing(world.ledger) as other:
+                store.add_values(other, subject_keys, KeyRow._fields, made)
+        return found
+
+    monkeypatch.setattr(collecting, "holds", too_late)
+    seal(world)
+    assert made and used.count(True) >= 2
+    world.check(frames)
+    with reading(world.ledger) as connection:
+        assert connection.execute(select(decisions.c.id).where(decisions.c.key_id == made[0].key_id)).all()
+    report = verify_ledger(world.home, world.ledger, world.keyring)
+    assert report.ok, report.faults
 
 
 def test_a_reader_that_is_killed_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,9 @@ def test_bulk_rows_come_back_as_they_were_given_and_a_second_of_one_key_is_refus
     with reading(world.ledger) as connection:
         found = store.find_key_rows(connection, subject_keys, [row.key_id for row in rows])
     assert {KeyRow(row.key_id, row.lookup, bytes(row.wrapped), row.created) for row in found.values()} == set(rows)
-    with pytest.raises(IntegrityError), writing(world.ledger) as connection:
+    with pytest.raises(IntegrityError) as refused, writing(world.ledger) as connection:
         store.add_values(connection, subject_keys, KeyRow._fields, rows[:1])
+    assert "lookup-0" not in str(refused.value), "what is told of it is logged"
 
 
 def test_an_id_that_is_a_leaf_is_found_however_old(world: World) -> None:
