@@ -32,6 +32,9 @@ _MAX_FILES, _MAX_DEPTH = 20_000, 40
 _MAX_TEXT, _MAX_NOTEBOOK, _MAX_SOURCE, _MAX_HELD = 4 << 20, 32 << 20, 6 << 20, 32 << 20
 _MAX_HEAD = 1 << 20
 _MAX_HASHED = 1 << 30
+_PIECE = 1 << 20
+"""Of a file to be hashed: memory for larger ones is taken from the kernel anew each time, which takes longer."""
+
 _MAX_TOLD = 40
 
 
@@ -131,9 +134,10 @@ class Folder:
         if path not in self._digests:
             hashed = hashlib.sha256()
             try:
-                for start in range(0, self.files[path], MAX_BYTES):
-                    tell(start)
-                    hashed.update(read_bytes(self.root / path, MAX_BYTES, start=start))
+                for start in range(0, self.files[path], _PIECE):
+                    if start % MAX_BYTES == 0:
+                        tell(start)
+                    hashed.update(read_bytes(self.root / path, _PIECE, start=start))
                 self._digests[path] = f"sha256:{hashed.hexdigest()}"
             except OSError as error:
                 self.skip(f"{path}: cannot be read ({error.strerror or error})")

@@ -42,7 +42,7 @@ from pilotage.ledger.verify_found import ReadableEvent
 from pilotage.ledger.verify_journals import JournalAudit
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 from pilotage.ledger.verify_part import PartTools
-from pilotage.ledger.verify_pending import waiting_entries
+from pilotage.ledger.verify_pending import size_after, waiting_entries
 from pilotage.ledger.verify_rows import Row, Snapshot, snapshot
 from pilotage.ledger.verify_tree import SignedHead, TreeWalk
 from pilotage.ledger.verify_workers import View, one_view
@@ -248,6 +248,7 @@ class _Audit:
             known = {row["path"] for row in rows.among(segments, segments.c.path, extra)}
             later = rows.between(heads, heads.c.size, self.size, 2**62)
             newest = max((row["size"] for row in later), default=0)
+            committed = {row["batch"] for row in rows.among(segments, segments.c.batch, unknown)}
         for path in tiles:
             span = tile_span(self._folder, path)
             if span is None or not min(self.published, self.size) < span <= newest:
@@ -255,8 +256,11 @@ class _Audit:
         for name in sorted(set(extra) - known - intended):
             if (self._folder / name).exists():
                 self._faults.add(self._folder / name, "no batch leaf names this segment")
-        for name in sorted({*map(pending_path, unknown)} - {pending_path(row["batch"]) for row in later} - intended):
-            if (self._folder / name).exists():
+        for batch in sorted(set(unknown) - {row["batch"] for row in later}):
+            name, size = pending_path(batch), size_after(self._folder, batch)
+            if batch in committed and size:
+                self._faults.add(f"heads row of size {size}", f"the head of {name} is missing")
+            elif name not in intended and (self._folder / name).exists():
                 self._faults.add(self._folder / name, "no head is of this batch")
         for path in self._kept.strays():
             self._faults.add(path, "no event speaks of this as what retention left")
@@ -326,7 +330,9 @@ class _Audit:
         elif signed.size != row["size"]:
             self._faults.add(place, "it signs another size", signed.size, row["size"])
         frontier = row["frontier"] if isinstance(row["frontier"], bytes) else b""
-        return SignedHead(size=row["size"], signed=signed, root=str(row["root"]), frontier=frontier)
+        return SignedHead(
+            size=row["size"], signed=signed, root=str(row["root"]), frontier=frontier, batch=str(row["batch"])
+        )
 
     def _parsed(self, row: Row) -> Checkpoint | None:
         try:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from pilotage.errors import IntegrityError
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.pending import pending_names, pending_path, read_pending
+from pilotage.ledger.record import decode_batch
+from pilotage.ledger.tiles import unpack_entries
 from pilotage.ledger.verify_rows import Row
 
-__all__ = ["waiting_entries"]
+__all__ = ["size_after", "waiting_entries"]
 
 
 def waiting_entries(folder: Path, heads: Iterable[Row], faults: Faults) -> dict[int, bytes]:
@@ -33,3 +37,13 @@ def waiting_entries(folder: Path, heads: Iterable[Row], faults: Faults) -> dict[
         else:
             found.update(enumerate(entries, row["first"]))
     return found
+
+
+def size_after(folder: Path, batch: str) -> int:
+    """The size of the tree with a batch that no head is of, by its own leaf; 0 when that cannot be read."""
+    path = folder / pending_path(batch)
+    try:
+        entries = unpack_entries(path.read_bytes(), path)
+        return decode_batch(entries[-1]).first + len(entries)
+    except (OSError, IntegrityError, IndexError, msgspec.MsgspecError, ValueError):
+        return 0

@@ -20,6 +20,7 @@ from pilotage.ledger.faults import Faults
 from pilotage.ledger.keyring import Keyring
 from pilotage.ledger.keys import CabinetSecrets, KeyCabinet
 from pilotage.ledger.merkle import Frontier, leaf_hash, subtree_root
+from pilotage.ledger.pending import pending_path
 from pilotage.ledger.record import BATCH_LEAF, decode_batch
 from pilotage.ledger.retired import RETIRED_ENTRIES, bundles_named_by
 from pilotage.ledger.retiring import RETIRED, named_by
@@ -248,6 +249,8 @@ class _Part:
         if (signed.size, signed.root) != (size, root):
             what = "the tree does not have the root that this head signs"
             self._faults.add(f"heads checkpoint of size {size}", what, root.hex(), signed.root.hex())
+            if size > self.published:
+                self._faults.add(self._folder / pending_path(str(row["batch"])), what)
         if row["root"] != root.hex():
             self._faults.add(f"heads root of size {size}", "not the tree's root", row["root"], root.hex())
         if row["frontier"] != self.frontier.to_bytes():

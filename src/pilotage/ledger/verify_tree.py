@@ -14,6 +14,7 @@ from pilotage.errors import IntegrityError
 from pilotage.ledger.faults import Faults
 from pilotage.ledger.merkle import Frontier
 from pilotage.ledger.notes import Checkpoint
+from pilotage.ledger.pending import pending_path
 from pilotage.ledger.tiles import TILE_WIDTH, pack_entries, partial_widths, tile_path, tile_root, unpack_entries
 from pilotage.ledger.verify_kept import GoneLeaf, KeptAudit
 
@@ -31,6 +32,7 @@ class SignedHead:
     signed: Checkpoint | None
     root: str
     frontier: bytes
+    batch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +217,7 @@ class TreeWalk:
             self._faults.add(f"heads checkpoint of size {size}", what, self.roots[size].hex(), signed.hex())
             self._doubt()
             if size > self._published:
-                self._faults.add(f"pending entries before leaf {size}", what)
+                self._faults.add(self._folder / pending_path(head.batch), what)
         elif signed is not None:
             self._believed = {number for number in self._believed if (number + 1) * TILE_WIDTH > size}
         if head.root != self.roots[size].hex():
