@@ -85,13 +85,13 @@ def test_links_pipes_and_devices_are_named_and_never_opened(
 
 
 @pytest.mark.slow
-def test_a_ten_gigabyte_file_costs_nothing(pilot: Path, bounded: Callable[[float, int], None]) -> None:
+def test_a_ten_gigabyte_file_costs_its_hash_and_no_memory(pilot: Path, bounded: Callable[[float, int], None]) -> None:
     for name in ("huge.csv", "huge.pkl", "huge.ipynb", "huge.py", "huge.json", "huge.db", "pilotage.yaml"):
         with (pilot / name).open("wb") as file:
             file.truncate(10 << 30)
     found = assess(pilot, probes=False)
     assert any("huge.pkl: larger than" in line for line in found.skipped)
-    bounded(30, 500)
+    bounded(120, 500)  # of which hashing 10 GB takes 10 to 30, by machine
 
 
 def test_a_large_artefact_is_hashed_whole_and_once_and_told(pilot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
