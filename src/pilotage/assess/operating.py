@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pilotage import __version__
 from pilotage.assess.telemetry import FEWEST, Telemetry
 from pilotage.evaluation.intervals import wilson
-from pilotage.evidence.model import Evidence
-from pilotage.kernel.ids import uuid7
+from pilotage.evidence.model import Evidence, tested
 from pilotage.monitor.model import ColumnVerdict
 from pilotage.rollout.model import Deployment
 
@@ -122,15 +120,6 @@ def _stable(live: Telemetry, at: int) -> Evidence | str:
 
 
 def _evidence(live: Telemetry, check: str, at: int, *, passed: bool, figures: dict[str, Any], life: int) -> Evidence:
-    return Evidence(
-        id=uuid7(),
-        check=check,
-        subject=live.release,
-        grade="E4",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=at,
-        expires=at + life * _DAY_US,
-        passed=passed,
-        figures={"since": live.since, "until": live.until, **figures},
-    )
+    figures = {"since": live.since, "until": live.until, **figures}
+    expires = at + life * _DAY_US
+    return tested(check, live.release, at, passed=passed, figures=figures, expires=expires, grade="E4")

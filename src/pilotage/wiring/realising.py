@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from pilotage import __version__
 from pilotage.access.model import Person, require
 from pilotage.errors import NotFound
-from pilotage.evidence.model import Evidence
+from pilotage.evidence.model import Evidence, tested
 from pilotage.evidence.store import record
 from pilotage.kernel.clock import day, now_us
-from pilotage.kernel.ids import uuid7
 from pilotage.ledger.outcomes import Outcomes
 from pilotage.monitor.outcomes import realised_performance
 from pilotage.rollout.model import live_after
@@ -68,14 +66,11 @@ def keep_value(
         return None
     moment = now_us() if at is None else at
     whole = [each for each in found.months if each.whole]
-    made = Evidence(
-        id=uuid7(),
-        check=CHECK,
-        subject=found.release,
+    made = tested(
+        CHECK,
+        found.release,
+        moment,
         grade="E4",
-        method="TEST",
-        producer=f"pilotage {__version__}",
-        collected=moment,
         expires=moment + LIFE_DAYS * _DAY_US,
         passed=found.verdict == "as planned" and (whole[-1].ratio or 0.0) >= 0.7,
         figures={
